@@ -3,14 +3,10 @@
  * Everything that can be laid out by the assembler is: page tables, GDT. A hypervisor that emulates
  * ring 0 spends most of a microsecond per instruction, so the way to main() is kept to 18 of them.
  */
+#include "long_mode.h"
 #include "platform.h"
 
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
-#define CR0_LONG 0x80000011      /* PG | ET | PE */
-#define CR4_PAE 0x20
-#define MSR_EFER 0xc0000080
-#define EFER_LME 0x100
-
 #define PAGE_TABLE 0x3           /* present, writable */
 #define PAGE_2M 0xe3             /* present, writable, accessed, dirty, large */
 
@@ -53,13 +49,12 @@ start64:
 
         .section .rodata.gdt, "a"
         .balign 8
+        .globl gdt
 gdt:    .quad 0
         .quad 0x00af9b000000ffff /* CODE_SELECTOR: 64-bit code, ring 0 */
         .quad 0x00cf93000000ffff /* DATA_SELECTOR: writable data */
-gdt_end:
-        .globl gdt_pointer
 gdt_pointer:
-        .word gdt_end - gdt - 1
+        .word GDT_SIZE - 1
         .quad gdt                /* lgdt takes 4 bytes of it below long mode, 8 in it */
 
         .section .data.pages, "aw"

@@ -1,0 +1,19 @@
+/* The other CPUs. */
+#ifndef SMP_H
+#define SMP_H
+
+#define SMP_OTHERS_MAX 31
+#define SMP_STACK_SHIFT 9
+
+#ifndef __ASSEMBLER__
+#include "io.h"
+
+/* Starts every other CPU and returns how many there are, this one included. `expected`, if not 0, is
+ * that number: the wait ends when all have arrived. Otherwise it lasts SMP_WAIT.
+ * timer_init() comes first; called and left with interrupts on. */
+uint32_t smp_start(uint32_t expected);
+/* Whether the CPU with this local APIC id is running. */
+bool smp_arrived(uint8_t id);
+#endif
+
+#endif
