@@ -1,0 +1,208 @@
+"""An address space: which device answers where.
+
+The map is an immutable snapshot that is swapped whole, so a device comes or goes while vCPUs run and
+none of them waits.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, CounterPage
+from vmlab.errors import BusError, BusOverlap
+
+__all__ = ["Bus", "BusDevice", "BusRange", "Fault"]
+
+#: addresses told apart under "unmapped"; a guest that sweeps its whole space must not fill the host
+UNMAPPED_LIMIT = 4096
+
+
+class BusDevice(Protocol):
+    """Anything that can be plugged in. Offsets and sizes in bytes."""
+
+    def read(self, offset: int, size: int) -> int: ...
+    def write(self, offset: int, size: int, value: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BusRange:
+    """[start, start + size) belongs to `device`; its first byte is the device's `offset`."""
+
+    start: int
+    size: int
+    device: BusDevice
+    offset: int = 0
+    name: str = ""
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A device's code raised while it handled an access."""
+
+    range: BusRange
+    address: int
+    size: int
+    value: int | None
+    error: BaseException
+
+
+class Bus:
+    """An address space of `1 << bits` bytes.
+
+    on_fault: called when a device raises; True means "try that access again", False "give up": a
+    read then gives all ones. Without it the error goes to the caller, as BusError.
+    """
+
+    def __init__(self, name: str = "mmio", bits: int = 64, page: CounterPage | None = None) -> None:
+        self.name = name
+        self.limit = 1 << bits
+        self.on_fault: Callable[[Fault], bool] | None = None
+        #: address -> [reads, writes]; None gathers the rest past UNMAPPED_LIMIT
+        self.unmapped: dict[int | None, list[int]] = {}
+        self._page = page
+        self._map: tuple[list[int], list[BusRange]] = ([-1], [BusRange(-1, 0, _Nothing())])
+        self.read: Callable[[int, int], int] = self._read
+        self.write: Callable[[int, int, int], None] = self._write
+
+    @property
+    def ranges(self) -> list[BusRange]:
+        return self._map[1][1:]
+
+    def insert(self, start: int, size: int, device: BusDevice, offset: int = 0, name: str = "") -> BusRange:
+        """Plug `device` in at [start, start + size). BusOverlap if any byte is taken or size is 0."""
+        if start < 0 or start + size > self.limit:
+            raise BusError(
+                f"[{start:#x}, {start + size:#x}) does not fit the {self.name} space of {self.limit:#x} bytes"
+            )
+        if size <= 0:
+            raise BusOverlap(f" A range of {size} bytes at {start:#x} holds nothing.")
+        new = BusRange(start, size, device, offset, name)
+        for old in self.ranges:
+            if old.start < new.end and start < old.end:
+                raise BusOverlap(
+                    f" {start:#x}-{new.end - 1:#x} meets {old.name or 'a device'} at"
+                    f" {old.start:#x}-{old.end - 1:#x}"
+                )
+        self._swap([*self.ranges, new])
+        return new
+
+    def remove(self, start: int) -> None:
+        """Unplug the range that starts at `start`."""
+        kept = [one for one in self.ranges if one.start != start]
+        if len(kept) == len(self.ranges):
+            raise BusError(f"no device starts at {start:#x} on the {self.name} bus")
+        self._swap(kept)
+
+    def exchange(self, old: BusDevice, new: BusDevice) -> None:
+        """`new` takes the place of `old`, between two accesses."""
+        self._swap(
+            [
+                BusRange(one.start, one.size, new, one.offset, one.name) if one.device is old else one
+                for one in self.ranges
+            ]
+        )
+
+    def _swap(self, ranges: list[BusRange]) -> None:
+        ranges.sort(key=lambda one: one.start)
+        sentinel = self._map[1][0]
+        self._map = ([-1, *(one.start for one in ranges)], [sentinel, *ranges])
+
+    def find(self, address: int) -> BusRange | None:
+        starts, ranges = self._map
+        one = ranges[bisect_right(starts, address) - 1]
+        return one if one.start <= address < one.start + one.size else None
+
+    def _read(self, address: int, size: int) -> int:
+        starts, ranges = self._map
+        one = ranges[bisect_right(starts, address) - 1]
+        offset = address - one.start
+        if offset + size > one.size:
+            return self._miss(address, size)
+        try:
+            return one.device.read(offset + one.offset, size)
+        except Exception as error:
+            return self._failed(Fault(one, address, size, None, error))
+
+    def _write(self, address: int, size: int, value: int) -> None:
+        starts, ranges = self._map
+        one = ranges[bisect_right(starts, address) - 1]
+        offset = address - one.start
+        if offset + size > one.size:
+            self._miss(address, size, write=True)
+            return
+        try:
+            one.device.write(offset + one.offset, size, value)
+        except Exception as error:
+            self._failed(Fault(one, address, size, value, error))
+
+    def _failed(self, fault: Fault) -> int:
+        if self.on_fault is None:
+            raise BusError(
+                f"{fault.range.name or type(fault.range.device).__name__} at"
+                f" {fault.address:#x}: {fault.error!r}"
+            ) from fault.error
+        while self.on_fault(fault):
+            # looked up anew: the device may have been replaced meanwhile
+            one = self.find(fault.address)
+            if one is None:
+                return self._miss(fault.address, fault.size, fault.value is not None)
+            offset = fault.address - one.start + one.offset
+            try:
+                if fault.value is None:
+                    return one.device.read(offset, fault.size)
+                one.device.write(offset, fault.size, fault.value)
+                return 0
+            except Exception as error:
+                fault = Fault(one, fault.address, fault.size, fault.value, error)
+        return (1 << 8 * fault.size) - 1
+
+    def _miss(self, address: int, size: int, write: bool = False) -> int:
+        key: int | None = address
+        if key not in self.unmapped and len(self.unmapped) >= UNMAPPED_LIMIT:
+            key = None
+        self.unmapped.setdefault(key, [0, 0])[write] += 1
+        if self._page is not None:
+            self._page.words[UNMAPPED_WRITES if write else UNMAPPED_READS] += 1
+        return (1 << 8 * size) - 1
+
+    def observe(self, seen: Callable[[BusRange | None, int, int, int, bool], None] | None) -> None:
+        """Call `seen(range, address, size, value, is_write)` after each access; None: stop. Costs
+        nothing while nobody observes."""
+        if seen is None:
+            self.read, self.write = self._read, self._write
+            return
+        notice: Any = seen
+
+        def read(address: int, size: int) -> int:
+            value = self._read(address, size)
+            notice(self.find(address), address, size, value, False)
+            return value
+
+        def write(address: int, size: int, value: int) -> None:
+            notice(self.find(address), address, size, value, True)
+            self._write(address, size, value)
+
+        self.read, self.write = read, write
+
+    def deafen(self) -> None:
+        """From now on nothing is dispatched or counted: the machine has ended, and what the guest
+        still does on its way out must not be seen."""
+        self.read = lambda address, size: (1 << 8 * size) - 1
+        self.write = lambda address, size, value: None
+
+
+class _Nothing:
+    """Stands below the lowest range, so that every look-up finds a row."""
+
+    def read(self, offset: int, size: int) -> int:
+        return (1 << 8 * size) - 1
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        return None

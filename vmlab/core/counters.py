@@ -1,0 +1,166 @@
+"""Counters in one page of memory that two processes can share: looking costs the guest nothing.
+
+Layout, little endian, in 64-bit words:
+
+    word 0        magic, "VMLABCNT"
+    word 1        version of this layout, 1
+    word 2        words in the page
+    word 3        generation: one more each time a block comes or goes (the reader's directory is stale)
+    word 4        accesses that hit no device: reads          word 5   writes
+    word 6        state of the machine (index into STATES)    word 7   reserved
+    word 8..263   interrupts raised, one word a line (GSI 0..255)
+    word 264..519 interrupts the engine delivered, one word a line
+    word 520..    blocks
+
+A block belongs to one device, three words a row: reads, writes, bytes.
+
+    row 0   accesses that hit no register        row 1   pieces: what to take off, because one access
+    row 2   kicks, mistakes, reserved                    took several registers
+    row 3.. one row a register, in the order of the device's table
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vmlab.errors import ConfigError
+
+__all__ = ["Block", "CounterPage", "DeviceCounts", "RegisterCounts"]
+
+MAGIC = int.from_bytes(b"VMLABCNT", "little")
+VERSION = 1
+GENERATION, UNMAPPED_READS, UNMAPPED_WRITES, STATE = 3, 4, 5, 6
+RAISED, DELIVERED, BLOCKS = 8, 264, 520
+LINES = 256
+ROW = 3
+FIRST_REGISTER = 3
+#: 1 MiB: about 40,000 registers
+PAGE_SIZE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterCounts:
+    reads: int
+    writes: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCounts:
+    """What one device has seen. reads and writes are accesses that trapped; kicks did not."""
+
+    reads: int
+    writes: int
+    bytes: int
+    kicks: int
+    mistakes: int
+    registers: dict[str, RegisterCounts]
+
+    @property
+    def traps(self) -> int:
+        return self.reads + self.writes
+
+
+class Block:
+    """One device's words. `words` is the view that its accessors count in."""
+
+    def __init__(self, page: CounterPage | None, start: int, words: memoryview, names: Sequence[str]) -> None:
+        self._page = page
+        self.start = start
+        self.words = words
+        self.names = tuple(names)
+
+    @classmethod
+    def private(cls, names: Sequence[str]) -> Block:
+        """A block of its own memory, for a device that no machine holds yet."""
+        words = memoryview(bytearray(8 * ROW * (FIRST_REGISTER + len(names)))).cast("Q")
+        return cls(None, 0, words, names)
+
+    def row(self, index: int) -> int:
+        """The first word of the row of register `index`."""
+        return ROW * (FIRST_REGISTER + index)
+
+    def kick(self, count: int = 1) -> None:
+        """A notification that never trapped (ioeventfd)."""
+        self.words[2 * ROW] += count
+
+    def mistake(self) -> None:
+        self.words[2 * ROW + 1] += 1
+
+    def counts(self) -> DeviceCounts:
+        w = self.words
+        registers = {}
+        reads, writes, size = w[0] - w[3], w[1] - w[4], w[2]
+        for index, name in enumerate(self.names):
+            at = self.row(index)
+            one = RegisterCounts(w[at], w[at + 1], w[at + 2])
+            reads, writes, size = reads + one.reads, writes + one.writes, size + one.bytes
+            registers[name] = one
+        return DeviceCounts(reads, writes, size, w[6], w[7], registers)
+
+    def free(self) -> None:
+        if self._page is not None:
+            self._page.free(self)
+            self._page = None
+
+
+class CounterPage:
+    """The page. One process allocates blocks in it; any number may read."""
+
+    def __init__(self, buffer: memoryview | bytearray | None = None) -> None:
+        self.words = memoryview(bytearray(PAGE_SIZE) if buffer is None else buffer).cast("B").cast("Q")
+        self._free: list[tuple[int, int]] = [(BLOCKS, len(self.words) - BLOCKS)]
+
+    def format(self) -> None:
+        """Write the header (the owner does, once)."""
+        self.words[0], self.words[1], self.words[2] = MAGIC, VERSION, len(self.words)
+
+    @property
+    def generation(self) -> int:
+        return self.words[GENERATION]
+
+    def allocate(self, names: Sequence[str]) -> Block:
+        need = ROW * (FIRST_REGISTER + len(names))
+        for index, (start, size) in enumerate(self._free):
+            if size >= need:
+                if size == need:
+                    del self._free[index]
+                else:
+                    self._free[index] = (start + need, size - need)
+                words = self.words[start : start + need]
+                for at in range(need):
+                    words[at] = 0
+                self.words[GENERATION] += 1
+                return Block(self, start, words, names)
+        raise ConfigError(f"no room in the counter page for a device with {len(names)} registers")
+
+    def attach(self, start: int, names: Sequence[str]) -> Block:
+        """A reader's view of a block that the owner allocated at `start`."""
+        need = ROW * (FIRST_REGISTER + len(names))
+        if not (BLOCKS <= start and start + need <= len(self.words)):
+            raise ConfigError(f"counter block [{start}, {start + need}) is outside the page")
+        return Block(None, start, self.words[start : start + need], names)
+
+    def free(self, block: Block) -> None:
+        self._free.append((block.start, len(block.words)))
+        self._free.sort()
+        merged: list[tuple[int, int]] = []
+        for start, size in self._free:
+            if merged and sum(merged[-1]) == start:
+                merged[-1] = (merged[-1][0], merged[-1][1] + size)
+            else:
+                merged.append((start, size))
+        self._free = merged
+        self.words[GENERATION] += 1
+
+    def lines(self) -> Iterator[tuple[int, int, int]]:
+        """(line, raised, delivered) of every line that was ever raised."""
+        for line in range(LINES):
+            raised = self.words[RAISED + line]
+            if raised:
+                yield line, raised, self.words[DELIVERED + line]
+
+    def close(self) -> None:
+        """Let go of the memory, so that its owner can unmap it."""
+        self.words = memoryview(bytearray(8 * BLOCKS)).cast("Q")

@@ -1,0 +1,185 @@
+"""The base of every device.
+
+    class Dice(Device):
+        class regs(Registers):
+            ROLL = ro(0x00, "a new roll each read")
+            SIDES = rw(0x04, "number of sides", reset=6)
+
+        @on_read("ROLL")
+        def roll(self):
+            return random.randrange(self.r.SIDES) + 1
+
+A device is its table, its handlers and the few capabilities that it is given when it is plugged in:
+an interrupt line, the machine's clock, guest memory. It never sees the machine, the bus or the engine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from vmlab.core.clock import Clock
+from vmlab.core.counters import Block
+from vmlab.core.dispatch import Accessors, check_handlers, values_class
+from vmlab.core.irq import IrqLine
+from vmlab.core.memory import GuestMemory
+from vmlab.regs import Registers
+
+__all__ = ["Device", "on_peek", "on_read", "on_write"]
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def _marks(kind: str, names: tuple[str, ...]) -> Callable[[Handler], Handler]:
+    def mark(function: Handler) -> Handler:
+        function.__dict__.setdefault("_vmlab_handles", []).extend((kind, name) for name in names)
+        return function
+
+    return mark
+
+
+def on_read(*names: str) -> Callable[[Handler], Handler]:
+    """`handler(self) -> int` is called when the guest reads the register, side effects allowed. What
+    it returns is kept as the register's value, for `peek`."""
+    return _marks("read", names)
+
+
+def on_write(*names: str) -> Callable[[Handler], Handler]:
+    """`handler(self, value)` is called after the guest wrote the register. `value` is the register's
+    new value; of a write-only or write-1-to-clear register, what was written."""
+    return _marks("write", names)
+
+
+def on_peek(*names: str) -> Callable[[Handler], Handler]:
+    """`handler(self) -> int` computes the register's value without any side effect. It serves `peek`
+    and, where there is no `on_read`, the guest too."""
+    return _marks("peek", names)
+
+
+class Device:
+    """See the module's docstring. Subclasses may define
+
+    reset(self): back to the power-on state; call super().
+    irq_level(self) -> bool: the one place that says whether the line is up; asked after each access
+        and by `update()`.
+    attached(self) / detached(self): the capabilities have come / are about to go.
+    """
+
+    class regs(Registers):
+        """No registers."""
+
+    #: what the device is called in tables; the class name in lower case unless said otherwise
+    type: ClassVar[str] = "device"
+    #: bytes of address space that it takes
+    size: ClassVar[int] = 0x1000
+    #: what an offset without a register reads as, before it is cut to the access's size
+    reserved: ClassVar[int] = 0
+    #: whether it asks for an interrupt line
+    wants_irq: ClassVar[bool] = True
+
+    _handlers: ClassVar[dict[tuple[str, str], str]] = {}
+    _values: ClassVar[type] = values_class(Registers)
+
+    r: Any
+    irq: IrqLine
+    clock: Clock
+    memory: GuestMemory | None
+    lock: threading.RLock
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if "type" not in vars(cls):
+            cls.type = cls.__name__.lower()
+        cls._handlers = dict(cls._handlers)
+        for name, value in vars(cls).items():
+            for handled in getattr(value, "_vmlab_handles", ()):
+                cls._handlers[handled] = name
+        cls._values = values_class(cls.regs)
+        check_handlers(cls)
+
+    def __new__(cls, *args: Any, **options: Any) -> Device:
+        # here and not in __init__, so that a device's own __init__ need not call super()
+        self: Device = super().__new__(cls)
+        self.lock = threading.RLock()
+        self.irq = IrqLine()
+        self.clock = Clock()
+        self.memory = None
+        self.r = cls._values()
+        self._wire(Block.private([row.name for row in cls.regs.table]))
+        return self
+
+    def _wire(self, block: Block) -> None:
+        """Count in `block` from now on."""
+        self.counters = block
+        self._accessors = accessors = Accessors(self, block)
+        self.read = accessors.read
+        self.write = accessors.write
+
+    # what a bus calls; the accessors stand in for them from __new__ on
+    read: Callable[[int, int], int]
+    write: Callable[[int, int, int], None]
+
+    def reset(self) -> None:
+        """Every register at its reset value, the line down."""
+        with self.lock:
+            self.r.__init__()
+            self.irq.set(False)
+
+    def attached(self) -> None:
+        """The device has its line, clock and memory."""
+
+    def detached(self) -> None:
+        """The device is being unplugged."""
+
+    def update(self) -> None:
+        """Drive the line as `irq_level` says; for changes that no access caused."""
+        level = getattr(self, "irq_level", None)
+        if level is not None:
+            with self.lock:
+                self.irq.set(bool(level()))
+
+    def mistake(self, text: str) -> None:
+        """The guest did what the data sheet forbids: counted, and told to whoever listens."""
+        self.counters.mistake()
+        if self.on_mistake is not None:
+            self.on_mistake(self, text)
+
+    #: set by the machine
+    on_mistake: Callable[[Device, str], None] | None = None
+
+    def peek(self, name: str | None = None) -> Any:
+        """The value of the register `name`, or all of them by name. Never has a side effect.
+
+        Write-only registers and blocks have no value and are left out."""
+        if name is not None:
+            return self._accessors.peek(name)
+        return {
+            row.name: self._accessors.peek(row.name)
+            for row in self.regs.table
+            if row.readable and row.access != "block"
+        }
+
+    def register_at(self, offset: int, size: int, write: bool) -> str:
+        """The name of the register that an access reaches, for the tracer; "" where there is none."""
+        return self._accessors.name_at(offset, size, write)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.type}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Its own attributes and register values: how a device travels to the monitor process."""
+        own = {name: value for name, value in vars(self).items() if name not in _WIRING}
+        return own | {"r": {row.name: getattr(self.r, row.name) for row in self.regs.table}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = state.pop("r")
+        vars(self).update(state)
+        for name, value in values.items():
+            setattr(self.r, name, value)
+
+
+#: what `__new__` and being plugged in give a device; none of it travels
+_WIRING = frozenset(
+    {"lock", "irq", "clock", "memory", "r", "counters", "_accessors", "read", "write", "on_mistake"}
+)

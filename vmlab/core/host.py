@@ -1,0 +1,92 @@
+"""The one door to the host's kernel.
+
+Everything that asks the operating system for something a test may want to refuse goes through a
+`Host`; tests hand in another one. Linux-only calls are looked up when used, so that the package
+imports anywhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import select
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["HOST", "Host"]
+
+
+class Host:
+    """Opens, maps and controls. Errors are the OSError of the call, unchanged."""
+
+    _libc: Any = None
+
+    def open(self, path: str) -> int:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def ioctl(self, fd: int, request: int, argument: Any = 0) -> int:
+        """`argument` is an int, or a writable buffer or ctypes object passed by address.
+
+        Not fcntl.ioctl: that one takes only a signed C int, and copies buffers over 1,024 bytes.
+        """
+        libc = Host._libc
+        if libc is None:
+            libc = Host._libc = ctypes.CDLL(None, use_errno=True)
+            libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
+        if not isinstance(argument, int):
+            argument = ctypes.addressof(
+                argument
+                if isinstance(argument, (ctypes.Structure, ctypes.Array, ctypes._SimpleCData))
+                else (ctypes.c_char * len(argument)).from_buffer(argument)
+            )
+        result: int = libc.ioctl(fd, request, argument)
+        if result < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return result
+
+    def runner(self) -> Callable[[int, int, int], int]:
+        """`ioctl` for a loop that cannot afford the checks: (fd, request, argument), each a signed C
+        int; negative is failure, and `ctypes.get_errno()` says which.
+
+        Not fcntl.ioctl: it audits every call (0.4 us), and newer Pythons repeat it on EINTR, so a
+        KVM_RUN that was told to stop would never come back.
+        """
+        call: Callable[[int, int, int], int] = ctypes.CDLL(None, use_errno=True).ioctl
+        return call
+
+    def epoll(self) -> select.epoll:
+        return select.epoll()
+
+    def eventfd(self) -> int:
+        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def memory_fd(self, name: str, size: int) -> int:
+        """A descriptor of `size` zero bytes that no file name leads to."""
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        else:
+            fd, path = tempfile.mkstemp(prefix=name)
+            os.unlink(path)
+        try:
+            os.ftruncate(fd, size)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def map(self, fd: int, size: int) -> mmap.mmap:
+        """A shared, read-write mapping."""
+        return mmap.mmap(fd, size)
+
+    def total_memory(self) -> int:
+        """Bytes of RAM the host has."""
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+HOST = Host()

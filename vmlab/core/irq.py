@@ -1,0 +1,68 @@
+"""Interrupt lines as a device sees them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from vmlab.core.counters import DELIVERED, RAISED, CounterPage
+
+__all__ = ["IrqLine", "LineSink"]
+
+
+class LineSink(Protocol):
+    """What an engine gives for a line (`engine.api.IrqSink`)."""
+
+    def set(self, level: bool) -> bool | None: ...
+    def pulse(self) -> bool | None: ...
+    def close(self) -> None: ...
+
+
+class IrqLine:
+    """A level that a device drives. Without a sink it only remembers and counts.
+
+    `raised` counts low-to-high changes and pulses; `delivered` those that the interrupt controllers
+    took, where the engine can tell.
+    """
+
+    def __init__(
+        self, number: int | None = None, sink: LineSink | None = None, page: CounterPage | None = None
+    ) -> None:
+        self.number = number
+        self.level = False
+        self._sink = sink
+        words = page.words if page else memoryview(bytearray(16)).cast("Q")
+        self._words = words
+        known = page is not None and number is not None
+        self._raised = RAISED + (number or 0) if known else 0
+        self._delivered = DELIVERED + (number or 0) if known else 1
+
+    @property
+    def raised(self) -> int:
+        return self._words[self._raised]
+
+    @property
+    def delivered(self) -> int:
+        return self._words[self._delivered]
+
+    def set(self, level: bool) -> None:
+        """Drive the line; nothing happens when it is at that level already."""
+        if level is self.level:
+            return
+        self.level = level
+        if level:
+            self._words[self._raised] += 1
+        if self._sink is not None and self._sink.set(level) and level:
+            self._words[self._delivered] += 1
+
+    def pulse(self) -> None:
+        """One edge: up and down again."""
+        self._words[self._raised] += 1
+        if self._sink is not None and self._sink.pulse():
+            self._words[self._delivered] += 1
+
+    def close(self) -> None:
+        """Drop the line and let the engine forget it."""
+        sink, self._sink = self._sink, None
+        self.level = False
+        if sink is not None:
+            sink.close()

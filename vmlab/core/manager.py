@@ -1,0 +1,296 @@
+"""The MMIO device manager: windows and interrupt lines, given out and taken back.
+
+The contract is krun-vmm's `MMIODeviceManager`: windows of 0x1000 bytes from `mmio_base` up, one
+interrupt line each, look-ups by (device type, id). Beyond it: removal, reuse, rollback, and errors
+where that one is silent (a duplicate id, an end past the address space).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from vmlab.core.bus import Bus, BusDevice
+from vmlab.core.cmdline import Cmdline
+from vmlab.errors import (
+    BusError,
+    BusOverlap,
+    CmdlineError,
+    ConfigError,
+    CreateMmioTransport,
+    DeviceNotFound,
+    IrqsExhausted,
+    UpdateFailed,
+)
+
+__all__ = ["ARCHES", "MMIO_LEN", "DeviceInfo", "DeviceType", "MMIODeviceManager", "Wiring"]
+
+#: bytes of one window: the virtio-mmio registers and their configuration space
+MMIO_LEN = 0x1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Arch:
+    mmio_base: int
+    irq_interval: tuple[int, int]
+    #: the highest line that the interrupt controller has
+    last_irq: int
+    #: windows left free below the first device
+    skip: int
+
+
+ARCHES = {
+    "x86_64": _Arch(0xD000_0000, (5, 15), last_irq=23, skip=0),
+    "arm64": _Arch(0xD000_0000, (32, 159), last_irq=1019, skip=1),
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DeviceType:
+    """What kind of device: `DeviceType.virtio(4)`, or one of the fixed kinds."""
+
+    name: str
+    number: int = 0
+
+    SERIAL: ClassVar[DeviceType]
+    RTC: ClassVar[DeviceType]
+    GPIO: ClassVar[DeviceType]
+    USER: ClassVar[DeviceType]
+
+    @classmethod
+    def virtio(cls, type_id: int) -> DeviceType:
+        return cls("Virtio", type_id)
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.number})" if self.name == "Virtio" else self.name
+
+
+DeviceType.SERIAL = DeviceType("Serial")
+DeviceType.RTC = DeviceType("RTC")
+DeviceType.GPIO = DeviceType("Gpio")
+#: a device of the user's own, with no number in any standard
+DeviceType.USER = DeviceType("User")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """Where a device is: `addr`, `len` in bytes, and its line (None: it has none)."""
+
+    addr: int
+    len: int
+    irq: int | None
+
+
+class Wiring(Protocol):
+    """What binds a device to a machine: its line, its notifications. Raises RegisterIrqFd,
+    RegisterIoEvent, EventFdError or CreateMmioTransport, having undone its own part."""
+
+    def attach(self, device: BusDevice, base: int, irq: int | None) -> None: ...
+    def detach(self, device: BusDevice) -> None: ...
+
+
+class MMIODeviceManager:
+    """Registers devices on `bus` (its own, unless one is given).
+
+    mmio_base: guest-physical address of the first window. irq_interval: the first and last line to
+    give out, both included; on x86_64 up to 23, the IOAPIC's last. None: the architecture's usual.
+    """
+
+    def __init__(
+        self,
+        mmio_base: int | None = None,
+        irq_interval: tuple[int, int] | None = None,
+        arch: str = "x86_64",
+        bus: Bus | None = None,
+        wiring: Wiring | None = None,
+    ) -> None:
+        if arch not in ARCHES:
+            raise ConfigError(f"unknown architecture {arch!r}; vmlab knows {', '.join(sorted(ARCHES))}")
+        usual = ARCHES[arch]
+        first, last = usual.irq_interval if irq_interval is None else irq_interval
+        if not 0 <= first <= last <= usual.last_irq:
+            raise ConfigError(f"interrupt lines {first}..={last} do not fit 0..={usual.last_irq} of {arch}")
+        start = usual.mmio_base if mmio_base is None else mmio_base
+        if start < 0 or start % MMIO_LEN:
+            raise ConfigError(f"the MMIO base {start:#x} is not aligned to a window of {MMIO_LEN:#x} bytes")
+        self.arch = arch
+        self.mmio_base = start + usual.skip * MMIO_LEN
+        self.irq_interval = (first, last)
+        self.bus = Bus() if bus is None else bus
+        self.wiring = wiring
+        self._info: dict[tuple[DeviceType, str], DeviceInfo] = {}
+        self._devices: dict[tuple[DeviceType, str], BusDevice] = {}
+
+    # --- registration ---------------------------------------------------------------------------
+
+    def register_mmio_device(self, device: BusDevice, type_id: int, id: str) -> tuple[int, int]:
+        """Give a virtio device (`type_id` as virtio 1.2 §5 numbers them) a window and a line.
+
+        Returns (base, irq). On any error nothing has changed."""
+        base, irq = self._register(device, DeviceType.virtio(type_id), id)
+        assert irq is not None
+        return base, irq
+
+    def register_device(
+        self,
+        device: BusDevice,
+        kind: DeviceType,
+        id: str,
+        size: int = MMIO_LEN,
+        irq: bool = True,
+    ) -> tuple[int, int | None]:
+        """The same for any kind, for windows of several pages, and for devices without a line."""
+        return self._register(device, kind, id, size, irq)
+
+    def register_mmio_serial(self, serial: BusDevice, cmdline: Cmdline | None = None) -> tuple[int, int]:
+        """The arm64 console (PL011); `cmdline` gets its earlycon."""
+
+        def announce(base: int) -> None:
+            if cmdline is not None:
+                _insert(cmdline, "earlycon", f"pl011,mmio32,0x{base:08x}")
+
+        base, irq = self._register(serial, DeviceType.SERIAL, str(DeviceType.SERIAL), after=announce)
+        assert irq is not None
+        return base, irq
+
+    def register_mmio_rtc(self, rtc: BusDevice) -> tuple[int, int]:
+        """The arm64 real-time clock (PL031)."""
+        base, irq = self._register(rtc, DeviceType.RTC, "rtc")
+        assert irq is not None
+        return base, irq
+
+    def register_mmio_gpio(self, gpio: BusDevice) -> tuple[int, int]:
+        """The arm64 GPIO block (PL061), which carries the power button."""
+        base, irq = self._register(gpio, DeviceType.GPIO, "gpio")
+        assert irq is not None
+        return base, irq
+
+    def register_mmio_gic(self, gic: BusDevice | None, base: int = 0, size: int = 0) -> None:
+        """A GIC in user space at its own address; None when the engine has one inside."""
+        self._register_controller(gic, "gic", base, size)
+
+    def register_mmio_ioapic(
+        self, ioapic: BusDevice | None, base: int = 0xFEC0_0000, size: int = MMIO_LEN
+    ) -> None:
+        """An IOAPIC in user space at its own address; None when the engine has one inside."""
+        self._register_controller(ioapic, "ioapic", base, size)
+
+    def _register_controller(self, device: BusDevice | None, name: str, base: int, size: int) -> None:
+        if device is not None:
+            base = base or getattr(device, "base", 0)
+            size = size or getattr(device, "size", 0)
+            self._insert(base, size, device, name)
+
+    def _register(
+        self,
+        device: BusDevice,
+        kind: DeviceType,
+        id: str,
+        size: int = MMIO_LEN,
+        wants_irq: bool = True,
+        after: Callable[[int], None] | None = None,
+    ) -> tuple[int, int | None]:
+        if (kind, id) in self._info:
+            raise CreateMmioTransport(f"{id!r}: a device of type {kind} has that id already")
+        if size <= 0 or size % MMIO_LEN:
+            raise CreateMmioTransport(f"{id!r}: {size:#x} bytes are not whole windows of {MMIO_LEN:#x}")
+        irq = self._free_irq() if wants_irq else None
+        base = self._free_window(size)
+        self._insert(base, size, device, id)
+        try:
+            if self.wiring is not None:
+                self.wiring.attach(device, base, irq)
+            try:
+                if after is not None:
+                    after(base)
+            except BaseException:
+                if self.wiring is not None:
+                    self.wiring.detach(device)
+                raise
+        except BaseException:
+            self.bus.remove(base)
+            raise
+        self._info[kind, id] = DeviceInfo(base, size, irq)
+        self._devices[kind, id] = device
+        return base, irq
+
+    def _insert(self, base: int, size: int, device: BusDevice, name: str) -> None:
+        try:
+            self.bus.insert(base, size, device, name=name)
+        except BusOverlap as error:
+            raise BusOverlap(error.detail, through="failed to perform bus operation: ") from error
+
+    def _free_irq(self) -> int:
+        taken = {info.irq for info in self._info.values()}
+        first, last = self.irq_interval
+        for irq in range(first, last + 1):
+            if irq not in taken:
+                return irq
+        raise IrqsExhausted
+
+    def _free_window(self, size: int) -> int:
+        """The lowest free address, among the windows that this manager gave out itself."""
+        base = self.mmio_base
+        for info in sorted(self._info.values(), key=lambda one: one.addr):
+            if base + size <= info.addr:
+                break
+            base = max(base, info.addr + info.len)
+        if base + size > self.bus.limit:
+            raise BusError(f"the window [{base:#x}, {base + size:#x}) ends past the address space")
+        return base
+
+    # --- removal and replacement ----------------------------------------------------------------
+
+    def unregister(self, kind: DeviceType, id: str) -> BusDevice:
+        """Take the device out; its window and line are free again."""
+        info = self._lookup(kind, id)
+        device = self._devices[kind, id]
+        # off the bus first: no access may reach a device that has lost its line
+        self.bus.remove(info.addr)
+        if self.wiring is not None:
+            self.wiring.detach(device)
+        del self._info[kind, id], self._devices[kind, id]
+        return device
+
+    def replace(self, kind: DeviceType, id: str, device: BusDevice) -> BusDevice:
+        """Put `device` where the one called `id` is; returns the old one. On any error the old
+        one is in place and bound as before."""
+        info = self._lookup(kind, id)
+        old = self._devices[kind, id]
+        if self.wiring is not None:
+            self.wiring.detach(old)
+            try:
+                self.wiring.attach(device, info.addr, info.irq)
+            except Exception as error:
+                self.wiring.attach(old, info.addr, info.irq)
+                raise UpdateFailed(f"{id!r}: {error}") from error
+        self.bus.exchange(old, device)
+        self._devices[kind, id] = device
+        return old
+
+    # --- look-ups -------------------------------------------------------------------------------
+
+    def get_device_info(self) -> dict[tuple[DeviceType, str], DeviceInfo]:
+        """Every registered device: what the FDT and the ACPI tables are written from."""
+        return dict(self._info)
+
+    def get_device(self, kind: DeviceType, id: str) -> BusDevice | None:
+        return self._devices.get((kind, id))
+
+    def _lookup(self, kind: DeviceType, id: str) -> DeviceInfo:
+        try:
+            return self._info[kind, id]
+        except KeyError:
+            raise DeviceNotFound(f"{kind} {id!r}") from None
+
+    def add_device_to_cmdline(self, cmdline: Cmdline, base: int, irq: int) -> None:
+        """`virtio_mmio.device=4K@0xd0000000:5`, as Linux' virtio_mmio driver reads it."""
+        _insert(cmdline, "virtio_mmio.device", f"{MMIO_LEN // 1024}K@0x{base:08x}:{irq}")
+
+
+def _insert(cmdline: Cmdline, key: str, value: str) -> None:
+    try:
+        cmdline.insert(key, value)
+    except CmdlineError as error:
+        raise CmdlineError(f"unable to add device to kernel command line: {error}") from error

@@ -1,0 +1,152 @@
+"""The guest's physical memory: regions with holes, bounds-checked, never copied to look at."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vmlab.core.host import HOST, Host
+from vmlab.errors import ConfigError, MemoryAccessError
+
+__all__ = ["GuestMemory", "Region", "ram_layout"]
+
+PAGE = 0x1000
+#: RAM below 4 GiB ends here at the latest; devices live above it (x86_64)
+LOW_RAM_END = 0xC000_0000
+HIGH_RAM_START = 0x1_0000_0000
+
+
+def ram_layout(size: int) -> list[tuple[int, int]]:
+    """(base, size) of each RAM region for `size` bytes of guest memory."""
+    low = min(size, LOW_RAM_END)
+    layout = [(0, low)]
+    if size > low:
+        layout.append((HIGH_RAM_START, size - low))
+    return layout
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """RAM at guest physical `base`; `buffer` is its bytes, `offset` its place in the backing file."""
+
+    base: int
+    size: int
+    offset: int
+    buffer: memoryview
+
+    @property
+    def end(self) -> int:
+        return self.base + self.size
+
+    @property
+    def host_address(self) -> int:
+        """Where the region lies in this process (for KVM's and Unicorn's zero-copy mapping)."""
+        return ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
+
+
+class GuestMemory:
+    """Guest physical memory over one shared mapping.
+
+    Addresses are guest-physical, sizes in bytes. Every access is checked against the regions; one
+    that touches a hole raises MemoryAccessError and changes nothing.
+    """
+
+    def __init__(self, mapping: mmap.mmap, layout: Iterable[tuple[int, int]]) -> None:
+        self._mapping = mapping
+        whole = memoryview(mapping)
+        regions, offset = [], 0
+        for base, size in layout:
+            regions.append(Region(base, size, offset, whole[offset : offset + size]))
+            offset += size
+        self.regions: tuple[Region, ...] = tuple(regions)
+        self.size = offset
+
+    @classmethod
+    def allocate(cls, size: int, host: Host = HOST) -> GuestMemory:
+        """Fresh zeroed memory of `size` bytes, laid out as `ram_layout` says."""
+        fd = cls.backing(size, host)
+        try:
+            return cls.from_fd(fd, size, host)
+        finally:
+            host.close(fd)
+
+    @staticmethod
+    def backing(size: int, host: Host = HOST) -> int:
+        """A descriptor for `size` bytes of guest memory that two processes can map."""
+        check_size(size, host)
+        try:
+            return host.memory_fd("vmlab-guest", size)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot allocate {size:#x} bytes of guest memory: {error.strerror}"
+            ) from error
+
+    @classmethod
+    def from_fd(cls, fd: int, size: int, host: Host = HOST) -> GuestMemory:
+        try:
+            mapping = host.map(fd, size)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cannot map {size:#x} bytes of guest memory: {error}") from error
+        return cls(mapping, ram_layout(size))
+
+    def find(self, address: int, size: int) -> Region | None:
+        """The region that holds all of [address, address + size), or None."""
+        if size < 0:
+            return None
+        for region in self.regions:
+            if region.base <= address and address + size <= region.end:
+                return region
+        return None
+
+    def view(self, address: int, size: int) -> memoryview:
+        """The bytes themselves, writable, no copy. The range must lie in one region."""
+        region = self.find(address, size)
+        if region is None:
+            raise MemoryAccessError(
+                f"[{address:#x}, {address + size:#x}) is not inside guest memory "
+                f"({', '.join(f'{r.base:#x}-{r.end - 1:#x}' for r in self.regions)})"
+            )
+        start = address - region.base
+        return region.buffer[start : start + size]
+
+    def read(self, address: int, size: int) -> bytes:
+        return bytes(self.view(address, size))
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        self.view(address, len(data))[:] = data
+
+    def clear(self) -> None:
+        """All zeroes, as after power-on."""
+        for region in self.regions:
+            chunk = bytes(min(region.size, 1 << 20))
+            for at in range(0, region.size, len(chunk)):
+                part = region.buffer[at : at + len(chunk)]
+                part[:] = chunk[: len(part)]
+
+    def close(self) -> None:
+        """Unmap. Views that a caller still holds keep the mapping alive until they are gone."""
+        for region in self.regions:
+            try:
+                region.buffer.release()
+            except BufferError:
+                return
+        self.regions = ()
+        try:
+            self._mapping.close()
+        except BufferError:
+            return
+
+
+def check_size(size: int, host: Host = HOST) -> None:
+    """ConfigError unless `size` bytes can be a guest's memory here."""
+    if size <= 0:
+        raise ConfigError(f"guest memory must be larger than zero, not {size}")
+    if size % PAGE:
+        raise ConfigError(f"guest memory of {size:#x} bytes is not a multiple of the page, {PAGE:#x}")
+    if size < 1 << 20:
+        raise ConfigError(f"guest memory of {size:#x} bytes is too small; a PC needs 1 MiB at least")
+    total = host.total_memory()
+    if size > total:
+        raise ConfigError(f"guest memory of {size >> 20} MiB is more than this host has ({total >> 20} MiB)")

@@ -1,0 +1,152 @@
+"""The seam between a machine and what runs its CPUs.
+
+An engine runs vCPUs over guest memory and hands every access that is not RAM to two buses. It knows
+no device. Both engines satisfy `Engine`; `machine` is written against this file alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from vmlab.core.memory import GuestMemory
+
+__all__ = ["AccessBus", "CpuState", "Doorbell", "Engine", "EngineConfig", "IrqSink", "Stop"]
+
+
+class AccessBus(Protocol):
+    """Where accesses go. Neither method raises; a hole reads all ones.
+
+    Engines look the methods up per access (never cache the bound method): tracing swaps them.
+    """
+
+    def read(self, address: int, size: int) -> int:
+        """`size` is 1, 2, 4 or 8 bytes; the value fits it."""
+        ...
+
+    def write(self, address: int, size: int, value: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CpuState:
+    """How a vCPU starts.
+
+    mode: "real" (reset state but for CS:IP, base = rip & ~0xffff), "protected" (32-bit, paging off,
+    flat segments: the PVH and multiboot entry), "long" (64-bit, paging through `cr3`, flat segments).
+    `gdt` is (base, limit) of a GDT already in guest memory whose entry 0x10 is the mode's code segment
+    and 0x18 the data segment; (0, 0) leaves GDTR empty and only the hidden segment state is set.
+    """
+
+    mode: Literal["real", "protected", "long"]
+    rip: int
+    regs: Mapping[str, int] = field(default_factory=dict)
+    cr3: int = 0
+    gdt: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a vCPU cannot go on.
+
+    kind: "shutdown" (triple fault), "internal-error", "fail-entry", "system-event", "unknown-exit",
+    "engine-error". `text` is one line with RIP in hex and, where known, the code bytes there.
+    """
+
+    kind: str
+    text: str
+    registers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    memory: GuestMemory
+    mmio: AccessBus
+    ports: AccessBus
+    cpus: int = 1
+    #: called on a vCPU's thread when it cannot go on; the vCPU is parked afterwards
+    on_stop: Callable[[int, Stop], None] = lambda cpu, stop: None
+
+
+class IrqSink(Protocol):
+    """One interrupt line (GSI) as an engine takes it."""
+
+    def set(self, level: bool) -> None:
+        """Drive the line. Idempotent; safe from any thread."""
+        ...
+
+    def pulse(self) -> None:
+        """One edge (KVM: irqfd)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Doorbell(Protocol):
+    """A notification address taken out of the trap path (KVM: ioeventfd)."""
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    name: str
+    cpus: int
+
+    @property
+    def exits(self) -> dict[str, int]:
+        """Kind -> how often a vCPU left the guest: "mmio", "io", "hlt", "intr", ..."""
+        ...
+
+    def irq_sink(self, gsi: int) -> IrqSink: ...
+
+    def doorbell(
+        self, address: int, size: int, match: int | None, ring: Callable[[int], None]
+    ) -> Doorbell:
+        """Writes of `size` bytes (of value `match`, or any) at MMIO `address` skip the bus; `ring(n)`
+        is called on the engine's doorbell thread, n = writes since the last call."""
+        ...
+
+    def load(self, state: CpuState) -> None:
+        """Put all vCPUs in their start state: cpu 0 as `state`, the others wait for INIT/SIPI.
+        Interrupt controllers are reset. Only while created or paused."""
+        ...
+
+    def start(self) -> None:
+        """Begin running (after `load`, once)."""
+        ...
+
+    def pause(self) -> None:
+        """Return when no vCPU executes guest code. Not from a vCPU thread."""
+        ...
+
+    def request_pause(self) -> None:
+        """As `pause` without waiting. Legal from any thread, bus accesses on vCPU threads included."""
+        ...
+
+    def resume(self) -> None: ...
+
+    def park(self) -> bool:
+        """Called by a bus access on a vCPU's own thread: block it, counted as paused, until `resume`
+        (True) or `close` (False)."""
+        ...
+
+    def step(self, cpu: int = 0) -> None:
+        """Execute one instruction (device accesses included) on a paused vCPU."""
+        ...
+
+    def current_cpu(self) -> int:
+        """The vCPU whose access is being handled on this thread; 0 where there is none."""
+        ...
+
+    def get_regs(self, cpu: int = 0) -> dict[str, int]:
+        """rax..r15, rip, rflags, cs ss ds es fs gs (selectors), cr0 cr2 cr3 cr4 efer. Paused only."""
+        ...
+
+    def set_regs(self, cpu: int, values: Mapping[str, int]) -> None:
+        """General registers, rip and rflags. Paused only."""
+        ...
+
+    def close(self) -> None:
+        """End the vCPU threads and free everything. Idempotent, any state."""
+        ...

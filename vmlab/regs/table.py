@@ -1,0 +1,269 @@
+"""The table itself: fields, registers, and the checks made when a device class is.
+
+    class regs(Registers):
+        STATUS = w1c(0x0C, "what happened", EXPIRED=bit(0, "the period has ended"))
+        CTRL = rw(0x04, "control", ENABLE=bit(0), MODE=bits(1, 2))
+
+`CTRL.ENABLE` is an int (its mask) that knows its place, so `self.r.CTRL & self.regs.CTRL.ENABLE`
+reads as a data sheet does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+from vmlab.errors import RegisterTableError
+
+__all__ = ["Access", "Field", "Register", "Registers", "bit", "bits", "block", "pair64"]
+__all__ += ["rc", "ro", "rw", "w1c", "wo"]
+
+Access = Literal["ro", "rw", "wo", "w1c", "rc", "block"]
+_READABLE = frozenset({"ro", "rw", "w1c", "rc", "block"})
+_WRITABLE = frozenset({"rw", "wo", "w1c", "block"})
+_WIDTHS = frozenset({8, 16, 32, 64})
+
+
+class Field(int):
+    """Bits of a register. As an int it is the field's mask."""
+
+    name: str
+    low: int
+    width: int
+    doc: str
+    access: str | None
+    modelled: bool
+
+    def of(self, value: int) -> int:
+        """The field's value in the register value `value`."""
+        return (value & self) >> self.low
+
+    def put(self, value: int, new: int) -> int:
+        """`value` with the field set to `new`."""
+        return (value & ~self) | ((new << self.low) & self)
+
+
+def bits(
+    low: int,
+    width: int = 1,
+    doc: str = "",
+    *,
+    access: Literal["ro", "rw", "w1c"] | None = None,
+    modelled: bool = True,
+) -> Field:
+    """`width` bits from bit `low`. `access` overrides the register's; `modelled=False` says that the
+    bits are kept but have no effect here: a guest that sets them is told so in the event log."""
+    made = Field(((1 << width) - 1) << low)
+    made.low, made.width, made.doc = low, width, doc
+    made.access, made.modelled, made.name = access, modelled, ""
+    return made
+
+
+def bit(
+    low: int,
+    doc: str = "",
+    *,
+    access: Literal["ro", "rw", "w1c"] | None = None,
+    modelled: bool = True,
+) -> Field:
+    """One bit; see `bits`."""
+    return bits(low, 1, doc, access=access, modelled=modelled)
+
+
+@dataclass(frozen=True)
+class Register:
+    """One row of a table. Offsets and sizes in bytes, `width` in bits.
+
+    when: (selector register, mask, value): the row is there only while `selector & mask == value`
+    (16550 DLAB). banked_by: (selector register, count): one value per selector value (virtio's
+    QueueSel); a selector out of range reads 0 and ignores writes.
+    """
+
+    offset: int
+    doc: str
+    access: Access
+    width: int = 32
+    reset: int = 0
+    spec: str = ""
+    when: tuple[str, int, int] | None = None
+    banked_by: tuple[str, int] | None = None
+    #: length in bytes; differs from width // 8 only for a block
+    size: int = 4
+    pair: str = ""
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    name: str = ""
+
+    def __getattr__(self, name: str) -> Field:
+        try:
+            return self.__dict__["fields"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise AttributeError(f"register {self.__dict__.get('name')} has no field {name}") from None
+
+    @property
+    def readable(self) -> bool:
+        return self.access in _READABLE
+
+    @property
+    def writable(self) -> bool:
+        return self.access in _WRITABLE
+
+    @property
+    def mask(self) -> int:
+        return (1 << self.width) - 1
+
+    def masks(self) -> tuple[int, int, int]:
+        """(stored as written, write 1 to clear, not modelled): which bits a write changes, and how."""
+        stored = self.mask if self.access in ("rw", "wo") else 0
+        clear = self.mask if self.access == "w1c" else 0
+        missing = 0
+        for one in self.fields.values():
+            kind = one.access
+            if kind is not None:
+                stored = stored | one if kind == "rw" else stored & ~one
+                clear = clear | one if kind == "w1c" else clear & ~one
+            if not one.modelled:
+                missing |= one
+        return int(stored), int(clear), int(missing)
+
+
+def _make(access: Access, offset: int, doc: str, width: int, options: dict[str, Any]) -> Any:
+    fields = {}
+    for name in [key for key, value in options.items() if isinstance(value, Field)]:
+        one = options.pop(name)
+        one.name = name
+        fields[name] = one
+    try:
+        return Register(offset, doc, access, width, size=width // 8, fields=fields, **options)
+    except TypeError as error:
+        raise RegisterTableError(f"register at {offset:#x}: {error}") from None
+
+
+def ro(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
+    """Read only. Options of all kinds: reset, spec, when, banked_by, and fields by name."""
+    return _make("ro", offset, doc, width, options)  # type: ignore[no-any-return]
+
+
+def rw(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
+    """Reads back what was written."""
+    return _make("rw", offset, doc, width, options)  # type: ignore[no-any-return]
+
+
+def wo(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
+    """Write only; reads as zero."""
+    return _make("wo", offset, doc, width, options)  # type: ignore[no-any-return]
+
+
+def w1c(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
+    """Writing a 1 clears that bit."""
+    return _make("w1c", offset, doc, width, options)  # type: ignore[no-any-return]
+
+
+def rc(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
+    """Reading clears it."""
+    return _make("rc", offset, doc, width, options)  # type: ignore[no-any-return]
+
+
+def block(offset: int, size: int, doc: str = "", **options: Any) -> Register:
+    """`size` bytes whose inside the device decodes (a configuration space): its handlers take
+    (offset in the block, size of the access[, value])."""
+    return replace(_make("block", offset, doc, 8, options), size=size)
+
+
+def pair64(offset: int, doc: str = "", **options: Any) -> Register:
+    """A 64-bit value in two 32-bit halves, low first: NAMELow at `offset`, NAMEHigh behind it; the
+    whole is `r.NAME`."""
+    return replace(rw(offset, doc, 32, **options), pair="whole")
+
+
+class Registers:
+    """The base of every table. `class regs(Registers, strict=True)` accepts no access that is not
+    exactly one register; otherwise a narrower access takes part of a register and a wider one
+    takes several."""
+
+    table: ClassVar[tuple[Register, ...]] = ()
+    by_name: ClassVar[dict[str, Register]] = {}
+    pairs: ClassVar[tuple[str, ...]] = ()
+    strict: ClassVar[bool] = False
+
+    def __init_subclass__(cls, strict: bool = False, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        cls.strict = strict or cls.strict
+        rows: dict[str, Register] = dict(cls.by_name)
+        pairs = list(cls.pairs)
+        for name, value in list(vars(cls).items()):
+            if not isinstance(value, Register):
+                continue
+            if value.pair:
+                pairs.append(name)
+                halves = (("Low", 0, value.reset), ("High", 4, value.reset >> 32))
+                for suffix, step, reset in halves:
+                    half = replace(
+                        value,
+                        name=name + suffix,
+                        offset=value.offset + step,
+                        reset=reset & 0xFFFF_FFFF,
+                        pair=name,
+                    )
+                    rows[half.name] = half
+                    setattr(cls, half.name, half)
+            else:
+                named = replace(value, name=name)
+                rows[name] = named
+                setattr(cls, name, named)
+        cls.by_name = rows
+        cls.pairs = tuple(pairs)
+        cls.table = tuple(sorted(rows.values(), key=lambda row: (row.offset, row.name)))
+        _check(cls)
+
+
+def _check(cls: type[Registers]) -> None:
+    where = cls.__qualname__
+    for row in cls.table:
+        _check_row(where, row, cls.by_name)
+    for index, row in enumerate(cls.table):
+        for other in cls.table[index + 1 :]:
+            if other.offset >= row.offset + row.size:
+                break
+            if not _exclusive(row, other):
+                raise RegisterTableError(
+                    f"{where}: {row.name} at {row.offset:#x} and {other.name} at {other.offset:#x} overlap"
+                )
+
+
+def _check_row(where: str, row: Register, rows: Mapping[str, Register]) -> None:
+    def fail(why: str) -> None:
+        raise RegisterTableError(f"{where}.{row.name} at {row.offset:#x}: {why}")
+
+    if row.offset < 0 or row.size <= 0:
+        fail("offset and size must not be negative")
+    if row.width not in _WIDTHS:
+        fail(f"a width of {row.width} bits; it must be 8, 16, 32 or 64")
+    if row.access != "block" and row.offset % (row.width // 8):
+        fail(f"not aligned to its width of {row.width} bits")
+    if not 0 <= row.reset <= row.mask:
+        fail(f"reset value {row.reset:#x} does not fit {row.width} bits")
+    taken = 0
+    for one in row.fields.values():
+        if one & ~row.mask:
+            fail(f"field {one.name} lies outside its {row.width} bits")
+        if taken & one:
+            fail(f"field {one.name} overlaps another")
+        taken |= one
+        if one.access in ("rw", "w1c") and row.access in ("ro", "rc"):
+            fail(f"field {one.name} is {one.access} in a register that is {row.access}")
+    for selector in [row.when[0]] if row.when else []:
+        if selector not in rows or rows[selector].when:
+            fail(f"its selector {selector} is not an unconditional register of the table")
+    if row.banked_by and row.banked_by[0] not in rows:
+        fail(f"its selector {row.banked_by[0]} is not in the table")
+
+
+def _exclusive(a: Register, b: Register) -> bool:
+    """Whether the two can share an offset: one read and one written, or never there together."""
+    if not (a.readable and b.readable) and not (a.writable and b.writable):
+        return a.offset == b.offset and a.size == b.size
+    if a.when and b.when and a.when[0] == b.when[0]:
+        common = a.when[1] & b.when[1]
+        return (a.when[2] & common) != (b.when[2] & common)
+    return False
