@@ -1,0 +1,118 @@
+"""Fixtures for every test, and the report of what did not run."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import NO_KVM, kvm_missing, require_kvm, require_module
+
+#: how long what a test started may take to be gone
+SETTLE = 3.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--check-leaks",
+        action="store_true",
+        help="every test must leave as many file descriptors, threads and child processes as it found",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        if config.getoption("--check-leaks") and "no_leaks" not in item.fixturenames:
+            item.fixturenames.insert(0, "no_leaks")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("kvm"):
+        require_kvm()
+
+
+@pytest.fixture(params=["kvm", "soft"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of an engine; a test that takes it runs on both."""
+    name: str = request.param
+    if name == "kvm":
+        require_kvm()
+    else:
+        require_module("unicorn")
+    return name
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fail when the test leaves file descriptors, threads or child processes behind.
+
+    For a whole file: `pytestmark = pytest.mark.usefixtures("no_leaks")`; for all: `--check-leaks`.
+    """
+    before = _held()
+    yield
+    deadline = time.monotonic() + SETTLE
+    while left := _left(before, _held()):
+        if time.monotonic() > deadline:
+            pytest.fail("left behind: " + "; ".join(left), pytrace=False)
+        time.sleep(0.02)
+
+
+def _held() -> dict[str, dict[object, str]]:
+    """Kind -> identity -> description of what this process holds."""
+    import psutil
+
+    fds: dict[object, str] = {}
+    for entry in os.listdir("/dev/fd"):  # noqa: PTH208 - a Path would stat what may be gone
+        try:
+            os.fstat(int(entry))
+        except OSError:
+            continue  # the descriptor of the listing itself
+        try:
+            fds[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")  # noqa: PTH115 - not a path
+        except OSError:
+            fds[int(entry)] = "?"
+    children: dict[object, str] = {}
+    for child in psutil.Process().children(recursive=True):
+        try:
+            words = " ".join(child.cmdline()) or f"<{child.status()}>"
+        except psutil.Error:
+            continue
+        if "resource_tracker" not in words:  # multiprocessing keeps that one for good
+            children[child.pid] = words
+    threads: dict[object, str] = {one.ident: one.name for one in threading.enumerate()}
+    return {"descriptor": fds, "thread": threads, "process": children}
+
+
+def _left(before: dict[str, dict[object, str]], now: dict[str, dict[object, str]]) -> list[str]:
+    """What is there now and was not before. Descriptors are counted: their numbers are reused."""
+    left = []
+    for kind, held in now.items():
+        fresh = {key: text for key, text in held.items() if before[kind].get(key) != text}
+        if kind != "descriptor" or len(held) > len(before[kind]):
+            left += [f"{kind} {key} ({text})" for key, text in fresh.items()]
+    return left
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    say = terminalreporter
+    skipped = [
+        (report.nodeid, report.longrepr)
+        for report in say.stats.get("skipped", [])
+        if report.when != "teardown"
+    ]
+    if skipped:
+        say.section("not run")
+        for nodeid, where in sorted(skipped, key=lambda one: one[0]):
+            reason = where[2] if isinstance(where, tuple) else str(where)
+            say.write_line(f"not run: {nodeid}: {reason.removeprefix('Skipped: ')}")
+    if why := kvm_missing():
+        hit = sum(isinstance(w, tuple) and NO_KVM in w[2] for _, w in skipped)
+        say.section(NO_KVM, sep="!", red=True, bold=True)
+        say.write_line(why)
+        say.write_line(f"{hit} tests that need it did NOT run. The KVM engine is untested here.")
+        say.write_sep("!", red=True, bold=True)

@@ -1,0 +1,108 @@
+"""What a test needs from the host, asked for in one way.
+
+    qemu = require_program("qemu-system-x86_64")
+    capstone = require_module("capstone")
+    require_kvm()
+
+What is missing skips the test and says what to install. With VMLAB_REQUIRE_ALL=1 it fails the test
+instead, since it could have been installed. /dev/kvm alone cannot be: it always skips, loudly.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import importlib
+import os
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+import pytest
+
+__all__ = [
+    "NO_KVM",
+    "ROOT",
+    "kernel_image",
+    "kvm_missing",
+    "require_kvm",
+    "require_module",
+    "require_program",
+]
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "kernels" / "images"
+#: how every reason begins that the host's missing /dev/kvm causes
+NO_KVM = "NO /dev/kvm HERE"
+
+#: program -> the Debian package that holds it, where the names differ
+PACKAGES = {
+    "cc": "gcc",
+    "iasl": "acpica-tools",
+    "ld": "binutils",
+    "ld.lld": "lld",
+    "objcopy": "binutils",
+    "objdump": "binutils",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "readelf": "binutils",
+    "dtc": "device-tree-compiler",
+}
+#: module -> the distribution that holds it, where the names differ
+DISTRIBUTIONS = {"elftools": "pyelftools"}
+
+
+def require_program(name: str) -> str:
+    """The path of the program `name`; without it the test is skipped."""
+    path = shutil.which(name)
+    if path is None:
+        _missing(f"{name} is not installed (Debian: apt-get install {PACKAGES.get(name, name)})")
+    return path
+
+
+def require_module(name: str) -> ModuleType:
+    """The module `name`; without it the test is skipped."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise  # it is there, but broken: that is no reason to skip
+        top = name.partition(".")[0]
+        _missing(f"Python module {name} is missing (pip install {DISTRIBUTIONS.get(top, top)})")
+
+
+def require_kvm() -> None:
+    """Skip where /dev/kvm does not open, even under VMLAB_REQUIRE_ALL: no package brings it."""
+    why = kvm_missing()
+    if why:
+        pytest.skip(why)
+
+
+@functools.cache
+def kvm_missing() -> str:
+    """Why /dev/kvm cannot be used here; "" when it can."""
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        hint = {
+            errno.ENOENT: "the host offers no KVM, or its module is not loaded",
+            errno.EACCES: "not permitted: join the group kvm",
+            errno.EPERM: "not permitted: the container must be given the device",
+        }.get(error.errno, "it exists, but does not open")
+        return f"{NO_KVM}: {error.strerror} ({hint})"
+    return ""
+
+
+def kernel_image(name: str) -> Path:
+    """The built image of a guest kernel in `kernels/`. They are committed: a missing one is a failure."""
+    path = IMAGES / f"{name}.elf"
+    if not path.is_file():
+        pytest.fail(f"{path} is missing: run `make kernels`", pytrace=False)
+    return path
+
+
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("VMLAB_REQUIRE_ALL") == "1":
+        pytest.fail(f"{reason}; VMLAB_REQUIRE_ALL=1 allows no skip for it", pytrace=False)
+    pytest.skip(reason)
