@@ -1,4 +1,4 @@
-/* How a guest's life ends. */
+/* The ways a guest's life ends. */
 #ifndef MACHINE_H
 #define MACHINE_H
 
@@ -12,10 +12,22 @@ _Noreturn static inline void machine_exit(uint32_t value)
     stop();
 }
 
+/* No CPU survives a fault without an IDT: the hypervisor sees a triple fault. */
+_Noreturn static inline void machine_triple_fault(void)
+{
+    static const struct {
+        uint16_t limit;
+        uint64_t base;
+    } __attribute__((packed)) no_idt;
+    __asm__ volatile("lidt %0; ud2" : : "m"(no_idt));
+    stop();
+}
+
+/* Asks the i8042; where there is none, a triple fault resets as well. */
 _Noreturn static inline void machine_reset(void)
 {
     out8(I8042_COMMAND_PORT, I8042_RESET);
-    stop();
+    machine_triple_fault();
 }
 
 #endif

@@ -16,5 +16,7 @@ void serial_input_init(void);
 int serial_get(void);
 /* The next received byte; sleeps until there is one. Called and left with interrupts on. */
 uint8_t serial_wait(void);
+/* Whether Ctrl-C was received; it and what came before it are dropped. */
+bool serial_interrupted(void);
 
 #endif

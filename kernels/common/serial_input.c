@@ -15,6 +15,8 @@
 #define MCR_DTR_RTS_OUT2 0x0b
 #define LSR_DATA_READY 0x01
 
+#define CTRL_C 3
+
 /* A pasted script fits; its length divides 2^32, so the indices may wrap. */
 #define RING 4096
 
@@ -59,4 +61,15 @@ uint8_t serial_wait(void)
     uint8_t byte = serial_get();
     interrupts_on();
     return byte;
+}
+
+bool serial_interrupted(void)
+{
+    for (uint32_t at = tail; at != head; at++) {
+        if (ring[at % RING] == CTRL_C) {
+            tail = at + 1;
+            return true;
+        }
+    }
+    return false;
 }

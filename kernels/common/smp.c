@@ -64,7 +64,16 @@ uint32_t smp_start(uint32_t expected)
     return 1 + others_arrived();
 }
 
-bool smp_arrived(uint8_t id)
+void smp_report(uint32_t cpus, uint32_t expected)
 {
-    return arrived[id];
+    for (unsigned id = 0, shown = 0; id < 256 && shown < cpus; id++) {
+        if (arrived[id]) {
+            print("cpu %u up\n", id);
+            shown++;
+        }
+    }
+    print("smp: %u cpu%s", cpus, cpus == 1 ? "" : "s");
+    if (cpus < expected)
+        print(", %u expected", expected);
+    print("\n");
 }

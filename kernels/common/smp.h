@@ -12,8 +12,8 @@
  * that number: the wait ends when all have arrived. Otherwise it lasts SMP_WAIT.
  * timer_init() comes first; called and left with interrupts on. */
 uint32_t smp_start(uint32_t expected);
-/* Whether the CPU with this local APIC id is running. */
-bool smp_arrived(uint8_t id);
+/* A line for each running CPU, by local APIC id, so not in the order they came; then their number. */
+void smp_report(uint32_t cpus, uint32_t expected);
 #endif
 
 #endif

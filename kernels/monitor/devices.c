@@ -1,0 +1,56 @@
+/* Looks at every place where a device can be. */
+#include "command.h"
+#include "driver.h"
+#include "lapic.h"
+#include "platform.h"
+
+#define COM1_LSR (COM1_PORT + 5)
+#define RTC_STATUS_D 0x0d
+#define IOAPIC_VERSION 1
+#define LAPIC_VERSION 0x30
+
+extern const struct driver *const drivers_start[], *const drivers_end[];
+
+static void present(const char *where, const char *name, bool there)
+{
+    print("%-18s %s%s\n", where, name, there ? "" : ": none");
+}
+
+static void fixed_devices(void)
+{
+    present("port 0x3f8  irq 4", "com1", in8(COM1_LSR) != 0xff);
+    present("port 0x64", "i8042", in8(I8042_COMMAND_PORT) != 0xff);
+    out8(RTC_INDEX_PORT, RTC_STATUS_D);
+    present("port 0x70", "rtc", in8(RTC_DATA_PORT) != 0xff);
+    present("0xcf000000  irq 3", "teaching timer", read32(TIMER_BASE + TIMER_ID) == TIMER_ID_VALUE);
+    write32(IOAPIC_BASE, IOAPIC_VERSION);
+    print("0x%08x         ioapic, %u pins\n", IOAPIC_BASE, (read32(IOAPIC_BASE + 0x10) >> 16 & 0xff) + 1);
+    print("0x%08x         local apic %u, version 0x%02x\n", LAPIC_BASE, lapic_id(),
+          lapic_read(LAPIC_VERSION) & 0xff);
+}
+
+static void describe(uintptr_t base, unsigned irq, uint32_t id)
+{
+    print("0x%08lx  irq %-2u ", base, irq);
+    for (const struct driver *const *at = drivers_start; at < drivers_end; at++)
+        if ((*at)->probe(base, irq))
+            return;
+    print("id 0x%08x\n", id);
+}
+
+COMMAND(devices, "", "probe fixed devices and device windows")
+{
+    fixed_devices();
+    /* vmlab's holes read all ones; another machine's may read zero. */
+    uint32_t hole = read32(HOLE_ADDRESS);
+    unsigned empty = 0;
+    for (unsigned n = 0; n < DEVICE_COUNT; n++) {
+        uintptr_t base = DEVICE_BASE + n * DEVICE_SIZE;
+        uint32_t id = read32(base);
+        if (id == hole)
+            empty++;
+        else
+            describe(base, DEVICE_FIRST_IRQ + n, id);
+    }
+    print("%u of %u device windows empty\n", empty, DEVICE_COUNT);
+}

@@ -1,0 +1,119 @@
+/* The machine as a whole: its memory, interrupt lines, clocks and ends. */
+#include "machine.h"
+
+#include "command.h"
+#include "interrupt.h"
+#include "serial.h"
+#include "timer.h"
+
+#define RTC_STATUS_B 0x0b
+#define RTC_BINARY 0x04
+
+extern const char image_end[];
+
+static void region(uint64_t start, uint64_t size, const char *what)
+{
+    if (size)
+        print("0x%08lx-0x%08lx  %s\n", start, start + size - 1, what);
+}
+
+COMMAND(regions, "", "show the physical address space")
+{
+    static const char *const kinds[] = {"type 0", "ram", "reserved", "acpi tables", "acpi nvs", "bad ram"};
+    uint32_t entries;
+    const struct memory_range *map = memory_map(start_info, &entries);
+    if (!map)
+        print("the loader gave no memory map\n");
+    for (uint32_t i = 0; i < entries; i++) {
+        bool known = map[i].type < sizeof(kinds) / sizeof(*kinds);
+        region(map[i].start, map[i].size, known ? kinds[map[i].type] : "other");
+    }
+    region(KERNEL_BASE, (uint64_t)image_end - KERNEL_BASE, "this monitor, in ram");
+    region(TIMER_BASE, TIMER_SIZE, "teaching timer");
+    region(DEVICE_BASE, DEVICE_COUNT * DEVICE_SIZE, "device windows");
+    region(IOAPIC_BASE, IOAPIC_SIZE, "ioapic");
+    region(LAPIC_BASE, LAPIC_SIZE, "local apic");
+}
+
+static void print_irq_holder(unsigned irq)
+{
+    if (irq == TIMER_IRQ)
+        print("teaching timer");
+    else if (irq == COM1_IRQ)
+        print("com1");
+    else if (irq >= DEVICE_FIRST_IRQ && irq < DEVICE_FIRST_IRQ + DEVICE_COUNT)
+        print("window 0x%08x", DEVICE_BASE + (irq - DEVICE_FIRST_IRQ) * DEVICE_SIZE);
+    else
+        print("8254 timer");
+    print("\n");
+}
+
+COMMAND(irqs, "", "count the interrupts of each line")
+{
+    print("irq     count  holder\n");
+    for (unsigned irq = 0; irq < IOAPIC_PINS; irq++) {
+        if (irq_enabled(irq)) {
+            print("%3u  %8u  ", irq, irq_counts[irq]);
+            print_irq_holder(irq);
+        }
+    }
+}
+
+COMMAND(cmdline, "", "show the kernel command line")
+{
+    print("%s\n", command_line(start_info));
+}
+
+COMMAND(timer, "MICROSECONDS", "arm the timer for one tick and wait")
+{
+    uint64_t period;
+    if (!required(argc, argv, 1, "microseconds", &period) || !fits(argv, period, 4))
+        return;
+    timer_start(period, 1);
+    interrupts_off();
+    while (!timer_ticks && !serial_interrupted())
+        sleep_until_interrupt();
+    interrupts_on();
+    if (timer_ticks) {
+        print("timer: %s, tick after %lu us\n", timer_name(), period);
+    } else {
+        timer_stop();
+        print("timer: stopped\n");
+    }
+}
+
+static unsigned rtc(unsigned index)
+{
+    out8(RTC_INDEX_PORT, index);
+    return in8(RTC_DATA_PORT);
+}
+
+COMMAND(clock, "", "show the date and time")
+{
+    /* Most significant last, as the registers are numbered; the gaps are alarms and the weekday. */
+    static const uint8_t registers[] = {0, 2, 4, 7, 8, 9};
+    unsigned now[sizeof(registers)];
+    unsigned status = rtc(RTC_STATUS_B);
+    if (status == 0xff) {
+        print("clock: this machine has none\n");
+        return;
+    }
+    for (unsigned i = 0; i < sizeof(registers); i++) {
+        now[i] = rtc(registers[i]);
+        if (!(status & RTC_BINARY))
+            now[i] = (now[i] >> 4) * 10 + (now[i] & 15);
+    }
+    print("20%02u-%02u-%02u %02u:%02u:%02u\n", now[5], now[4], now[3], now[2], now[1], now[0]);
+}
+
+COMMAND(reset, "", "reset the machine")
+{
+    machine_reset();
+}
+
+COMMAND(exit, "[VALUE]", "end the run, status (VALUE << 1) | 1")
+{
+    uint64_t value;
+    if (optional(argc, argv, 1, "value", 0, &value) && fits(argv, value, 4))
+        machine_exit(value);
+}
