@@ -8,17 +8,22 @@
 
 bool serial_crlf;
 
-void serial_put(char c)
+static inline void send(char c)
 {
-    if (c == '\n' && serial_crlf)
-        serial_put('\r');
     while (!(in8(LSR) & LSR_THRE))
         ;
     out8(THR, c);
 }
 
+void serial_put(char c)
+{
+    if (c == '\n' && serial_crlf)
+        send('\r');
+    send(c);
+}
+
 void serial_write(const char *text, size_t length)
 {
-    for (size_t i = 0; i < length; i++)
-        serial_put(text[i]);
+    for (const char *end = text + length; text != end; text++)
+        serial_put(*text);
 }

@@ -1,0 +1,39 @@
+"""The images under test: the committed ones, and what each compiler here makes of the source."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import IMAGES, ROOT, require_program
+
+SOURCE = ROOT / "kernels"
+
+
+def _clang() -> list[str]:
+    """A clang is welcome, but not asked for: with gcc the images are known to build."""
+    names = ["clang", *(f"clang-{version}" for version in range(30, 10, -1))]
+    return [name for name in names if shutil.which(name)][:1]
+
+
+def build(compiler: str, to: Path, source: Path = SOURCE) -> Path:
+    """Compile all kernels; the folder of the images."""
+    lld = shutil.which(compiler.replace("clang", "ld.lld")) if "clang" in compiler else None
+    images = to / "images"
+    make = [require_program("make"), "-C", str(source), f"CC={require_program(compiler)}"]
+    make += [f"LD={lld or require_program('ld')}", f"IMAGES={images}", f"BUILD={to / 'build'}"]
+    done = subprocess.run(make, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, "the kernels compile without a warning"
+    return images
+
+
+@pytest.fixture(scope="session", params=["committed", "gcc", *_clang()])
+def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images, one for each origin."""
+    if request.param == "committed":
+        return IMAGES
+    return build(request.param, tmp_path_factory.mktemp(request.param))
