@@ -1,0 +1,66 @@
+# vmlab: everything starts here. `make` alone lists the targets.
+#
+#   PYTHON=python3.12   the interpreter to make .venv with; else the first that is 3.11 or newer
+#   PYTEST_ARGS=...     more arguments for pytest,  BENCH_ARGS=...  for benchmarks/run.py
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# Debian packages that the tests need; everything else comes from PyPI.
+SYSTEM_PACKAGES := qemu-system-x86 gcc libc6-dev binutils make
+
+PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
+BIN := .venv/bin
+step = @printf '== %s\n' $(1)
+
+.PHONY: help setup demo test packages check pytest bench kernels clean
+
+help:
+	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
+	@echo "make setup     .venv with vmlab and all its extras"
+	@echo "make test      everything that can be checked here; says what could not and why"
+	@echo "make check     only the linters, the type checker and the layers"
+	@echo "make bench     the figures, as ratios measured in one run"
+	@echo "make kernels   build the guest kernels again (needs gcc or clang)"
+	@echo "make clean     remove .venv and everything else that was made here"
+
+setup:
+	@$(PREPARE) venv all
+
+demo:
+	@$(PREPARE) venv soft
+	@$(BIN)/vmlab demo $(DEMO_ARGS)
+
+# The parts of `test` run one after the other, pytest last: its summary ends the output.
+test:
+	@$(PREPARE) packages $(SYSTEM_PACKAGES)
+	@$(PREPARE) venv all
+	@$(MAKE) check
+	@$(MAKE) pytest
+
+check:
+	@$(PREPARE) venv all
+	$(call step,"ruff check")
+	@$(BIN)/python -m ruff check --quiet . || { echo "Many of these 'ruff check --fix' can repair." >&2; exit 1; }
+	$(call step,"ruff format --check")
+	@$(BIN)/python -m ruff format --quiet --check . || { echo "Run: $(BIN)/ruff format" >&2; exit 1; }
+	$(call step,"mypy")
+	@$(BIN)/python -m mypy --no-error-summary
+	$(call step,"lint-imports")
+	@out=$$($(BIN)/lint-imports 2>&1) || { echo "$$out"; echo "The layers are explained in ARCHITECTURE.md." >&2; exit 1; }
+
+pytest:
+	$(call step,"pytest")
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+bench:
+	@$(PREPARE) venv all
+	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+kernels:
+	@$(MAKE) -C kernels
+
+clean:
+	@rm -rf .venv build dist htmlcov coverage.xml .coverage .coverage.* .hypothesis \
+		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache kernels/*/build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
