@@ -59,8 +59,9 @@ void fault_print(const struct trap_frame *frame)
         "no coprocessor", "double fault", "coprocessor overrun", "invalid tss",
         "segment not present", "stack fault", "general protection", "page fault",
     };
-    const char *name = frame->vector < sizeof(names) / sizeof(*names) ? names[frame->vector] : "exception";
-    print("fault: %s, vector %lu, error 0x%lx, rip 0x%lx", name, frame->vector, frame->error, frame->rip);
+    bool known = frame->vector < sizeof(names) / sizeof(*names);
+    print("fault: %s, vector %lu, error 0x%lx, rip 0x%lx",
+          known ? names[frame->vector] : "exception", frame->vector, frame->error, frame->rip);
     if (frame->vector == PAGE_FAULT) {
         uint64_t cr2;
         __asm__ volatile("mov %%cr2, %0" : "=r"(cr2));

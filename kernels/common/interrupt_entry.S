@@ -20,7 +20,7 @@ stubs:
         .set vector, vector + 1
         .endr
 
-/* C keeps the other registers. The frame is 16 quadwords, so the stack stays aligned for the call. */
+/* C keeps the other registers. The frame is 16 quadwords: the stack stays aligned for the call. */
 enter:
         push %rax
         push %rcx

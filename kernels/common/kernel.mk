@@ -45,6 +45,6 @@ $(BUILD)/%.o: %.c
 
 .PHONY: clean
 clean:
-	rm -rf $(BUILD) $(IMAGE)
+	rm -rf $(BUILD)
 
 -include $(OBJECTS:.o=.d)

@@ -12,7 +12,7 @@
  * that number: the wait ends when all have arrived. Otherwise it lasts SMP_WAIT.
  * timer_init() comes first; called and left with interrupts on. */
 uint32_t smp_start(uint32_t expected);
-/* A line for each running CPU, by local APIC id, so not in the order they came; then their number. */
+/* A line for each running CPU, by local APIC id, not in the order they came; then their number. */
 void smp_report(uint32_t cpus, uint32_t expected);
 #endif
 

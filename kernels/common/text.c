@@ -4,7 +4,7 @@
 
 #include "serial.h"
 
-/* Compilers call these two on their own. In assembly, for a loop would be turned into a call again. */
+/* Compilers call these two on their own. In assembly: a loop would become a call again. */
 void *memcpy(void *to, const void *from, size_t length)
 {
     void *at = to;

@@ -37,7 +37,8 @@ extern const struct start_info *start_info;
 /* Number number `index` of a command. Both say what is wrong and return false; `optional` takes a
  * missing one as `otherwise`. */
 bool required(int argc, char **argv, int index, const char *what, uint64_t *value);
-bool optional(int argc, char **argv, int index, const char *what, uint64_t otherwise, uint64_t *value);
+bool optional(int argc, char **argv, int index, const char *what, uint64_t otherwise,
+              uint64_t *value);
 /* An access width up to `widest` bytes, in the same way. */
 bool width(int argc, char **argv, int index, unsigned otherwise, unsigned widest, unsigned *bytes);
 /* Whether a value can be written in that many bytes; says so if not. */

@@ -24,7 +24,8 @@ static void fixed_devices(void)
     present("port 0x70", "rtc", in8(RTC_DATA_PORT) != 0xff);
     present("0xcf000000  irq 3", "teaching timer", read32(TIMER_BASE + TIMER_ID) == TIMER_ID_VALUE);
     write32(IOAPIC_BASE, IOAPIC_VERSION);
-    print("0x%08x         ioapic, %u pins\n", IOAPIC_BASE, (read32(IOAPIC_BASE + 0x10) >> 16 & 0xff) + 1);
+    unsigned last_pin = read32(IOAPIC_BASE + 0x10) >> 16 & 0xff;
+    print("0x%08x         ioapic, %u pins\n", IOAPIC_BASE, last_pin + 1);
     print("0x%08x         local apic %u, version 0x%02x\n", LAPIC_BASE, lapic_id(),
           lapic_read(LAPIC_VERSION) & 0xff);
 }
@@ -33,7 +34,7 @@ static void describe(uintptr_t base, unsigned irq, uint32_t id)
 {
     print("0x%08lx  irq %-2u ", base, irq);
     for (const struct driver *const *at = drivers_start; at < drivers_end; at++)
-        if ((*at)->probe(base, irq))
+        if ((*at)->probe(base, irq, id))
             return;
     print("id 0x%08x\n", id);
 }

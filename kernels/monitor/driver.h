@@ -2,7 +2,7 @@
  *
  *     DRIVER(dice)
  *     {
- *         if (read32(base) != DICE_ID)
+ *         if (id != DICE_ID)
  *             return false;
  *         print("dice, %u sides\n", read32(base + DICE_SIDES));
  *         return true;
@@ -15,15 +15,18 @@
 
 struct driver {
     const char *name;
-    /* Whether the device at `base` is this driver's; if so it has been described, to the line's end. */
-    bool (*probe)(uintptr_t base, unsigned irq);
+    /* Whether the device at `base` is this driver's; if so it has been described, to the end of
+     * the line. `id` is its first register, read once for all drivers: a read may be an event. */
+    bool (*probe)(uintptr_t base, unsigned irq, uint32_t id);
 };
 
-#define DRIVER(id)                                                                                 \
-    static bool id##_probe(uintptr_t, unsigned);                                                   \
-    static const struct driver id##_driver = {#id, id##_probe};                                    \
-    __attribute__((used, section(".drivers." #id)))                                                \
-    static const struct driver *const id##_driver_pointer = &id##_driver;                          \
-    static bool id##_probe(__attribute__((unused)) uintptr_t base, __attribute__((unused)) unsigned irq)
+#define DRIVER(tag)                                                                                \
+    static bool tag##_probe(uintptr_t, unsigned, uint32_t);                                        \
+    static const struct driver tag##_driver = {#tag, tag##_probe};                                 \
+    __attribute__((used, section(".drivers." #tag)))                                               \
+    static const struct driver *const tag##_pointer = &tag##_driver;                               \
+    static bool tag##_probe(__attribute__((unused)) uintptr_t base,                                \
+                            __attribute__((unused)) unsigned irq,                                  \
+                            __attribute__((unused)) uint32_t id)
 
 #endif

@@ -19,7 +19,9 @@ static void region(uint64_t start, uint64_t size, const char *what)
 
 COMMAND(regions, "", "show the physical address space")
 {
-    static const char *const kinds[] = {"type 0", "ram", "reserved", "acpi tables", "acpi nvs", "bad ram"};
+    static const char *const kinds[] = {
+        "type 0", "ram", "reserved", "acpi tables", "acpi nvs", "bad ram",
+    };
     uint32_t entries;
     const struct memory_range *map = memory_map(start_info, &entries);
     if (!map)

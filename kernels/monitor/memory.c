@@ -41,6 +41,23 @@ static bool short_enough(char **argv, uint64_t count, unsigned bytes)
     return false;
 }
 
+static void print_value(uint64_t value, unsigned bytes)
+{
+    switch (bytes) {
+    case 1:
+        print(" 0x%02lx", value);
+        break;
+    case 2:
+        print(" 0x%04lx", value);
+        break;
+    case 4:
+        print(" 0x%08lx", value);
+        break;
+    default:
+        print(" 0x%016lx", value);
+    }
+}
+
 COMMAND(peek, "ADDR [1|2|4|8] [COUNT]", "read memory or registers, 4 bytes wide")
 {
     uint64_t address, count;
@@ -57,7 +74,7 @@ COMMAND(peek, "ADDR [1|2|4|8] [COUNT]", "read memory or registers, 4 bytes wide"
             return;
         if (first)
             print("0x%08lx:", address);
-        print(bytes == 1 ? " 0x%02lx" : bytes == 2 ? " 0x%04lx" : bytes == 4 ? " 0x%08lx" : " 0x%016lx", value);
+        print_value(value, bytes);
         if (i % per_line == per_line - 1 || i == count - 1)
             print("\n");
     }
@@ -75,8 +92,9 @@ COMMAND(poke, "ADDR VALUE [1|2|4|8]", "write memory or a register, 4 bytes wide"
 COMMAND(fill, "ADDR LENGTH BYTE", "write one byte over and over")
 {
     uint64_t address, length, byte;
-    if (!required(argc, argv, 1, "address", &address) || !required(argc, argv, 2, "length", &length) ||
-        !required(argc, argv, 3, "byte", &byte) || !fits(argv, byte, 1) || !short_enough(argv, length, 1))
+    if (!required(argc, argv, 1, "address", &address) ||
+        !required(argc, argv, 2, "length", &length) || !short_enough(argv, length, 1) ||
+        !required(argc, argv, 3, "byte", &byte) || !fits(argv, byte, 1))
         return;
     for (uint64_t i = 0; i < length; i++)
         write8(address + i, byte);
@@ -85,8 +103,8 @@ COMMAND(fill, "ADDR LENGTH BYTE", "write one byte over and over")
 COMMAND(dump, "ADDR [LENGTH]", "show bytes in hex and as text")
 {
     uint64_t address, length;
-    if (!required(argc, argv, 1, "address", &address) || !optional(argc, argv, 2, "length", 64, &length) ||
-        !short_enough(argv, length, 1))
+    if (!required(argc, argv, 1, "address", &address) ||
+        !optional(argc, argv, 2, "length", 64, &length) || !short_enough(argv, length, 1))
         return;
     while (length && !serial_interrupted()) {
         uint8_t bytes[16];

@@ -62,7 +62,8 @@ bool required(int argc, char **argv, int index, const char *what, uint64_t *valu
     return true;
 }
 
-bool optional(int argc, char **argv, int index, const char *what, uint64_t otherwise, uint64_t *value)
+bool optional(int argc, char **argv, int index, const char *what, uint64_t otherwise,
+              uint64_t *value)
 {
     *value = otherwise;
     return index >= argc || required(argc, argv, index, what, value);

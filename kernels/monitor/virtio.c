@@ -8,7 +8,7 @@
 
 DRIVER(virtio)
 {
-    if (read32(base) != VIRTIO_MMIO_MAGIC)
+    if (id != VIRTIO_MMIO_MAGIC)
         return false;
     uint32_t version = read32(base + VERSION);
     uint32_t device = read32(base + DEVICE_ID);
