@@ -10,7 +10,8 @@ Layout, little endian, in 64-bit words:
     word 6        state of the machine (index into STATES)    word 7   reserved
     word 8..263   interrupts raised, one word a line (GSI 0..255)
     word 264..519 interrupts the engine delivered, one word a line
-    word 520..    blocks
+    word 520..775 the line's level now, 0 or 1
+    word 776..    blocks
 
 A block belongs to one device, three words a row: reads, writes, bytes.
 
@@ -21,7 +22,7 @@ A block belongs to one device, three words a row: reads, writes, bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vmlab.errors import ConfigError
@@ -31,7 +32,7 @@ __all__ = ["Block", "CounterPage", "DeviceCounts", "RegisterCounts"]
 MAGIC = int.from_bytes(b"VMLABCNT", "little")
 VERSION = 1
 GENERATION, UNMAPPED_READS, UNMAPPED_WRITES, STATE = 3, 4, 5, 6
-RAISED, DELIVERED, BLOCKS = 8, 264, 520
+RAISED, DELIVERED, LEVEL, BLOCKS = 8, 264, 520, 776
 LINES = 256
 ROW = 3
 FIRST_REGISTER = 3
@@ -154,12 +155,12 @@ class CounterPage:
         self._free = merged
         self.words[GENERATION] += 1
 
-    def lines(self) -> Iterator[tuple[int, int, int]]:
-        """(line, raised, delivered) of every line that was ever raised."""
-        for line in range(LINES):
-            raised = self.words[RAISED + line]
-            if raised:
-                yield line, raised, self.words[DELIVERED + line]
+    def line(self, number: int) -> tuple[int, int, bool]:
+        """(raised, delivered, level) of the interrupt line."""
+        if not 0 <= number < LINES:
+            raise ConfigError(f"no interrupt line {number}; the page counts 0 to {LINES - 1}")
+        words = self.words
+        return words[RAISED + number], words[DELIVERED + number], bool(words[LEVEL + number])
 
     def close(self) -> None:
         """Let go of the memory, so that its owner can unmap it."""

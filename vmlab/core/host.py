@@ -84,6 +84,19 @@ class Host:
         """A shared, read-write mapping."""
         return mmap.mmap(fd, size)
 
+    def zero(self, mapping: mmap.mmap) -> None:
+        """Make a shared mapping all zeroes; where the system can, by giving its pages back."""
+        if hasattr(mmap, "MADV_REMOVE"):
+            try:
+                mapping.madvise(mmap.MADV_REMOVE)
+                return
+            except OSError:
+                pass
+        nothing = bytes(1 << 20)
+        for start in range(0, len(mapping), len(nothing)):
+            end = min(start + len(nothing), len(mapping))
+            mapping[start:end] = nothing[: end - start]
+
     def total_memory(self) -> int:
         """Bytes of RAM the host has."""
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

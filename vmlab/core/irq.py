@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from vmlab.core.counters import DELIVERED, RAISED, CounterPage
+from vmlab.core.counters import DELIVERED, LEVEL, RAISED, CounterPage
 
 __all__ = ["IrqLine", "LineSink"]
 
@@ -30,11 +30,14 @@ class IrqLine:
         self.number = number
         self.level = False
         self._sink = sink
-        words = page.words if page else memoryview(bytearray(16)).cast("Q")
-        self._words = words
-        known = page is not None and number is not None
-        self._raised = RAISED + (number or 0) if known else 0
-        self._delivered = DELIVERED + (number or 0) if known else 1
+        #: raised, delivered, level; of a line that no page counts, words of its own
+        if page is not None and number is not None:
+            self._words = page.words
+            self._raised, self._delivered = RAISED + number, DELIVERED + number
+            self._now = LEVEL + number
+        else:
+            self._words = memoryview(bytearray(24)).cast("Q")
+            self._raised, self._delivered, self._now = 0, 1, 2
 
     @property
     def raised(self) -> int:
@@ -49,6 +52,7 @@ class IrqLine:
         if level is self.level:
             return
         self.level = level
+        self._words[self._now] = level
         if level:
             self._words[self._raised] += 1
         if self._sink is not None and self._sink.set(level) and level:
@@ -64,5 +68,6 @@ class IrqLine:
         """Drop the line and let the engine forget it."""
         sink, self._sink = self._sink, None
         self.level = False
+        self._words[self._now] = 0
         if sink is not None:
             sink.close()

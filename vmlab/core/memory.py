@@ -53,7 +53,10 @@ class GuestMemory:
     that touches a hole raises MemoryAccessError and changes nothing.
     """
 
-    def __init__(self, mapping: mmap.mmap, layout: Iterable[tuple[int, int]]) -> None:
+    def __init__(
+        self, mapping: mmap.mmap, layout: Iterable[tuple[int, int]], host: Host = HOST
+    ) -> None:
+        self._host = host
         self._mapping = mapping
         whole = memoryview(mapping)
         regions, offset = [], 0
@@ -89,7 +92,7 @@ class GuestMemory:
             mapping = host.map(fd, size)
         except (OSError, ValueError) as error:
             raise ConfigError(f"cannot map {size:#x} bytes of guest memory: {error}") from error
-        return cls(mapping, ram_layout(size))
+        return cls(mapping, ram_layout(size), host)
 
     def find(self, address: int, size: int) -> Region | None:
         """The region that holds all of [address, address + size), or None."""
@@ -119,11 +122,7 @@ class GuestMemory:
 
     def clear(self) -> None:
         """All zeroes, as after power-on."""
-        for region in self.regions:
-            chunk = bytes(min(region.size, 1 << 20))
-            for at in range(0, region.size, len(chunk)):
-                part = region.buffer[at : at + len(chunk)]
-                part[:] = chunk[: len(part)]
+        self._host.zero(self._mapping)
 
     def close(self) -> None:
         """Unmap. Views that a caller still holds keep the mapping alive until they are gone."""

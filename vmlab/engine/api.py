@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from vmlab.core.start import CpuState
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
@@ -27,23 +29,6 @@ class AccessBus(Protocol):
         ...
 
     def write(self, address: int, size: int, value: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class CpuState:
-    """How a vCPU starts.
-
-    mode: "real" (reset state but for CS:IP, base = rip & ~0xffff), "protected" (32-bit, paging off,
-    flat segments: the PVH and multiboot entry), "long" (64-bit, paging through `cr3`, flat segments).
-    `gdt` is (base, limit) of a GDT already in guest memory whose entry 0x10 is the mode's code segment
-    and 0x18 the data segment; (0, 0) leaves GDTR empty and only the hidden segment state is set.
-    """
-
-    mode: Literal["real", "protected", "long"]
-    rip: int
-    regs: Mapping[str, int] = field(default_factory=dict)
-    cr3: int = 0
-    gdt: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +57,13 @@ class EngineConfig:
 class IrqSink(Protocol):
     """One interrupt line (GSI) as an engine takes it."""
 
-    def set(self, level: bool) -> None:
-        """Drive the line. Idempotent; safe from any thread."""
+    def set(self, level: bool) -> bool | None:
+        """Drive the line. Idempotent; safe from any thread. For a rising line: whether the interrupt
+        controllers took it; None where the engine cannot tell."""
         ...
 
-    def pulse(self) -> None:
-        """One edge (KVM: irqfd)."""
+    def pulse(self) -> bool | None:
+        """One edge (KVM: irqfd); the result as `set`'s."""
         ...
 
     def close(self) -> None: ...

@@ -1,0 +1,61 @@
+"""vmlab: a virtual machine that you can see through.
+
+    from vmlab import VM
+    with VM(kernel="monitor") as vm:
+        vm.console.expect("vmlab> ")
+        print(vm.traps)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmlab import kernels
+    from vmlab.core.device import Device, on_peek, on_read, on_write
+    from vmlab.regs import Registers, bit, bits, block, pair64, rc, ro, rw, w1c, wo
+    from vmlab.vm import VM
+
+__version__ = "0.1.0"
+
+_REGS = ("Registers", "bit", "bits", "block", "pair64", "rc", "ro", "rw", "w1c", "wo")
+_DEVICE = ("Device", "on_peek", "on_read", "on_write")
+_HOME = {
+    "VM": "vmlab.vm",
+    **dict.fromkeys(_REGS, "vmlab.regs"),
+    **dict.fromkeys(_DEVICE, "vmlab.core.device"),
+}
+
+__all__ = [
+    "VM",
+    "Device",
+    "Registers",
+    "bit",
+    "bits",
+    "block",
+    "kernels",
+    "on_peek",
+    "on_read",
+    "on_write",
+    "pair64",
+    "rc",
+    "ro",
+    "rw",
+    "w1c",
+    "wo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "kernels":
+        return import_module("vmlab.kernels")
+    if name not in _HOME:
+        raise AttributeError(f"module 'vmlab' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

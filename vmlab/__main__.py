@@ -1,0 +1,5 @@
+"""`python -m vmlab`."""
+
+from vmlab.cli import entry
+
+entry()

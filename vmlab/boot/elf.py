@@ -1,0 +1,110 @@
+"""ELF, as far as a loader needs it: segments, notes, the entry (System V gABI, chapters 4 and 5).
+
+The file is not trusted: every offset and length is checked against it before use.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from vmlab.errors import KernelError
+
+__all__ = ["ELF_MAGIC", "ElfFile", "Segment"]
+
+ELF_MAGIC = b"\x7fELF"
+PT_LOAD, PT_NOTE = 1, 4
+EM_386, EM_X86_64 = 3, 62
+_MACHINES = {EM_386: "i386", EM_X86_64: "x86_64", 183: "arm64", 40: "arm", 243: "riscv", 22: "s390", 21: "ppc64"}
+#: program headers that an image may have; the largest kernels have about a dozen
+MAX_SEGMENTS = 1024
+
+
+class Segment(NamedTuple):
+    """A PT_LOAD segment. paddr: guest-physical; sizes in bytes."""
+
+    offset: int
+    paddr: int
+    vaddr: int
+    file_size: int
+    memory_size: int
+
+
+class ElfFile:
+    """A parsed executable. KernelError, with the reason in words, when it is not one."""
+
+    def __init__(self, data: bytes | memoryview, name: str) -> None:
+        self.data = memoryview(data)
+        self.name = name
+        if len(data) < 52:
+            raise KernelError(f"{name}: truncated: an ELF header is longer than its {len(data)} bytes")
+        self.bits = {1: 32, 2: 64}.get(self.data[4], 0)
+        if not self.bits or self.data[5] != 1:
+            raise KernelError(f"{name}: not a little-endian 32- or 64-bit ELF file")
+        head = "<HHIQQQIHHHHHH" if self.bits == 64 else "<HHIIIIIHHHHHH"
+        kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, *_ = self._unpack(head, 16)
+        if machine not in (EM_386, EM_X86_64):
+            what = _MACHINES.get(machine, f"machine {machine}")
+            raise KernelError(f"{name}: made for {what}; this machine is x86_64")
+        if kind not in (2, 3):
+            what = {1: "a relocatable object", 4: "a core dump"}.get(kind, f"of type {kind}")
+            raise KernelError(f"{name}: an ELF file that is {what}, not an executable; link it first")
+        self.entry: int = entry
+        self.segments: list[Segment] = []
+        self._notes: list[tuple[int, int]] = []
+        if phnum > MAX_SEGMENTS:
+            raise KernelError(f"{name}: {phnum} program headers; at most {MAX_SEGMENTS} make sense")
+        for index in range(phnum):
+            self._header(phoff + index * phentsize)
+        if not self.segments:
+            raise KernelError(f"{name}: nothing to load: no PT_LOAD segment")
+
+    def _unpack(self, form: str, at: int) -> tuple[int, ...]:
+        try:
+            return struct.unpack_from(form, self.data, at)
+        except struct.error:
+            raise KernelError(
+                f"{self.name}: truncated: {struct.calcsize(form)} bytes at {at:#x} are past its end"
+            ) from None
+
+    def _header(self, at: int) -> None:
+        if self.bits == 64:
+            kind, _, offset, vaddr, paddr, size, memory, _ = self._unpack("<IIQQQQQQ", at)
+        else:
+            kind, offset, vaddr, paddr, size, memory, _, _ = self._unpack("<IIIIIIII", at)
+        if kind not in (PT_LOAD, PT_NOTE):
+            return
+        if offset + size > len(self.data):
+            raise KernelError(
+                f"{self.name}: truncated: a segment needs bytes up to {offset + size:#x},"
+                f" the file has {len(self.data):#x}"
+            )
+        if kind == PT_NOTE:
+            self._notes.append((offset, size))
+        elif memory:
+            if size > memory:
+                raise KernelError(f"{self.name}: a segment has {size:#x} bytes for {memory:#x} of memory")
+            self.segments.append(Segment(offset, paddr, vaddr, size, memory))
+
+    def note(self, owner: bytes, kind: int) -> bytes | None:
+        """The descriptor of the first note of that owner and type."""
+        for start, size in self._notes:
+            at, end = start, start + size
+            while at + 12 <= end:
+                name_size, desc_size, note_kind = self._unpack("<III", at)
+                desc = at + 12 + (name_size + 3 & ~3)
+                after = desc + (desc_size + 3 & ~3)
+                if desc + desc_size > end:
+                    break
+                name = bytes(self.data[at + 12 : at + 12 + name_size]).rstrip(b"\0")
+                if name == owner and note_kind == kind:
+                    return bytes(self.data[desc : desc + desc_size])
+                at = after
+        return None
+
+    def to_physical(self, vaddr: int) -> int:
+        """Where the loaded image has the virtual address `vaddr`; the address itself if nowhere."""
+        for one in self.segments:
+            if one.vaddr <= vaddr < one.vaddr + one.memory_size:
+                return vaddr - one.vaddr + one.paddr
+        return vaddr

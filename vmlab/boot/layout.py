@@ -1,0 +1,37 @@
+"""Where boot data lies in a PC's first megabyte, and the memory map that a kernel is told."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vmlab.core.memory import GuestMemory
+
+__all__ = ["BOOT_INFO", "CMDLINE", "CMDLINE_ROOM", "MapEntry", "RAM", "RESERVED", "memory_map"]
+
+#: the structure that names everything else (PVH start info, multiboot information)
+BOOT_INFO = 0x7000
+CMDLINE = 0x2_0000
+#: x86 Linux takes 2,048 bytes at most; other kernels more
+CMDLINE_ROOM = 0x1000
+
+# types of the firmware memory map (ACPI 6.5 §15, "address range types")
+RAM, RESERVED = 1, 2
+
+
+class MapEntry(NamedTuple):
+    """[start, start + size) is of `kind`."""
+
+    start: int
+    size: int
+    kind: int
+
+
+def memory_map(memory: GuestMemory) -> list[MapEntry]:
+    """RAM as a PC has it: 640 KiB, the reserved hole for adapters and firmware, the rest."""
+    entries = [MapEntry(0, 0x9_FC00, RAM), MapEntry(0x9_FC00, 0x400, RESERVED)]
+    entries.append(MapEntry(0xE_0000, 0x2_0000, RESERVED))
+    for region in memory.regions:
+        start = max(region.base, 0x10_0000)
+        if region.end > start:
+            entries.append(MapEntry(start, region.end - start, RAM))
+    return entries

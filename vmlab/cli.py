@@ -1,0 +1,251 @@
+"""The `vmlab` command."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from vmlab import __version__, kernels
+from vmlab.errors import ConfigError, VmlabError
+
+if TYPE_CHECKING:
+    from vmlab.vm import VM
+
+__all__ = ["main"]
+
+# exit statuses beside the guest's own
+USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status. Never a traceback for a mistake of the user's."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.action(options)
+        return status
+    except VmlabError as error:
+        return _say(str(error), USAGE)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read our output has gone; nothing is left to be said to them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CRASHED
+
+
+def _say(text: str, status: int) -> int:
+    with contextlib.suppress(OSError):
+        print(f"vmlab: {text}", file=sys.stderr, flush=True)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a usage error, with where to read more."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"vmlab: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="vmlab", description="A virtual machine that you can see through.")
+    parser.add_argument("--version", action="version", version=f"vmlab {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run = commands.add_parser(
+        "run",
+        help="run a guest; its console is this terminal (Ctrl-A x leaves)",
+        description="Run a guest. Its console is this terminal; Ctrl-A x leaves. Exit status: the guest's;"
+        " 2 usage, 3 the guest crashed, 124 timeout.",
+    )
+    run.add_argument("kernel", metavar="KERNEL", help="a bundled kernel's name or an image's path")
+    run.add_argument("--engine", choices=("auto", "kvm", "soft"), default="auto")
+    run.add_argument("--memory", metavar="SIZE", default="64M", help="guest memory, such as 64M or 1G")
+    run.add_argument("--cpus", metavar="N", type=int, default=1)
+    run.add_argument(
+        "--device",
+        metavar="SPEC",
+        action="append",
+        default=[],
+        help="plug in a device: NAME[,option=value...]; repeatable",
+    )
+    run.add_argument("--initrd", metavar="FILE")
+    run.add_argument("--cmdline", metavar="TEXT", default="", help="the kernel's command line")
+    run.add_argument(
+        "--debug-exit",
+        action="store_true",
+        help="a port at 0xf4 where a write of v ends the run with status (v << 1) | 1; bundled kernels"
+        " have it without being asked",
+    )
+    run.add_argument("--timeout", metavar="SECONDS", type=_seconds)
+    run.add_argument("--stats", metavar="FILE", help="write counts as JSON; - is standard output")
+    run.add_argument("--live", action="store_true", help="show the machine while it runs")
+    run.set_defaults(action=_run)
+    demo = commands.add_parser("demo", help="watch a guest for some seconds")
+    demo.add_argument("--engine", choices=("auto", "kvm", "soft"), default="auto")
+    demo.add_argument("--seconds", metavar="N", type=_seconds, default=12.0)
+    demo.set_defaults(action=_demo)
+    commands.add_parser("doctor", help="what this host can do, and how to change it").set_defaults(
+        action=_doctor
+    )
+    commands.add_parser("kernels", help="the bundled guest kernels").set_defaults(action=_kernels)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError(text)
+    return value
+
+
+_seconds.__name__ = "number of seconds"
+
+
+# --- run ------------------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    _check_stats(options.stats)
+    vm = _machine(options)
+    began = time.monotonic()
+    try:
+        if options.live:
+            from vmlab.live import watch
+
+            vm.start()
+            finished = watch(vm, options.timeout)
+        else:
+            finished = _attach(vm, options.timeout)
+        status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
+    finally:
+        vm.stop()
+    if options.stats:
+        _write_stats(vm, options.stats)
+    return status
+
+
+def _machine(options: argparse.Namespace) -> VM:
+    from vmlab.vm import VM
+
+    vm = VM(
+        options.kernel,
+        engine=options.engine,
+        memory=options.memory,
+        cpus=options.cpus,
+        cmdline=options.cmdline,
+        initrd=options.initrd,
+        debug_exit=options.debug_exit or kernels.is_bundled(options.kernel),
+        # the terminal needs little of this interpreter; drawing the live view needs much
+        isolate=options.live,
+    )
+    if options.device:
+        from vmlab.devices import make
+
+        for spec in options.device:
+            device, id = make(spec)
+            vm.hot_add(device, id)
+    return vm
+
+
+def _attach(vm: VM, timeout: float | None) -> bool | None:
+    """The terminal is the console. True: the guest ended; False: time is up; None: the user left."""
+    from vmlab.terminal import forward, raw_mode, write_all
+
+    out = sys.stdout.fileno()
+    vm.console.listen(lambda data: write_all(out, data))
+    left = threading.Event()
+    over = threading.Event()
+    fd = sys.stdin.fileno() if sys.stdin is not None and not sys.stdin.closed else -1
+
+    def type_in() -> None:
+        with contextlib.suppress(VmlabError, OSError):
+            if forward(fd, vm.console.send, over.is_set):
+                left.set()
+                vm.stop_waiting()
+
+    with raw_mode(fd) if fd >= 0 else contextlib.nullcontext():
+        vm.start()
+        if fd >= 0:
+            threading.Thread(target=type_in, name="vmlab-terminal", daemon=True).start()
+        try:
+            ended = vm.wait(timeout, until=lambda: left.is_set() or vm.state.fault is not None)
+        finally:
+            over.set()
+    if left.is_set():
+        return None
+    return ended is not None or vm.state.fault is not None
+
+
+def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: float) -> int:
+    """The one line on stderr, and the status."""
+    where = f"({vm.engine}, {seconds:.2f} s)"
+    if vm.state.fault is not None:
+        return _say(f"{vm.state.fault.text} {where}", CRASHED)
+    if finished is None:
+        return _say(f"left the guest running; it was stopped {where}", 0)
+    if not finished:
+        return _say(f"timeout: the guest still ran after {timeout:g} s {where}", TIMEOUT)
+    assert vm.exit is not None
+    return _say(f"{vm.exit.text} {where}", CRASHED if vm.state == "crashed" else vm.exit.code & 0xFF)
+
+
+def _check_stats(target: str | None) -> None:
+    """Say before the run, not after it, that the file cannot be written."""
+    if target and target != "-":
+        try:
+            with open(target, "a", encoding="utf-8"):
+                pass
+        except OSError as error:
+            raise ConfigError(f"--stats {target}: {error.strerror}") from error
+
+
+def _write_stats(vm: VM, target: str) -> None:
+    import json
+
+    text = json.dumps(vm.stats(), indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    try:
+        with open(target, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigError(f"--stats {target}: {error.strerror}") from error
+
+
+# --- the other commands -----------------------------------------------------------------------------
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from vmlab.demo import demo
+
+    return demo(options.engine, options.seconds)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from vmlab.doctor import examine
+
+    return examine()
+
+
+def _kernels(options: argparse.Namespace) -> int:
+    for name in kernels.names():
+        print(f"{name:<10} {kernels.about(name)}\n{'':<10} {kernels.path(name)}")
+    return 0
+
+
+def entry() -> NoReturn:
+    """The installed command: a closed pipe or a signal must not print a traceback."""
+    with contextlib.suppress(AttributeError, ValueError):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,143 @@
+"""The guest's serial console, as people and programs use it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from vmlab.errors import ExpectTimeout
+
+__all__ = ["Console"]
+
+#: bytes of output kept; older ones go
+KEPT = 4 << 20
+
+
+class Console:
+    """`text` is what the guest has written; `expect` waits for it to write more."""
+
+    def __init__(self, send: Callable[[bytes], int]) -> None:
+        self._send = send
+        self._condition = threading.Condition()
+        self._data = bytearray()
+        #: bytes of output that were there before `_data`
+        self._dropped = 0
+        #: where the next `expect` begins to look, counted from the first byte ever written
+        self._cursor = 0
+        self._ended: Callable[[], BaseException | None] = lambda: None
+        self._listeners: list[Callable[[bytes], None]] = []
+
+    def feed(self, data: bytes) -> None:
+        """The guest wrote `data`."""
+        with self._condition:
+            self._data += data
+            excess = len(self._data) - KEPT
+            if excess > KEPT // 4:
+                del self._data[:excess]
+                self._dropped += excess
+            self._condition.notify_all()
+        for listener in list(self._listeners):
+            listener(data)
+
+    def listen(self, listener: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call `listener(data)` with what the guest writes from now on; returns what ends it."""
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    def wake(self) -> None:
+        """The machine's state has changed: whoever waits should look."""
+        with self._condition:
+            self._condition.notify_all()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the guest will write nothing more until someone acts."""
+        return self._ended() is not None
+
+    @property
+    def data(self) -> bytes:
+        """Every byte that the guest has written (the last 4 MiB)."""
+        with self._condition:
+            return bytes(self._data)
+
+    @property
+    def text(self) -> str:
+        """The same as text; lines end with a line feed alone."""
+        return _text(self.data)
+
+    def send(self, text: str | bytes) -> int:
+        """Type `text`; returns how many bytes the serial port took. A line ends with "\\n"."""
+        data = text.encode() if isinstance(text, str) else bytes(text)
+        return self._send(data)
+
+    def expect(self, pattern: str | re.Pattern[str], timeout: float = 5) -> re.Match[str]:
+        """Wait until the output after the last match matches the regular expression `pattern`.
+
+        ExpectTimeout after `timeout` seconds, with the output's end; StateError when the machine
+        ends or pauses first and what it wrote does not match; DeviceFault when a device failed.
+        """
+        wanted = re.compile(pattern)
+        end = time.monotonic() + timeout
+        with self._condition:
+            while True:
+                start = max(self._cursor - self._dropped, 0)
+                match = wanted.search(_text(bytes(self._data[start:])))
+                if match:
+                    self._cursor = self._dropped + start + self._raw_length(start, match.end())
+                    return match
+                ended = self._ended()
+                if ended is not None:
+                    raise ended
+                left = end - time.monotonic()
+                if left <= 0:
+                    tail = _text(bytes(self._data[-400:]))
+                    raise ExpectTimeout(
+                        f"no match for {wanted.pattern!r} within {timeout:g} s; the console ends with {tail!r}"
+                    )
+                # bounded: an end of the machine that nobody told of must not make this wait longer
+                self._condition.wait(min(left, 1.0))
+
+    def _raw_length(self, start: int, characters: int) -> int:
+        """Bytes from `start` that make so many characters of text (carriage returns are not text)."""
+        raw = self._data[start:]
+        if b"\r" not in raw and raw.isascii():
+            return characters
+        count = at = 0
+        text = bytes(raw).decode("utf-8", "replace")
+        consumed = 0
+        while at < len(text) and count < characters:
+            count += text[at] != "\r"
+            at += 1
+        consumed = len(text[:at].encode())
+        return min(consumed, len(raw))
+
+    def run(self, command: str, prompt: str = r"(?:vmlab> |[#$] )$", timeout: float = 5) -> str:
+        """Type a command line and return what it printed, up to the next prompt."""
+        with self._condition:
+            self._cursor = self._dropped + len(self._data)
+        self.send(command + "\n")
+        before = self.expect(prompt, timeout).string
+        match = re.search(prompt, before)
+        text = before[: match.start()] if match else before
+        return text.removeprefix(command).strip("\n")
+
+    def interact(self) -> None:
+        """Give the terminal to the guest, until Ctrl-A x. Needs a real terminal."""
+        from vmlab.terminal import interact
+
+        interact(self)
+
+    def __repr__(self) -> str:
+        return f"<Console {len(self._data) + self._dropped} bytes>"
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").replace("\r", "")
+

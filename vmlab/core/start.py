@@ -1,0 +1,24 @@
+"""How a CPU starts: what a loader says and an engine does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+__all__ = ["CpuState"]
+
+
+class CpuState(NamedTuple):
+    """How a vCPU starts.
+
+    mode: "real" (reset state but for CS:IP, base = rip & ~0xffff), "protected" (32-bit, paging off,
+    flat segments: the PVH and multiboot entry), "long" (64-bit, paging through `cr3`, flat segments).
+    `gdt` is (base, limit) of a GDT already in guest memory whose entry 0x10 is the mode's code segment
+    and 0x18 the data segment; (0, 0) leaves GDTR empty and only the hidden segment state is set.
+    """
+
+    mode: Literal["real", "protected", "long"]
+    rip: int
+    regs: Mapping[str, int] = {}
+    cr3: int = 0
+    gdt: tuple[int, int] = (0, 0)

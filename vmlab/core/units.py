@@ -1,0 +1,34 @@
+"""Sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from vmlab.errors import ConfigError
+
+__all__ = ["parse_size", "show_size"]
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes for 67108864, "64M", "1G", "0x4000000"; ConfigError otherwise."""
+    if isinstance(text, int):
+        return text
+    word = text.strip().lower()
+    match = re.fullmatch(r"(\d+)([kmgt]?)(?:i?b)?", word)
+    if match:
+        return int(match[1]) * _UNITS[match[2]]
+    try:
+        return int(word, 0)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no size; write bytes, or a number with K, M or G: 64M") from None
+
+
+def show_size(size: int) -> str:
+    """The shortest exact form: 0x1000 is 4K."""
+    for unit in "TGMK":
+        step = _UNITS[unit.lower()]
+        if size >= step and size % step == 0:
+            return f"{size // step}{unit}"
+    return str(size)

@@ -1,0 +1,64 @@
+"""The guest kernels that come with vmlab: `kernels.path("hello")`, `kernels.names()`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vmlab.errors import KernelError
+
+__all__ = ["about", "find", "is_bundled", "names", "path"]
+
+_ABOUT = {
+    "hello": "prints a line and exits",
+    "irqlab": "counts timer interrupts, prints each, exits after n",
+    "monitor": "a small shell on the serial line: peek, poke, devices, irqs, fault, ...",
+    "smp": "starts the second CPU and counts",
+}
+
+
+def _images() -> Path:
+    """In an installed package the images lie inside it; in a source tree, beside it."""
+    here = Path(__file__).resolve().parent
+    inside = here / "images"
+    return inside if inside.is_dir() else here.parent / "kernels" / "images"
+
+
+def names() -> list[str]:
+    """The bundled kernels' names, for `VM(kernel=...)`."""
+    return sorted(image.stem for image in _images().glob("*.elf"))
+
+
+def about(name: str) -> str:
+    """One line on what the kernel does."""
+    return _ABOUT.get(name, "")
+
+
+def path(name: str) -> Path:
+    """The image of the bundled kernel `name`; KernelError names those that exist."""
+    image = _images() / f"{name}.elf"
+    if name not in names():
+        raise KernelError(f"no bundled kernel {name!r}; there are {', '.join(names())}")
+    return image
+
+
+def is_bundled(kernel: str) -> bool:
+    return kernel in names()
+
+
+def find(kernel: str | Path) -> Path:
+    """The file for what a person typed: a path, or the name of a bundled kernel.
+
+    A name with a slash or a dot is a path; so is one that no bundled kernel has."""
+    text = str(kernel)
+    if is_bundled(text):
+        return path(text)
+    file = Path(text).expanduser()
+    if not file.exists():
+        hint = "" if "/" in text or "." in text else f"; bundled kernels: {', '.join(names())}"
+        raise KernelError(f"kernel {text!r}: no such file{hint}")
+    if file.is_dir():
+        inside = _images() / f"{file.name}.elf"
+        if file.resolve().parent == inside.parent.parent.resolve() and inside.exists():
+            return inside
+        raise KernelError(f"kernel {text!r} is a folder, not an image")
+    return file.resolve()

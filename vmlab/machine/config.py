@@ -1,0 +1,93 @@
+"""What a machine is made from, and what can be said of it: plain records, fit for the wire."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from vmlab.core.memory import check_size
+from vmlab.errors import ConfigError
+
+__all__ = ["MAX_CPUS", "STATES", "DeviceEntry", "Exit", "Fault", "MachineConfig", "Range", "RegisterEntry"]
+
+#: what a machine can be doing; the counter page holds the index
+STATES = ("created", "running", "paused", "stopped", "crashed")
+MAX_CPUS = 8
+
+
+class MachineConfig(Struct, frozen=True):
+    """kernel: an absolute path. engine: "auto", "kvm" or "soft". memory: bytes. debug_exit: whether
+    port 0xf4 ends the machine."""
+
+    kernel: str
+    engine: str = "auto"
+    memory: int = 64 << 20
+    cpus: int = 1
+    cmdline: str = ""
+    initrd: str | None = None
+    debug_exit: bool = True
+
+    def check(self) -> None:
+        """ConfigError, in words, for what no machine can be."""
+        if self.engine not in ("auto", "kvm", "soft"):
+            raise ConfigError(f"no engine {self.engine!r}; there are auto, kvm and soft")
+        if not 1 <= self.cpus <= MAX_CPUS:
+            raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
+        check_size(self.memory)
+
+
+class Exit(Struct, frozen=True):
+    """Why a machine ended. reason: "debug-exit", "stopped", "triple-fault", "internal-error", ...;
+    code: the exit status of the run; text: a sentence."""
+
+    reason: str
+    code: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Fault(Struct, frozen=True):
+    """A device's code raised; the guest waits at that access."""
+
+    device: str
+    text: str
+    traceback: str
+
+
+class RegisterEntry(Struct, frozen=True):
+    """A row of a device's table. offset in bytes, width in bits."""
+
+    name: str
+    offset: int
+    width: int
+    access: str
+    doc: str
+
+
+class DeviceEntry(Struct, frozen=True):
+    """A device that is plugged in. space: "mmio" or "port"; block: its place in the counter page."""
+
+    id: str
+    type: str
+    space: str
+    base: int
+    size: int
+    irq: int | None
+    fixed: bool
+    block: int
+    registers: list[RegisterEntry]
+
+
+class Range(Struct, frozen=True):
+    """[start, end] of the guest's physical space, both ends included. kind: "ram", "mmio",
+    "interrupt-controller" or "hole"."""
+
+    start: int
+    end: int
+    kind: str
+    name: str
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start + 1

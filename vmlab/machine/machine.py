@@ -1,0 +1,440 @@
+"""The machine put together: memory, buses, fixed devices, the manager, an engine, and its states."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vmlab.boot.load import load, read_image
+from vmlab.core.bus import Bus
+from vmlab.core.bus import Fault as BusFault
+from vmlab.core.clock import Clock
+from vmlab.core.cmdline import Cmdline
+from vmlab.core.counters import STATE, CounterPage
+from vmlab.core.device import Device
+from vmlab.core.irq import IrqLine
+from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
+from vmlab.core.memory import GuestMemory
+from vmlab.core.trace import AccessEvent, AccessLog
+from vmlab.devices.cmos_rtc import CmosRtc
+from vmlab.devices.debug_exit import DebugExit
+from vmlab.devices.i8042 import I8042
+from vmlab.devices.timer import Timer
+from vmlab.devices.uart16550 import Uart16550
+from vmlab.engine import choose, create
+from vmlab.engine.api import EngineConfig, Stop
+from vmlab.errors import ConfigError, DeviceNotFound, StateError
+from vmlab.machine import platform
+from vmlab.machine.config import (
+    STATES,
+    DeviceEntry,
+    Exit,
+    Fault,
+    MachineConfig,
+    RegisterEntry,
+)
+
+__all__ = ["Machine", "Plugged"]
+
+
+class Plugged(NamedTuple):
+    """A device in its place."""
+
+    device: Device
+    space: str
+    base: int
+    size: int
+    irq: int | None
+    fixed: bool
+    kind: DeviceType | None
+
+
+def _nothing(*_: object) -> None:
+    """For hooks that nobody wants."""
+
+
+class Machine:
+    """One virtual machine.
+
+    on_console: bytes that the guest sent to COM1. on_state (an attribute, set when wanted): called after
+    each change of state. Both are called on the thread where it happened, vCPU threads included, and
+    must be short.
+    """
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        memory: GuestMemory,
+        page: CounterPage,
+        on_console: Callable[[bytes], None] = _nothing,
+    ) -> None:
+        config.check()
+        self.config = config
+        self.memory = memory
+        self.page = page
+        page.format()
+        self.state = "created"
+        self.exit: Exit | None = None
+        self.fault: Fault | None = None
+        self.on_state: Callable[[], None] = _nothing
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._log: AccessLog | None = None
+        self._loaded = False
+        self.clock = Clock()
+        self.mmio = Bus("mmio", page=page)
+        self.ports = Bus("port", platform.PORT_BITS, page=page)
+        self.manager = MMIODeviceManager(bus=self.mmio, wiring=self)
+        self.devices: dict[str, Plugged] = {}
+        self._image = read_image(config.kernel)
+        self._initrd = read_image(config.initrd, "initrd") if config.initrd else None
+        self._cmdline = Cmdline(text=config.cmdline)
+        self.engine_name, self.engine_reason = choose(config.engine)
+        self.engine = create(
+            self.engine_name,
+            EngineConfig(memory, self.mmio, self.ports, config.cpus, on_stop=self._on_stop),
+        )
+        try:
+            self.uart = Uart16550(on_console)
+            self._plug_fixed()
+        except BaseException:
+            self.engine.close()
+            raise
+        for bus in (self.mmio, self.ports):
+            bus.on_fault = self._on_fault
+
+    # --- states ---------------------------------------------------------------------------------
+
+    def _enter(self, state: str, exit: Exit | None = None) -> None:
+        with self._changed:
+            self.state = state
+            self.page.words[STATE] = STATES.index(state)
+            if exit is not None:
+                self.exit = exit
+            self._changed.notify_all()
+        self.on_state()
+
+    def _require(self, *states: str) -> None:
+        if self.state not in states:
+            raise StateError(f"the machine is {self.state}; this needs it {' or '.join(states)}")
+
+    def start(self) -> None:
+        """created -> running."""
+        with self._lock:
+            self._require("created")
+            self._load()
+            self.clock.resume()
+            self._enter("running")
+            self.engine.start()
+
+    def pause(self) -> None:
+        """running -> paused. When it returns, no vCPU executes."""
+        with self._lock:
+            if self.state == "paused":
+                return
+            self._require("running")
+        self.engine.pause()
+        with self._lock:
+            self.clock.pause()
+            if self.state == "running":
+                self._enter("paused")
+
+    def resume(self) -> None:
+        """paused -> running. A guest that waits at a device's failure tries that access again."""
+        with self._lock:
+            if self.state == "running":
+                return
+            self._require("paused")
+            self.fault = None
+            self.clock.resume()
+            self._enter("running")
+            self.engine.resume()
+
+    def step(self, cpu: int = 0) -> None:
+        """One instruction of a paused machine."""
+        with self._lock:
+            self._require("paused")
+            if self.fault is not None:
+                raise StateError(f"the guest waits at a failure of {self.fault.device!r}; resume or replace it")
+        self.engine.step(cpu)
+
+    def reset(self) -> None:
+        """As the reset button: memory cleared, devices and CPUs at power-on, the kernel loaded anew.
+        It runs on if it ran; a machine that had ended stays paused."""
+        with self._lock:
+            self._require("running", "paused", "stopped", "crashed")
+            was_running = self.state == "running"
+        self.engine.pause()
+        with self._lock:
+            self.clock.reset()
+            for plugged in self.devices.values():
+                plugged.device.reset()
+            self.memory.clear()
+            for bus in (self.mmio, self.ports):
+                bus.observe(None)
+            self.fault, self.exit = None, None
+            self._load()
+            if self._log is not None:
+                self._watch(self._log)
+            if was_running:
+                self.clock.resume()
+                self._enter("running")
+                self.engine.resume()
+            else:
+                self._enter("paused")
+
+    def stop(self) -> None:
+        """Power off; the machine's memory and registers can still be looked at until `close`."""
+        with self._lock:
+            if self.state in ("stopped", "crashed"):
+                return
+            started = self._loaded
+        self._end("stopped", Exit("stopped", 0, "stopped by the host"))
+        if started:
+            self.engine.pause()
+
+    def close(self) -> None:
+        """Free everything but memory and counters, which belong to the caller."""
+        self.engine.close()
+        self.clock.close()
+        for plugged in self.devices.values():
+            plugged.device.irq.close()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until the machine ends; False when `timeout` seconds were not enough."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.state in ("stopped", "crashed"), timeout)
+
+    def _load(self) -> None:
+        state = load(self.memory, self._image, self.config.kernel, self._cmdline, self._initrd)
+        self.engine.load(state)
+        self._loaded = True
+
+    def _end(self, state: str, exit: Exit) -> None:
+        for bus in (self.mmio, self.ports):
+            bus.deafen()
+        self.engine.request_pause()
+        self.clock.pause()
+        self._enter(state, exit)
+
+    # --- what the guest does to the machine -----------------------------------------------------
+
+    def _on_debug_exit(self, value: int) -> None:
+        status = (value << 1 | 1) & 0xFFFF_FFFF
+        self._end("stopped", Exit("debug-exit", status, f"the guest exited with status {status}"))
+
+    def _on_reset(self) -> None:
+        # a vCPU thread is in this access: the reset itself must happen elsewhere
+        for bus in (self.mmio, self.ports):
+            bus.deafen()
+        self.engine.request_pause()
+        threading.Thread(target=self.reset, name="vmlab-reset", daemon=True).start()
+
+    def _on_stop(self, cpu: int, stop: Stop) -> None:
+        reason = "triple-fault" if stop.kind == "shutdown" else stop.kind
+        self._end("crashed", Exit(reason, 3, f"cpu {cpu}: {stop.text}"))
+
+    def _on_fault(self, fault: BusFault) -> bool:
+        """A device raised. The guest waits here, at the access, until someone resumes it."""
+        name = fault.range.name
+        what = "reading" if fault.value is None else f"writing {fault.value:#x} to"
+        register = ""
+        if isinstance(fault.range.device, Device):
+            offset = fault.address - fault.range.start + fault.range.offset
+            register = fault.range.device.register_at(offset, fault.size, fault.value is not None)
+        text = (
+            f"device {name!r} failed at {fault.address:#x} ({what} {register or 'no register'}):"
+            f" {type(fault.error).__name__}: {fault.error}"
+        )
+        trace = "".join(traceback.format_exception(fault.error))
+        self.engine.request_pause()
+        with self._lock:
+            self.fault = Fault(name, text, trace)
+            self.clock.pause()
+            self._enter("paused")
+        return self.engine.park()
+
+    # --- devices --------------------------------------------------------------------------------
+
+    def _plug_fixed(self) -> None:
+        self._fix("com1", self.uart, self.ports, [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ)
+        keyboard = I8042(self._on_reset)
+        self._fix(
+            "i8042",
+            keyboard,
+            self.ports,
+            [(platform.I8042_DATA, 1, 0), (platform.I8042_STATUS, 1, 4)],
+        )
+        self._fix("rtc", CmosRtc(), self.ports, [(platform.RTC_PORT, 2, 0)])
+        if self.config.debug_exit:
+            exit_port = DebugExit(self._on_debug_exit)
+            self._fix("debug-exit", exit_port, self.ports, [(platform.DEBUG_EXIT_PORT, 4, 0)])
+        timer = [(platform.TIMER_BASE, MMIO_LEN, 0)]
+        self._fix("timer0", Timer(), self.mmio, timer, platform.TIMER_IRQ)
+
+    def _fix(
+        self,
+        id: str,
+        device: Device,
+        bus: Bus,
+        places: list[tuple[int, int, int]],
+        irq: int | None = None,
+    ) -> None:
+        for base, size, offset in places:
+            bus.insert(base, size, device, offset, id)
+        self.attach(device, places[0][0], irq)
+        end = places[-1][0] + places[-1][1]
+        self.devices[id] = Plugged(device, bus.name, places[0][0], end - places[0][0], irq, True, None)
+
+    def attach(self, device: object, base: int, irq: int | None) -> None:
+        """Give a device its capabilities (`core.manager.Wiring`)."""
+        assert isinstance(device, Device)
+        block = self.page.allocate([row.name for row in device.regs.table])
+        try:
+            sink = self.engine.irq_sink(irq) if irq is not None else None
+        except BaseException:
+            block.free()
+            raise
+        device.irq = IrqLine(irq, sink, self.page)
+        device.clock = self.clock
+        device.memory = self.memory
+        device._wire(block)
+        try:
+            device.attached()
+        except BaseException:
+            self._strip(device)
+            raise
+
+    def detach(self, device: object) -> None:
+        """Take them back."""
+        assert isinstance(device, Device)
+        try:
+            device.detached()
+        finally:
+            self._strip(device)
+
+    def _strip(self, device: Device) -> None:
+        device.irq.set(False)
+        device.irq.close()
+        block = device.counters
+        device.irq, device.clock, device.memory = IrqLine(), Clock(), None
+        device._rewire()
+        block.free()
+
+    def hot_add(self, device: Device, id: str | None = None) -> str:
+        """Plug `device` into the machine, running or not; returns its id."""
+        if not isinstance(device, Device):
+            raise ConfigError(f"{device!r} is not a vmlab Device")
+        with self._lock:
+            self._require("created", "running", "paused")
+            name = id or self._free_id(device.type)
+            if name in self.devices:
+                raise ConfigError(f"there is a device {name!r} already; give another id")
+            size = -(-device.size // MMIO_LEN) * MMIO_LEN
+            base, irq = self.manager.register_device(
+                device, DeviceType.USER, name, size, irq=device.wants_irq
+            )
+            self.devices[name] = Plugged(device, "mmio", base, size, irq, False, DeviceType.USER)
+            return name
+
+    def hot_remove(self, id: str) -> Device:
+        """Unplug a device; its window and line are free again."""
+        with self._lock:
+            plugged = self._added(id)
+            assert plugged.kind is not None
+            self.manager.unregister(plugged.kind, id)
+            del self.devices[id]
+            return plugged.device
+
+    def replace(self, id: str, device: Device) -> None:
+        """`device` takes the place of the one called `id`: same window, same line."""
+        if not isinstance(device, Device):
+            raise ConfigError(f"{device!r} is not a vmlab Device")
+        with self._lock:
+            plugged = self._added(id)
+            assert plugged.kind is not None
+            if device.size > plugged.size:
+                raise ConfigError(
+                    f"the new device needs {device.size:#x} bytes, the window of {id!r} has {plugged.size:#x}"
+                )
+            self.manager.replace(plugged.kind, id, device)
+            self.devices[id] = plugged._replace(device=device)
+
+    def _added(self, id: str) -> Plugged:
+        plugged = self.devices.get(id)
+        if plugged is None:
+            raise DeviceNotFound(f"{id!r}; there are {', '.join(self.devices)}")
+        if plugged.fixed:
+            raise ConfigError(f"{id!r} is part of the machine and stays where it is")
+        return plugged
+
+    def _free_id(self, kind: str) -> str:
+        number = 0
+        while f"{kind}{number}" in self.devices:
+            number += 1
+        return f"{kind}{number}"
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def directory(self) -> list[DeviceEntry]:
+        """Every device, by address, ports first."""
+        entries = [
+            DeviceEntry(
+                id=id,
+                type=one.device.type,
+                space=one.space,
+                base=one.base,
+                size=one.size,
+                irq=one.irq,
+                fixed=one.fixed,
+                block=one.device.counters.start,
+                registers=[
+                    RegisterEntry(row.name, row.offset, row.width, row.access, row.doc)
+                    for row in one.device.regs.table
+                ],
+            )
+            for id, one in list(self.devices.items())
+        ]
+        return sorted(entries, key=lambda entry: (entry.space != "port", entry.base))
+
+    def peek(self, id: str) -> dict[str, int]:
+        plugged = self.devices.get(id)
+        if plugged is None:
+            raise DeviceNotFound(repr(id))
+        with plugged.device.lock:
+            values: dict[str, int] = plugged.device.peek()
+        return values
+
+    def unmapped(self) -> list[tuple[str, int | None, int, int]]:
+        """(space, address or None for the rest, reads, writes) of accesses that hit nothing."""
+        return [
+            (bus.name, address, reads, writes)
+            for bus in (self.ports, self.mmio)
+            for address, (reads, writes) in list(bus.unmapped.items())
+        ]
+
+    def receive(self, data: bytes) -> int:
+        """Bytes for COM1; how many it took."""
+        return self.uart.receive(data)
+
+    # --- the access log -------------------------------------------------------------------------
+
+    def trace(self, on: bool, last: int = 10_000, device: str | None = None) -> None:
+        with self._lock:
+            if self._log is not None:
+                self._log.stop()
+            self._log = None
+            if on:
+                self._log = AccessLog(last, device)
+                if self.state not in ("stopped", "crashed"):
+                    self._watch(self._log)
+
+    def take_trace(self) -> tuple[list[AccessEvent], int]:
+        return self._log.take() if self._log is not None else ([], 0)
+
+    def _watch(self, log: AccessLog) -> None:
+        for bus in (self.ports, self.mmio):
+            log.watch(bus, self.engine.current_cpu)
+

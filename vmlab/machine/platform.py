@@ -1,0 +1,18 @@
+"""The x86_64 PC that vmlab is: fixed addresses, ports and lines.
+
+`kernels/common/platform.h` says the same to the guests; a test compares the two.
+"""
+
+from __future__ import annotations
+
+__all__ = ["COM1_IRQ", "COM1_PORT", "DEBUG_EXIT_PORT", "I8042_DATA", "I8042_STATUS", "PORT_BITS"]
+__all__ += ["RTC_PORT", "TIMER_BASE", "TIMER_IRQ"]
+
+PORT_BITS = 16
+COM1_PORT, COM1_IRQ = 0x3F8, 4
+I8042_DATA, I8042_STATUS = 0x60, 0x64
+RTC_PORT = 0x70
+#: QEMU's isa-debug-exit sits there too, so one guest binary ends under both
+DEBUG_EXIT_PORT = 0xF4
+#: the teaching timer; outside the manager's windows and lines
+TIMER_BASE, TIMER_IRQ = 0xCF00_0000, 3

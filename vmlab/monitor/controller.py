@@ -1,0 +1,130 @@
+"""Does what commands say, to one machine. The same in a monitor process and in-process."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from vmlab.core.counters import CounterPage
+from vmlab.core.device import Device
+from vmlab.core.memory import GuestMemory
+from vmlab.errors import ConfigError, StateError, VmlabError
+from vmlab.machine.machine import Machine
+from vmlab.monitor import wire
+
+__all__ = ["Controller"]
+
+#: instructions of one Step command; a longer run is a `resume`
+MAX_STEPS = 1_000_000
+
+
+class Controller:
+    """`handle(command)` gives the reply; it never raises. `tell(event)` is called with events."""
+
+    def __init__(
+        self, memory: GuestMemory, page: CounterPage, tell: Callable[[wire.Event], None]
+    ) -> None:
+        self._memory = memory
+        self._page = page
+        self._tell = tell
+        self.machine: Machine | None = None
+        #: devices that are handed over as objects, when no process boundary lies between
+        self.parcels: dict[bytes, Device] = {}
+        self._actions: dict[type, Callable[[Any], wire.Reply]] = {
+            wire.Build: self._build,
+            wire.Look: self._look,
+            wire.Start: lambda c: self._do(self._up.start),
+            wire.Pause: lambda c: self._do(self._up.pause),
+            wire.Resume: lambda c: self._do(self._up.resume),
+            wire.Reset: lambda c: self._do(self._up.reset),
+            wire.Stop: lambda c: self._do(self._up.stop),
+            wire.Step: self._step,
+            wire.Peek: lambda c: wire.Registers(self._up.peek(c.id)),
+            wire.GetRegs: self._get_regs,
+            wire.SetRegs: self._set_regs,
+            wire.HotAdd: lambda c: wire.Added(self._up.hot_add(self._open(c.device), c.id)),
+            wire.HotRemove: lambda c: self._do(lambda: self._up.hot_remove(c.id)),
+            wire.Replace: lambda c: self._do(lambda: self._up.replace(c.id, self._open(c.device))),
+            wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
+            wire.Trace: lambda c: self._do(lambda: self._up.trace(c.on, c.last, c.device)),
+            wire.TakeTrace: self._take_trace,
+            wire.Exits: lambda c: wire.ExitCounts(self._up.engine.exits, self._up.unmapped()),
+        }
+
+    def handle(self, command: wire.Command) -> wire.Reply:
+        try:
+            return self._actions[type(command)](command)
+        except VmlabError as error:
+            return wire.Failed(type(error).__name__, str(error), "")
+        except Exception as error:
+            # a user's device: its __init__, attached or peek raised
+            text = f"{type(error).__name__}: {error}"
+            return wire.Failed("DeviceFault", text, traceback.format_exc())
+
+    @property
+    def _up(self) -> Machine:
+        if self.machine is None:
+            raise StateError("there is no machine yet")
+        return self.machine
+
+    def _do(self, action: Callable[[], Any]) -> wire.Reply:
+        action()
+        return wire.Done()
+
+    def _build(self, command: wire.Build) -> wire.Reply:
+        machine = Machine(
+            command.config, self._memory, self._page, lambda data: self._tell(wire.Output(data))
+        )
+        try:
+            ids = [machine.hot_add(self._open(device), id) for device, id in command.devices]
+        except BaseException:
+            machine.close()
+            raise
+        machine.on_state = lambda: self._tell(wire.State(machine.state, machine.exit, machine.fault))
+        self.machine = machine
+        return wire.Built(machine.engine_name, machine.engine_reason, machine.directory(), ids)
+
+    def _open(self, parcel: bytes) -> Device:
+        device = self.parcels.pop(parcel, None)
+        if device is None:
+            device = pickle.loads(parcel)
+        if not isinstance(device, Device):
+            raise ConfigError(f"{device!r} is not a vmlab Device")
+        return device
+
+    def _look(self, command: wire.Look) -> wire.Reply:
+        return wire.Devices(self._page.generation, self._up.directory())
+
+    def _step(self, command: wire.Step) -> wire.Reply:
+        if not 1 <= command.count <= MAX_STEPS:
+            raise ConfigError(f"{command.count} steps; one call takes 1 to {MAX_STEPS}")
+        for done in range(command.count):
+            if self._up.state != "paused" or self._up.fault is not None:
+                return wire.Done(done)
+            self._up.step(command.cpu)
+        return wire.Done(command.count)
+
+    def _check_cpu(self, cpu: int) -> int:
+        if not 0 <= cpu < self._up.config.cpus:
+            raise ConfigError(f"no CPU {cpu}; the machine has {self._up.config.cpus}")
+        if self._up.state == "running":
+            raise StateError("the machine is running; pause it to see its registers")
+        return cpu
+
+    def _get_regs(self, command: wire.GetRegs) -> wire.Reply:
+        return wire.Registers(self._up.engine.get_regs(self._check_cpu(command.cpu)))
+
+    def _set_regs(self, command: wire.SetRegs) -> wire.Reply:
+        self._up.engine.set_regs(self._check_cpu(command.cpu), command.values)
+        return wire.Done()
+
+    def _take_trace(self, command: wire.TakeTrace) -> wire.Reply:
+        events, dropped = self._up.take_trace()
+        return wire.AccessList([tuple(event) for event in events], dropped)
+
+    def close(self) -> None:
+        machine, self.machine = self.machine, None
+        if machine is not None:
+            machine.close()

@@ -1,0 +1,124 @@
+"""The monitor process: one machine, one connection, no way to outlive the notebook."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import sys
+import threading
+import time
+from collections import deque
+
+from vmlab.core.counters import PAGE_SIZE, CounterPage
+from vmlab.core.host import HOST
+from vmlab.core.memory import GuestMemory
+from vmlab.monitor import wire
+from vmlab.monitor.controller import Controller
+
+__all__ = ["main"]
+
+#: the console's bytes gather this long, seconds: a message per byte would cost the guest
+GATHER = 0.002
+#: bytes that wait for a notebook which does not read; older ones go
+MAX_WAITING = 8 << 20
+#: seconds between two looks at whether the parent is still there; a fork of it may hold the socket open
+PARENT_CHECK = 0.5
+
+
+class Server:
+    """Reads requests, answers them in order, and sends events between."""
+
+    def __init__(self, connection: socket.socket, memory: GuestMemory, page: CounterPage) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._waiting: deque[bytes] = deque()
+        self._flushing = threading.Lock()
+        self._wake = threading.Event()
+        self.controller = Controller(memory, page, self.tell)
+        threading.Thread(target=self._pump, name="vmlab-console", daemon=True).start()
+
+    def send(self, message: wire.FromMonitor) -> None:
+        data = wire.pack(message)
+        with self._sending:
+            try:
+                self._connection.sendall(data)
+            except OSError:
+                os._exit(1)
+
+    def tell(self, event: wire.Event) -> None:
+        if isinstance(event, wire.Output):
+            self._waiting.append(event.data)
+            if not self._wake.is_set():
+                self._wake.set()
+            return
+        self._flush()
+        self.send(event)
+
+    def _flush(self) -> None:
+        with self._flushing:
+            if not self._waiting:
+                return
+            chunks = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            output = b"".join(chunks)
+            if len(output) > MAX_WAITING:
+                lost = len(output) - MAX_WAITING
+                output = f"\n[{lost} bytes of output lost]\n".encode() + output[lost:]
+            self.send(wire.Output(output))
+
+    def _pump(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            self._flush()
+            time.sleep(GATHER)
+
+    def serve(self) -> None:
+        while (request := wire.receive(self._connection, wire.Request)) is not None:
+            reply = self.controller.handle(request.command)
+            self._flush()
+            self.send(wire.Answer(request.number, reply))
+
+
+class _Teller(io.TextIOBase):
+    """Stands in for stdout and stderr: what a device prints reaches the notebook."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if text:
+            self._server.tell(wire.Said(text[: 1 << 20]))
+        return len(text)
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK)
+    os._exit(1)
+
+
+def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, parent: int) -> None:
+    """Serve until the other side is gone. Descriptors are inherited."""
+    connection = socket.socket(fileno=connection_fd)
+    memory = GuestMemory.from_fd(memory_fd, memory_size)
+    page = CounterPage(memoryview(HOST.map(page_fd, PAGE_SIZE)))
+    os.close(memory_fd)
+    os.close(page_fd)
+    server = Server(connection, memory, page)
+    sys.stdout = sys.stderr = _Teller(server)
+    threading.Thread(target=_watch_parent, args=(parent,), name="vmlab-parent", daemon=True).start()
+    status = 0
+    try:
+        server.serve()
+        server.controller.close()
+    except BaseException:
+        import traceback
+
+        os.write(2, traceback.format_exc().encode())
+        status = 1
+    # no interpreter shutdown: a device's thread must not keep the process alive
+    os._exit(status)

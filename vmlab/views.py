@@ -1,0 +1,207 @@
+"""What can be seen of a machine: snapshots with names, made from the shared counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from vmlab.core.counters import DeviceCounts
+from vmlab.machine.config import DeviceEntry, Exit, Fault, Range, RegisterEntry
+
+if TYPE_CHECKING:
+    from vmlab.vm import VM
+
+__all__ = ["Cpu", "DeviceView", "IrqRow", "State", "Traps", "address_map", "hexadecimal"]
+
+#: what engines answer themselves, in the host's kernel or in the software engine: no traps there
+INTERRUPT_CONTROLLERS = (
+    Range(0xFEC0_0000, 0xFEC0_0FFF, "interrupt-controller", "ioapic"),
+    Range(0xFEE0_0000, 0xFEE0_0FFF, "interrupt-controller", "local apic"),
+)
+
+
+def hexadecimal(value: int) -> str:
+    """0xd000_0000: groups of four digits."""
+    return f"{value:#_x}" if value > 0xFFFF else f"{value:#x}"
+
+
+class State(str):
+    """The machine's state: equal to its word, and it knows why.
+
+    exit: why the machine ended, or None. fault: the device that failed, or None; its `traceback` is
+    shown by `repr`."""
+
+    exit: Exit | None
+    fault: Fault | None
+
+    def __new__(cls, word: str, exit: Exit | None = None, fault: Fault | None = None) -> State:
+        self = super().__new__(cls, word)
+        self.exit, self.fault = exit, fault
+        return self
+
+    @property
+    def reason(self) -> str:
+        if self.fault is not None:
+            return self.fault.text
+        return self.exit.text if self.exit is not None else ""
+
+    @property
+    def traceback(self) -> str:
+        return self.fault.traceback if self.fault is not None else ""
+
+    def __repr__(self) -> str:
+        if self.traceback:
+            return f"{str(self)!r} ({self.reason})\n{self.traceback}"
+        return f"{str(self)!r} ({self.reason})" if self.reason else repr(str(self))
+
+
+class DeviceView:
+    """A device of the machine. Numbers are read when asked for."""
+
+    def __init__(self, vm: VM, entry: DeviceEntry) -> None:
+        self._vm = vm
+        self._entry = entry
+        self.id = entry.id
+        self.type = entry.type
+        self.space = entry.space
+        self.base = entry.base
+        self.size = entry.size
+        self.irq = entry.irq
+        self.fixed = entry.fixed
+
+    @property
+    def counts(self) -> DeviceCounts:
+        return self._vm._counts(self._entry)
+
+    @property
+    def traps(self) -> int:
+        """Accesses that trapped, reads and writes together."""
+        return self.counts.traps
+
+    @property
+    def state(self) -> str:
+        """ "added" until the guest first touches the device, then "seen"."""
+        counts = self.counts
+        return "seen" if counts.traps or counts.kicks else "added"
+
+    @property
+    def registers(self) -> list[RegisterEntry]:
+        """The device's table."""
+        return list(self._entry.registers)
+
+    def peek(self, name: str | None = None) -> Any:
+        """Register values by name, or one of them; no side effect in the device."""
+        values = self._vm._peek(self.id)
+        return values if name is None else values[name]
+
+    def __repr__(self) -> str:
+        place = f"{hexadecimal(self.base)}-{hexadecimal(self.base + self.size - 1)}"
+        line = f" irq {self.irq}" if self.irq is not None else ""
+        return f"<{self.id}: {self.type} {self.space} {place}{line} {self.state} traps={self.traps}>"
+
+
+class IrqRow(Struct, frozen=True):
+    """An interrupt line. delivered: what the interrupt controllers took, where the engine can tell."""
+
+    line: int
+    device: str
+    raised: int
+    delivered: int
+    level: bool
+
+
+class Traps(Mapping[str, DeviceCounts]):
+    """A snapshot: device id -> counts (reads, writes, bytes, kicks, mistakes, registers).
+
+    unmapped: reads and writes of accesses that hit nothing."""
+
+    def __init__(self, devices: dict[str, DeviceCounts], unmapped: tuple[int, int]) -> None:
+        self._devices = devices
+        self.unmapped = unmapped
+
+    def __getitem__(self, id: str) -> DeviceCounts:
+        return self._devices[id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._devices)
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    @property
+    def total(self) -> int:
+        return sum(one.traps for one in self._devices.values()) + sum(self.unmapped)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain numbers, as `--stats` and pandas take them."""
+        return {
+            id: {
+                "reads": one.reads,
+                "writes": one.writes,
+                "bytes": one.bytes,
+                "kicks": one.kicks,
+                "mistakes": one.mistakes,
+                "registers": {
+                    name: {"reads": reg.reads, "writes": reg.writes, "bytes": reg.bytes}
+                    for name, reg in one.registers.items()
+                },
+            }
+            for id, one in self._devices.items()
+        }
+
+    def __repr__(self) -> str:
+        lines = [f"{'device':<12}{'reads':>10}{'writes':>10}{'bytes':>12}{'kicks':>8}"]
+        for id, one in self._devices.items():
+            lines.append(f"{id:<12}{one.reads:>10}{one.writes:>10}{one.bytes:>12}{one.kicks:>8}")
+        reads, writes = self.unmapped
+        lines.append(f"{'(unmapped)':<12}{reads:>10}{writes:>10}{'':>12}{'':>8}")
+        return "\n".join(lines)
+
+
+class Cpu:
+    """A vCPU of a paused machine: `regs` is a dict, name -> value; assign with `set`."""
+
+    def __init__(self, vm: VM, index: int) -> None:
+        self._vm = vm
+        self.index = index
+
+    @property
+    def regs(self) -> dict[str, int]:
+        return self._vm._get_regs(self.index)
+
+    def set(self, **values: int) -> None:
+        """Write general registers, `rip` or `rflags`."""
+        self._vm._set_regs(self.index, values)
+
+    def __repr__(self) -> str:
+        if self._vm.state == "running":
+            return f"<cpu {self.index}: running; pause to see its registers>"
+        regs = self.regs
+        return "\n".join(
+            "  ".join(f"{name:>6} {value:016x}" for name, value in row)
+            for row in _rows(list(regs.items()), 4)
+        )
+
+
+def _rows(items: list[tuple[str, int]], size: int) -> list[list[tuple[str, int]]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def address_map(ram: list[tuple[int, int]], devices: list[DeviceEntry], bits: int = 36) -> list[Range]:
+    """Every range of the physical space up to `1 << bits`, RAM and holes included, by address."""
+    used = [Range(base, base + size - 1, "ram", "ram") for base, size in ram]
+    used += [Range(one.base, one.base + one.size - 1, "mmio", one.id) for one in devices if one.space == "mmio"]
+    used += INTERRUPT_CONTROLLERS
+    used.sort(key=lambda one: one.start)
+    found: list[Range] = []
+    at = 0
+    for one in used:
+        if one.start > at:
+            found.append(Range(at, one.start - 1, "hole", ""))
+        found.append(one)
+        at = one.end + 1
+    if at < 1 << bits:
+        found.append(Range(at, (1 << bits) - 1, "hole", ""))
+    return found
