@@ -8,6 +8,7 @@ a bound, so that a guest cannot make the tables grow for ever.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from vmlab.core.counters import ROW, Block
@@ -21,6 +22,7 @@ __all__ = ["Accessors", "bound_handlers", "check_handlers", "values_class"]
 
 #: composed accesses kept per device and direction
 KEPT = 4096
+LOW = 0xFFFF_FFFF
 
 Reader = Callable[[], int]
 Writer = Callable[[int], None]
@@ -33,7 +35,9 @@ def check_handlers(cls: type[Device]) -> None:
     for (kind, name), method in cls._handlers.items():
         row = cls.regs.by_name.get(name)
         if row is None:
-            raise RegisterTableError(f"{cls.__qualname__}.{method} handles {name}, which is no register")
+            raise RegisterTableError(
+                f"{cls.__qualname__}.{method} handles {name}, which is no register"
+            )
         if _KINDS[kind] and not getattr(row, _KINDS[kind]):
             raise RegisterTableError(
                 f"{cls.__qualname__}.{method} handles the {kind} of {name}, which is {row.access}"
@@ -75,11 +79,17 @@ def _whole(name: str) -> property:
             return [x | y << 32 for x, y in zip(a, b, strict=True)]
         return a | b << 32
 
-    def put(self: Any, value: int) -> None:
-        setattr(self, low, value & 0xFFFF_FFFF)
-        setattr(self, high, value >> 32)
+    def put(self: Any, value: Any) -> None:
+        banked = isinstance(value, list)
+        setattr(self, low, [one & LOW for one in value] if banked else value & LOW)
+        setattr(self, high, [one >> 32 & LOW for one in value] if banked else value >> 32 & LOW)
 
     return property(get, put)
+
+
+def _moved(value: int, at: int) -> int:
+    """`value` moved up by `at` bytes, or down."""
+    return value << 8 * at if at >= 0 else value >> -8 * at
 
 
 class Accessors:
@@ -96,7 +106,9 @@ class Accessors:
             if row.access == "block":
                 continue
             key = row.offset << 4 | row.size
-            if key not in self._readers and (found := self._rows(row.offset, row.size, write=False)):
+            if key not in self._readers and (
+                found := self._rows(row.offset, row.size, write=False)
+            ):
                 self._readers[key] = self._reader(found)
             if key not in self._writers and (found := self._rows(row.offset, row.size, write=True)):
                 self._writers[key] = self._writer(found)
@@ -162,51 +174,62 @@ class Accessors:
         return [
             row
             for row in self._device.regs.table
-            if row.offset < offset + size and offset < row.offset + row.size and self._usable(row, write)
+            if row.offset < offset + size
+            and offset < row.offset + row.size
+            and self._usable(row, write)
         ]
 
     def _block_at(self, offset: int, size: int) -> Register | None:
         for row in self._device.regs.table:
-            if row.access == "block" and row.offset <= offset and offset + size <= row.offset + row.size:
+            if (
+                row.access == "block"
+                and row.offset <= offset
+                and offset + size <= row.offset + row.size
+            ):
                 return row
         return None
 
     def _there(self, row: Register) -> bool:
         if row.when is None:
             return True
-        name, mask, value = row.when
-        return bool(getattr(self._device.r, name) & mask == value)
+        name, mask, _ = row.when
+        return getattr(self._device.r, name) & mask in row.selected
 
     # --- whole registers ------------------------------------------------------------------------
 
     def _reader(self, rows: list[Register]) -> Reader:
-        made = [self._read_one(row) for row in rows]
-        if rows[0].when is None:
-            return made[0]
-        return self._choose(rows, made, self._nowhere_read(rows[0].size))
+        first = rows[0]
+        if first.when is None:
+            return self._read_one(first)
+        values, (name, mask, _) = self._device.r, first.when
+        otherwise = self._compose_read(first.offset, first.size)
+        made: dict[int, Reader] = {}
+        for row in rows:
+            made |= dict.fromkeys(row.selected, self._read_one(row))
+
+        def read() -> int:
+            return made.get(getattr(values, name) & mask, otherwise)()
+
+        return read
 
     def _writer(self, rows: list[Register]) -> Writer:
-        made = [self._write_one(row) for row in rows]
-        if rows[0].when is None:
-            return made[0]
-        return self._choose(rows, made, self._nowhere_write(rows[0].size))
+        first = rows[0]
+        if first.when is None:
+            return self._write_one(first)
+        values, (name, mask, _) = self._device.r, first.when
+        otherwise = self._compose_write(first.offset, first.size)
+        made: dict[int, Writer] = {}
+        for row in rows:
+            made |= dict.fromkeys(row.selected, self._write_one(row))
 
-    def _choose(self, rows: list[Register], made: list[Any], otherwise: Any) -> Any:
-        """Of the rows at one offset, the one that is there now."""
-        options = list(zip(rows, made, strict=True))
-        there = self._there
+        def write(value: int) -> None:
+            made.get(getattr(values, name) & mask, otherwise)(value)
 
-        def chosen(*value: int) -> Any:
-            for row, run in options:
-                if there(row):
-                    return run(*value)
-            return otherwise(*value)
-
-        return chosen
+        return write
 
     def _read_one(self, row: Register) -> Reader:
         device, name, mask = self._device, row.name, row.mask
-        lock, words, at, size = device.lock, self._block.words, self._block.row(self._index[row.name]), row.size
+        (lock, words, at), size = self._counting(row), row.size
         action = bound_handlers(device, "read", name)
         pure = bound_handlers(device, "peek", name)
         clears = row.access == "rc"
@@ -215,6 +238,7 @@ class Accessors:
 
         def read() -> int:
             with lock:
+                value: int
                 if action is not None:
                     value = action() & mask
                     store(value)
@@ -228,13 +252,13 @@ class Accessors:
                     settle()
                 words[at] += 1
                 words[at + 2] += size
-                return value  # type: ignore[no-any-return]
+                return value
 
         return read
 
     def _write_one(self, row: Register) -> Writer:
         device, name = self._device, row.name
-        lock, words, at, size = device.lock, self._block.words, self._block.row(self._index[row.name]), row.size
+        (lock, words, at), size = self._counting(row), row.size
         action = bound_handlers(device, "write", name)
         stored, clear, missing = row.masks()
         mask, plain = row.mask, stored == row.mask and not missing
@@ -244,14 +268,12 @@ class Accessors:
 
         def write(value: int) -> None:
             with lock:
-                if plain:
-                    new = value & mask
-                else:
-                    new = fetch()
-                    new = (new & ~stored) | (value & stored)
-                    new &= ~(value & clear)
-                    if value & missing:
-                        device.mistake(f"{name}: bits {value & missing:#x} are not modelled")
+                new = value = value & mask
+                if not plain:
+                    old = fetch()
+                    new = (old & ~stored | value & stored) & ~(value & clear)
+                    if told := value & missing & ~old:
+                        device.mistake(f"{name}: bits {told:#x} are not modelled")
                 store(new)
                 if action is not None:
                     action(value if as_written else new)
@@ -271,7 +293,8 @@ class Accessors:
 
         def fetch() -> int:
             at = getattr(values, selector)
-            return getattr(values, name)[at] if at < count else 0  # type: ignore[no-any-return]
+            value: int = getattr(values, name)[at] if at < count else 0
+            return value
 
         def store(value: int) -> None:
             at = getattr(values, selector)
@@ -279,6 +302,10 @@ class Accessors:
                 getattr(values, name)[at] = value
 
         return fetch, store
+
+    def _counting(self, row: Register) -> tuple[RLock, memoryview, int]:
+        """(the device's lock, the words to count in, the first of the row's)."""
+        return self._device.lock, self._block.words, self._block.row(self._index[row.name])
 
     def _settle(self) -> Callable[[], None] | None:
         """Drives the line after an access, for devices that say when it is up."""
@@ -289,21 +316,24 @@ class Accessors:
     # --- everything else ------------------------------------------------------------------------
 
     def _nowhere_read(self, size: int) -> Reader:
-        words, value = self._block.words, self._device.reserved & ((1 << 8 * size) - 1)
+        words, lock = self._block.words, self._device.lock
+        value = self._device.reserved & ((1 << 8 * size) - 1)
 
         def read() -> int:
-            words[0] += 1
-            words[2] += size
+            with lock:
+                words[0] += 1
+                words[2] += size
             return value
 
         return read
 
     def _nowhere_write(self, size: int) -> Writer:
-        words = self._block.words
+        words, lock = self._block.words, self._device.lock
 
         def write(value: int) -> None:
-            words[1] += 1
-            words[2] += size
+            with lock:
+                words[1] += 1
+                words[2] += size
 
         return write
 
@@ -311,22 +341,23 @@ class Accessors:
         if inside := self._block_at(offset, size):
             return self._block_read(inside, offset - inside.offset, size)
         rows = self._pieces(offset, size, write=False)
+        nowhere = self._nowhere_read(size)
         if not rows:
-            return self._nowhere_read(size)
+            return nowhere
         parts = [(row.offset - offset, row, self._read_one(row)) for row in rows]
-        words = self._block.words
-        mask = (1 << 8 * size) - 1
+        words, mask, reserved = self._block.words, (1 << 8 * size) - 1, self._device.reserved
         there, lock = self._there, self._device.lock
 
         def read() -> int:
-            value, done = 0, 0
+            value, done = reserved, 0
             with lock:
-                for shift, row, part in parts:
+                for at, row, part in parts:
                     if there(row):
-                        got = part()
-                        value |= got << 8 * shift if shift >= 0 else got >> -8 * shift
+                        value = value & ~_moved(row.mask, at) | _moved(part(), at)
                         done += 1
-                words[ROW] += max(done - 1, 0)
+                if not done:
+                    return nowhere()
+                words[ROW] += done - 1
             return value & mask
 
         return read
@@ -335,42 +366,46 @@ class Accessors:
         if inside := self._block_at(offset, size):
             return self._block_write(inside, offset - inside.offset, size)
         rows = self._pieces(offset, size, write=True)
+        nowhere = self._nowhere_write(size)
         if not rows:
-            return self._nowhere_write(size)
-        parts = [(row, self._storage(row)[0], self._write_one(row)) for row in rows]
+            return nowhere
+        parts = [(row, *self._taken(row, offset, size), self._write_one(row)) for row in rows]
         words, there, lock = self._block.words, self._there, self._device.lock
-        mask = (1 << 8 * size) - 1
 
         def write(value: int) -> None:
-            value &= mask
             done = 0
             with lock:
-                for row, fetch, part in parts:
-                    if not there(row):
-                        continue
-                    shift = row.offset - offset
-                    new, covered = (
-                        (value >> 8 * shift, mask >> 8 * shift)
-                        if shift >= 0
-                        else (value << -8 * shift, mask << -8 * shift)
-                    )
-                    covered &= row.mask
-                    # bytes that were not written keep their value; "write 1 to clear" sees zeroes
-                    stored, clear, _ = row.masks()
-                    part((new & covered) | (fetch() & ~covered & ~clear & row.mask))
-                    done += 1
-                words[ROW + 1] += max(done - 1, 0)
+                for row, fetch, at, taken, kept, part in parts:
+                    if there(row):
+                        part(_moved(value, at) & taken | fetch() & kept)
+                        done += 1
+                if done:
+                    words[ROW + 1] += done - 1
+                else:
+                    nowhere(value)
 
         return write
 
+    def _taken(self, row: Register, offset: int, size: int) -> tuple[Reader, int, int, int]:
+        """For a write of some of the row's bytes: (its value now, bytes to move what is written by,
+        the bits taken from that, the bits that stay as they are)."""
+        at = offset - row.offset
+        taken = _moved((1 << 8 * size) - 1, at) & row.mask
+        _, clear, _ = row.masks()
+        # what cannot be read back, or would be cleared by writing it back, is written as zero
+        kept = row.mask & ~taken & ~clear if row.readable else 0
+        return self._storage(row)[0], at, taken, kept
+
     def _block_read(self, row: Register, offset: int, size: int) -> Reader:
         action = bound_handlers(self._device, "read", row.name)
-        lock, words, at = self._device.lock, self._block.words, self._block.row(self._index[row.name])
-        mask = (1 << 8 * size) - 1
+        lock, words, at = self._counting(row)
+        mask, settle = (1 << 8 * size) - 1, self._settle()
 
         def read() -> int:
             with lock:
                 value = action(offset, size) & mask if action is not None else 0
+                if settle is not None:
+                    settle()
                 words[at] += 1
                 words[at + 2] += size
                 return value
@@ -379,12 +414,15 @@ class Accessors:
 
     def _block_write(self, row: Register, offset: int, size: int) -> Writer:
         action = bound_handlers(self._device, "write", row.name)
-        lock, words, at = self._device.lock, self._block.words, self._block.row(self._index[row.name])
+        lock, words, at = self._counting(row)
+        mask, settle = (1 << 8 * size) - 1, self._settle()
 
         def write(value: int) -> None:
             with lock:
                 if action is not None:
-                    action(offset, size, value)
+                    action(offset, size, value & mask)
+                if settle is not None:
+                    settle()
                 words[at + 1] += 1
                 words[at + 2] += size
 

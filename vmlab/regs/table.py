@@ -10,7 +10,8 @@ reads as a data sheet does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -54,6 +55,8 @@ def bits(
 ) -> Field:
     """`width` bits from bit `low`. `access` overrides the register's; `modelled=False` says that the
     bits are kept but have no effect here: a guest that sets them is told so in the event log."""
+    if low < 0 or width <= 0:
+        raise RegisterTableError(f"a field of {width} bits from bit {low} has no bits")
     made = Field(((1 << width) - 1) << low)
     made.low, made.width, made.doc = low, width, doc
     made.access, made.modelled, made.name = access, modelled, ""
@@ -75,9 +78,9 @@ def bit(
 class Register:
     """One row of a table. Offsets and sizes in bytes, `width` in bits.
 
-    when: (selector register, mask, value): the row is there only while `selector & mask == value`
-    (16550 DLAB). banked_by: (selector register, count): one value per selector value (virtio's
-    QueueSel); a selector out of range reads 0 and ignores writes.
+    when: (selector register, mask, value): the row is there only while `selector & mask` is the value,
+    or one of several (16550 DLAB). banked_by: (selector register, count): one value per selector
+    value (virtio's QueueSel); a selector out of range reads 0 and ignores writes.
     """
 
     offset: int
@@ -86,7 +89,7 @@ class Register:
     width: int = 32
     reset: int = 0
     spec: str = ""
-    when: tuple[str, int, int] | None = None
+    when: tuple[str, int, int | Collection[int]] | None = None
     banked_by: tuple[str, int] | None = None
     #: length in bytes; differs from width // 8 only for a block
     size: int = 4
@@ -96,9 +99,12 @@ class Register:
 
     def __getattr__(self, name: str) -> Field:
         try:
-            return self.__dict__["fields"][name]  # type: ignore[no-any-return]
+            found: Field = self.__dict__["fields"][name]
         except KeyError:
-            raise AttributeError(f"register {self.__dict__.get('name')} has no field {name}") from None
+            raise AttributeError(
+                f"register {self.__dict__.get('name')} has no field {name}"
+            ) from None
+        return found
 
     @property
     def readable(self) -> bool:
@@ -107,6 +113,12 @@ class Register:
     @property
     def writable(self) -> bool:
         return self.access in _WRITABLE
+
+    @property
+    def selected(self) -> frozenset[int]:
+        """The values of `when`."""
+        values = self.when[2] if self.when else ()
+        return frozenset({values} if isinstance(values, int) else values)
 
     @property
     def mask(self) -> int:
@@ -127,10 +139,11 @@ class Register:
         return int(stored), int(clear), int(missing)
 
 
-def _make(access: Access, offset: int, doc: str, width: int, options: dict[str, Any]) -> Any:
+def _make(access: Access, offset: int, doc: str, width: int, options: dict[str, Any]) -> Register:
     fields = {}
     for name in [key for key, value in options.items() if isinstance(value, Field)]:
-        one = options.pop(name)
+        # a copy: one description may serve several registers, under a name in each
+        one = copy(options.pop(name))
         one.name = name
         fields[name] = one
     try:
@@ -141,27 +154,27 @@ def _make(access: Access, offset: int, doc: str, width: int, options: dict[str, 
 
 def ro(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
     """Read only. Options of all kinds: reset, spec, when, banked_by, and fields by name."""
-    return _make("ro", offset, doc, width, options)  # type: ignore[no-any-return]
+    return _make("ro", offset, doc, width, options)
 
 
 def rw(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
     """Reads back what was written."""
-    return _make("rw", offset, doc, width, options)  # type: ignore[no-any-return]
+    return _make("rw", offset, doc, width, options)
 
 
 def wo(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
     """Write only; reads as zero."""
-    return _make("wo", offset, doc, width, options)  # type: ignore[no-any-return]
+    return _make("wo", offset, doc, width, options)
 
 
 def w1c(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
     """Writing a 1 clears that bit."""
-    return _make("w1c", offset, doc, width, options)  # type: ignore[no-any-return]
+    return _make("w1c", offset, doc, width, options)
 
 
 def rc(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
     """Reading clears it."""
-    return _make("rc", offset, doc, width, options)  # type: ignore[no-any-return]
+    return _make("rc", offset, doc, width, options)
 
 
 def block(offset: int, size: int, doc: str = "", **options: Any) -> Register:
@@ -174,6 +187,9 @@ def pair64(offset: int, doc: str = "", **options: Any) -> Register:
     """A 64-bit value in two 32-bit halves, low first: NAMELow at `offset`, NAMEHigh behind it; the
     whole is `r.NAME`."""
     return replace(rw(offset, doc, 32, **options), pair="whole")
+
+
+_ATTRIBUTES = frozenset(dir(Register)) | {"name"}
 
 
 class Registers:
@@ -195,6 +211,10 @@ class Registers:
             if not isinstance(value, Register):
                 continue
             if value.pair:
+                if not 0 <= value.reset < 1 << 64:
+                    raise RegisterTableError(
+                        f"{cls.__qualname__}.{name}: reset value {value.reset:#x} does not fit 64 bits"
+                    )
                 pairs.append(name)
                 halves = (("Low", 0, value.reset), ("High", 4, value.reset >> 32))
                 for suffix, step, reset in halves:
@@ -232,38 +252,54 @@ def _check(cls: type[Registers]) -> None:
 
 
 def _check_row(where: str, row: Register, rows: Mapping[str, Register]) -> None:
-    def fail(why: str) -> None:
-        raise RegisterTableError(f"{where}.{row.name} at {row.offset:#x}: {why}")
+    for problem in (*_row_problems(row), *_field_problems(row), *_selector_problems(row, rows)):
+        raise RegisterTableError(f"{where}.{row.name} at {row.offset:#x}: {problem}")
 
+
+def _row_problems(row: Register) -> Iterator[str]:
     if row.offset < 0 or row.size <= 0:
-        fail("offset and size must not be negative")
-    if row.width not in _WIDTHS:
-        fail(f"a width of {row.width} bits; it must be 8, 16, 32 or 64")
-    if row.access != "block" and row.offset % (row.width // 8):
-        fail(f"not aligned to its width of {row.width} bits")
-    if not 0 <= row.reset <= row.mask:
-        fail(f"reset value {row.reset:#x} does not fit {row.width} bits")
+        yield "offset and size must not be negative"
+    elif row.width not in _WIDTHS:
+        yield f"a width of {row.width} bits; it must be 8, 16, 32 or 64"
+    elif row.access != "block" and row.offset % (row.width // 8):
+        yield f"not aligned to its width of {row.width} bits"
+    elif not 0 <= row.reset <= row.mask:
+        yield f"reset value {row.reset:#x} does not fit {row.width} bits"
+
+
+def _field_problems(row: Register) -> Iterator[str]:
     taken = 0
     for one in row.fields.values():
+        if one.name in _ATTRIBUTES:
+            yield f"field {one.name} would be hidden by that property of the register"
         if one & ~row.mask:
-            fail(f"field {one.name} lies outside its {row.width} bits")
+            yield f"field {one.name} lies outside its {row.width} bits"
         if taken & one:
-            fail(f"field {one.name} overlaps another")
+            yield f"field {one.name} overlaps another"
         taken |= one
         if one.access in ("rw", "w1c") and row.access in ("ro", "rc"):
-            fail(f"field {one.name} is {one.access} in a register that is {row.access}")
-    for selector in [row.when[0]] if row.when else []:
-        if selector not in rows or rows[selector].when:
-            fail(f"its selector {selector} is not an unconditional register of the table")
-    if row.banked_by and row.banked_by[0] not in rows:
-        fail(f"its selector {row.banked_by[0]} is not in the table")
+            yield f"field {one.name} is {one.access} in a register that is {row.access}"
+
+
+def _selector_problems(row: Register, rows: Mapping[str, Register]) -> Iterator[str]:
+    if row.when:
+        selector, mask, _ = row.when
+        if selector not in rows or rows[selector].when or rows[selector].banked_by:
+            yield f"its selector {selector} is not an unconditional register of the table"
+        if not row.selected or any(value & ~mask for value in row.selected):
+            yield f"it is never there: {selector} & {mask:#x} has no such value"
+    if row.banked_by:
+        selector, count = row.banked_by
+        if selector not in rows or rows[selector].banked_by:
+            yield f"its selector {selector} is not in the table, or has banks itself"
+        if count <= 0:
+            yield f"{count} banks; there must be one at least"
 
 
 def _exclusive(a: Register, b: Register) -> bool:
     """Whether the two can share an offset: one read and one written, or never there together."""
     if not (a.readable and b.readable) and not (a.writable and b.writable):
         return a.offset == b.offset and a.size == b.size
-    if a.when and b.when and a.when[0] == b.when[0]:
-        common = a.when[1] & b.when[1]
-        return (a.when[2] & common) != (b.when[2] & common)
+    if a.when and b.when and a.when[:2] == b.when[:2]:
+        return a.selected.isdisjoint(b.selected)
     return False
