@@ -38,13 +38,15 @@ class Host:
         if libc is None:
             libc = Host._libc = ctypes.CDLL(None, use_errno=True)
             libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
+        # `argument` stays bound during the call: the caller may hold no reference to it
+        address = argument
         if not isinstance(argument, int):
-            argument = ctypes.addressof(
+            address = ctypes.addressof(
                 argument
                 if isinstance(argument, (ctypes.Structure, ctypes.Array, ctypes._SimpleCData))
                 else (ctypes.c_char * len(argument)).from_buffer(argument)
             )
-        result: int = libc.ioctl(fd, request, argument)
+        result: int = libc.ioctl(fd, request, address)
         if result < 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))

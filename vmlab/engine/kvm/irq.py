@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class KvmIrqSink:
-    """GSI `gsi`: levels by KVM_IRQ_LINE, edges by an irqfd made when the first one is wanted.
+    """GSI `gsi`: levels by KVM_IRQ_LINE_STATUS, edges by an irqfd made when the first one is wanted.
 
     After `close` (its own or the engine's) both calls do nothing: a device may be late.
     """
@@ -37,24 +37,28 @@ class KvmIrqSink:
         self._lock = threading.Lock()
         self._level = False
         self._eventfd = -1
-        self._low = abi.IrqLevel(gsi, 0)
-        self._high = abi.IrqLevel(gsi, 1)
 
     @property
     def open(self) -> bool:
         return self._vm is not None
 
-    def set(self, level: bool) -> None:
+    def set(self, level: bool) -> bool | None:
+        """For a rising line, whether a controller took it: neither masked nor pending already."""
         level = bool(level)
         with self._lock:
-            if level is not self._level and self._vm is not None:
-                self._drive(self._vm, level)
-                self._level = level
+            if level is self._level or self._vm is None:
+                return None
+            taken = self._drive(self._vm, level)
+            self._level = level
+            return taken if level else None
 
-    def _drive(self, vm: KvmVm, level: bool) -> None:
-        control(self._host, vm.fd, "KVM_IRQ_LINE", self._high if level else self._low)
+    def _drive(self, vm: KvmVm, level: bool) -> bool:
+        line = abi.IrqLevel(self.gsi, level)
+        control(self._host, vm.fd, "KVM_IRQ_LINE_STATUS", line)
+        return bool(0 < line.irq < 1 << 31)  # the status lies there, a signed number
 
     def pulse(self) -> None:
+        """One edge; an irqfd does not tell what became of it."""
         with self._lock:
             if self._vm is None:
                 return

@@ -72,7 +72,7 @@ class Vcpu:
         self.index = index
         self._gate = gate
         self._config = config
-        self._host = host
+        self._ioctl = host.runner()
         self.fds = fds
         self._masked: VcpuFd | None = None
         self.thread: threading.Thread | None = None
@@ -201,7 +201,7 @@ class Vcpu:
         The hot path: an exit costs two to three dozen bytecodes here. Buses are looked up per
         access because tracing swaps their methods; the exit fields are indices into the run page.
         """
-        run, fd, fds, exits = self._host.runner(), self.fds.fd, self.fds, self.exits
+        run, fd, fds, exits = self._ioctl, self.fds.fd, self.fds, self.exits
         mmio, ports, kvm_run = self._config.mmio, self._config.ports, abi.KVM_RUN
         u8, u32, u64 = fds.u8, fds.u32, fds.u64
         while True:
@@ -267,7 +267,7 @@ class Vcpu:
         flags = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
         self.fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug(control=flags))
         try:
-            return self._step_once(self._host.runner(), self.fds.regs().rip)
+            return self._step_once(self._ioctl, self.fds.regs().rip)
         finally:
             self.fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug())
 
