@@ -1,0 +1,93 @@
+"""vmlab's figures, measured here and now: `make bench`.
+
+Ratios come from one run whose two sides take turns, and from medians, since hosts are noisy. Times
+without a ratio are this host's. `--json FILE` writes the same for a program, `--check` makes a missed
+target the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import startup
+import traps
+from figures import Figure, NotHere, show
+
+
+def main() -> int:
+    options = parse()
+    rounds = 3 if options.quick else options.rounds
+    kvm = kvm_opens()
+    plan: list[tuple[str, bool, Callable[[], list[Figure]]]] = [
+        ("traps", True, lambda: traps.measure(rounds, 5_000 if options.quick else 20_000)),
+        ("exec", True, lambda: startup.start_to_first_byte(2 * rounds + 1)),
+        ("start-kvm", True, lambda: startup.start_in_process("kvm", 2 * rounds + 1, 150)),
+        ("start-soft", False, lambda: startup.start_in_process("soft", 2 * rounds + 1, 400)),
+        ("import", False, lambda: startup.import_time(3 * rounds)),
+        ("memory-kvm", True, lambda: startup.monitor_memory("kvm")),
+        ("memory-soft", False, lambda: startup.monitor_memory("soft")),
+    ]
+    host = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{host}, {'with' if kvm else 'NO'} /dev/kvm", flush=True)
+    figures: list[Figure] = []
+    missing: dict[str, str] = {}
+    for name, needs_kvm, measure in plan:
+        if options.only and name not in options.only:
+            continue
+        try:
+            if needs_kvm and not kvm:
+                raise NotHere("needs /dev/kvm, which does not open here")
+            for figure in measure():
+                figures.append(figure)
+                print(show(figure), flush=True)
+        except NotHere as error:
+            missing[name] = str(error)
+            print(f"not measured: {name}: {error}", flush=True)
+    if options.json:
+        told = {
+            "host": host,
+            "kvm": kvm,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "figures": [figure.as_json() for figure in figures],
+            "not_measured": missing,
+        }
+        options.json.write_text(json.dumps(told, indent=2) + "\n")
+    missed = [figure.name for figure in figures if figure.met is False]
+    print(f"{len(figures)} figures, {len(missed)} targets missed, {len(missing)} not measured")
+    return 1 if options.check and missed else 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each kind (default: 7)")
+    parser.add_argument("--quick", action="store_true", help="few rounds, short ones: a smoke test")
+    parser.add_argument(
+        "--check", action="store_true", help="exit status 1 when a target is missed"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="traps, exec, start-kvm, start-soft, import, memory-kvm, memory-soft (repeatable)",
+    )
+    return parser.parse_args()
+
+
+def kvm_opens() -> bool:
+    try:
+        os.close(os.open("/dev/kvm", os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

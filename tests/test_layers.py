@@ -1,0 +1,127 @@
+"""What importing costs and needs. The contracts between the layers themselves are in pyproject.toml
+(`lint-imports`, part of `make test`); here is what only a running interpreter can tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.support import ROOT
+
+#: what no script that only says `import vmlab` should wait for
+HEAVY = [
+    "anywidget",
+    "IPython",
+    "ipywidgets",
+    "matplotlib",
+    "numpy",
+    "rich",
+    "traitlets",
+    "unicorn",
+]
+
+#: what of the standard library is Linux's alone; every other system lacks these names
+LINUX_ONLY = {
+    "fcntl": ["F_ADD_SEALS", "F_GET_SEALS", "F_SETPIPE_SZ"],
+    "mmap": ["MADV_DONTFORK", "MADV_HUGEPAGE", "MAP_POPULATE"],
+    "os": [
+        *("eventfd", "eventfd_read", "eventfd_write", "EFD_CLOEXEC", "EFD_NONBLOCK"),
+        *("memfd_create", "MFD_CLOEXEC", "MFD_ALLOW_SEALING", "pidfd_open", "splice"),
+        *("sched_getaffinity", "sched_setaffinity", "getrandom", "timerfd_create"),
+    ],
+    "select": ["epoll", "EPOLLIN", "EPOLLOUT", "EPOLLHUP", "EPOLLERR", "EPOLLET", "EPOLL_CLOEXEC"],
+    "signal": ["sigtimedwait", "sigwaitinfo", "pidfd_send_signal", "SIGRTMIN", "SIGRTMAX"],
+    "socket": ["SO_PASSCRED", "SO_PEERCRED", "SCM_CREDENTIALS", "AF_PACKET", "AF_VSOCK"],
+    "time": ["CLOCK_BOOTTIME"],
+}
+
+
+def fresh(code: str) -> str:
+    """What `code` prints in an interpreter of its own, which no coverage measures."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COV", "COVERAGE"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def modules() -> list[str]:
+    """Every module of the package, by name."""
+    names = []
+    for path in sorted((ROOT / "vmlab").rglob("*.py")):
+        parts = list(path.relative_to(ROOT).with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        if parts[-1] != "__main__":
+            names.append(".".join(parts))
+    return names
+
+
+@pytest.mark.parametrize("statement", ["import vmlab", "from vmlab import VM"])
+def test_import_is_light(statement: str) -> None:
+    loaded = set(fresh(f"import sys; {statement}; print('\\n'.join(sys.modules))").split())
+    assert loaded.isdisjoint(HEAVY), sorted(loaded.intersection(HEAVY))
+    own = {name for name in loaded if name.startswith(("vmlab.notebook", "vmlab.engine."))}
+    assert own <= {"vmlab.engine.api"}, sorted(own)
+
+
+def test_public_names_are_there() -> None:
+    fresh("from vmlab import VM, Device, Registers, kernels; kernels.path('hello')")
+
+
+def test_every_module_but_the_kvm_engine_imports_without_linux() -> None:
+    code = f"""
+        import importlib, json, sys
+
+        for module, names in {LINUX_ONLY!r}.items():
+            module = importlib.import_module(module)
+            for name in names:
+                if hasattr(module, name):
+                    delattr(module, name)
+
+        broken, absent = {{}}, []
+        for name in {modules()!r}:
+            if name.startswith("vmlab.engine.kvm") or name == "vmlab.testing.fake_kvm":
+                continue  # Linux's own, and what is made of its structures
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                if (error.name or "").partition(".")[0] not in {HEAVY!r}:
+                    raise
+                absent.append(name)  # belongs to an extra that is not installed
+            except Exception as error:
+                broken[name] = repr(error)
+        linux = [name for name in sys.modules if name.startswith("vmlab.engine.kvm.")]
+        print(json.dumps([broken, linux]))
+        """
+    broken, linux = json.loads(fresh(code))
+    assert not broken
+    assert not linux, "imported without being asked for"
+
+
+def test_every_layer_is_under_contract() -> None:
+    """A new top-level module must find its layer: the contract is exhaustive, and stays so."""
+    text = (ROOT / "pyproject.toml").read_text()
+    assert "exhaustive = true" in text
+    layers = text[text.index("layers = [") :].partition("]")[0]
+    for path in (ROOT / "vmlab").iterdir():
+        if path.suffix == ".py" or (path / "__init__.py").exists():
+            if path.stem in ("__init__", "__pycache__"):
+                continue
+            assert path.stem in layers.replace("(", " ").replace(")", " "), path
