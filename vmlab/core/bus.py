@@ -6,15 +6,19 @@ none of them waits.
 
 from __future__ import annotations
 
+import logging
+import threading
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, CounterPage
 from vmlab.errors import BusError, BusOverlap
 
 __all__ = ["Bus", "BusDevice", "BusRange", "Fault"]
+
+log = logging.getLogger(__name__)
 
 #: addresses told apart under "unmapped"; a guest that sweeps its whole space must not fill the host
 UNMAPPED_LIMIT = 4096
@@ -67,6 +71,9 @@ class Bus:
         #: address -> [reads, writes]; None gathers the rest past UNMAPPED_LIMIT
         self.unmapped: dict[int | None, list[int]] = {}
         self._page = page
+        #: taken to change the map and to count misses, never to find a device
+        self._lock = threading.Lock()
+        self._deaf = False
         self._map: tuple[list[int], list[BusRange]] = ([-1], [BusRange(-1, 0, _Nothing())])
         self.read: Callable[[int, int], int] = self._read
         self.write: Callable[[int, int, int], None] = self._write
@@ -75,7 +82,9 @@ class Bus:
     def ranges(self) -> list[BusRange]:
         return self._map[1][1:]
 
-    def insert(self, start: int, size: int, device: BusDevice, offset: int = 0, name: str = "") -> BusRange:
+    def insert(
+        self, start: int, size: int, device: BusDevice, offset: int = 0, name: str = ""
+    ) -> BusRange:
         """Plug `device` in at [start, start + size). BusOverlap if any byte is taken or size is 0."""
         if start < 0 or start + size > self.limit:
             raise BusError(
@@ -84,30 +93,30 @@ class Bus:
         if size <= 0:
             raise BusOverlap(f" A range of {size} bytes at {start:#x} holds nothing.")
         new = BusRange(start, size, device, offset, name)
-        for old in self.ranges:
-            if old.start < new.end and start < old.end:
-                raise BusOverlap(
-                    f" {start:#x}-{new.end - 1:#x} meets {old.name or 'a device'} at"
-                    f" {old.start:#x}-{old.end - 1:#x}"
-                )
-        self._swap([*self.ranges, new])
+        with self._lock:
+            for old in self.ranges:
+                if old.start < new.end and start < old.end:
+                    raise BusOverlap(
+                        f" {start:#x}-{new.end - 1:#x} meets {old.name or 'a device'} at"
+                        f" {old.start:#x}-{old.end - 1:#x}"
+                    )
+            self._swap([*self.ranges, new])
         return new
 
     def remove(self, start: int) -> None:
         """Unplug the range that starts at `start`."""
-        kept = [one for one in self.ranges if one.start != start]
-        if len(kept) == len(self.ranges):
-            raise BusError(f"no device starts at {start:#x} on the {self.name} bus")
-        self._swap(kept)
+        with self._lock:
+            kept = [one for one in self.ranges if one.start != start]
+            if len(kept) == len(self.ranges):
+                raise BusError(f"no device starts at {start:#x} on the {self.name} bus")
+            self._swap(kept)
 
     def exchange(self, old: BusDevice, new: BusDevice) -> None:
         """`new` takes the place of `old`, between two accesses."""
-        self._swap(
-            [
-                BusRange(one.start, one.size, new, one.offset, one.name) if one.device is old else one
-                for one in self.ranges
-            ]
-        )
+        with self._lock:
+            self._swap(
+                [replace(one, device=new) if one.device is old else one for one in self.ranges]
+            )
 
     def _swap(self, ranges: list[BusRange]) -> None:
         ranges.sort(key=lambda one: one.start)
@@ -127,7 +136,7 @@ class Bus:
             return self._miss(address, size)
         try:
             return one.device.read(offset + one.offset, size)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  a device's code may raise anything
             return self._failed(Fault(one, address, size, None, error))
 
     def _write(self, address: int, size: int, value: int) -> None:
@@ -139,7 +148,7 @@ class Bus:
             return
         try:
             one.device.write(offset + one.offset, size, value)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._failed(Fault(one, address, size, value, error))
 
     def _failed(self, fault: Fault) -> int:
@@ -151,7 +160,7 @@ class Bus:
         while self.on_fault(fault):
             # looked up anew: the device may have been replaced meanwhile
             one = self.find(fault.address)
-            if one is None:
+            if one is None or fault.address + fault.size > one.end:
                 return self._miss(fault.address, fault.size, fault.value is not None)
             offset = fault.address - one.start + one.offset
             try:
@@ -159,41 +168,53 @@ class Bus:
                     return one.device.read(offset, fault.size)
                 one.device.write(offset, fault.size, fault.value)
                 return 0
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 fault = Fault(one, fault.address, fault.size, fault.value, error)
         return (1 << 8 * fault.size) - 1
 
     def _miss(self, address: int, size: int, write: bool = False) -> int:
         key: int | None = address
-        if key not in self.unmapped and len(self.unmapped) >= UNMAPPED_LIMIT:
-            key = None
-        self.unmapped.setdefault(key, [0, 0])[write] += 1
-        if self._page is not None:
-            self._page.words[UNMAPPED_WRITES if write else UNMAPPED_READS] += 1
+        with self._lock:
+            if key not in self.unmapped and len(self.unmapped) >= UNMAPPED_LIMIT:
+                key = None
+            self.unmapped.setdefault(key, [0, 0])[write] += 1
+            if self._page is not None:
+                self._page.words[UNMAPPED_WRITES if write else UNMAPPED_READS] += 1
         return (1 << 8 * size) - 1
 
     def observe(self, seen: Callable[[BusRange | None, int, int, int, bool], None] | None) -> None:
-        """Call `seen(range, address, size, value, is_write)` after each access; None: stop. Costs
-        nothing while nobody observes."""
+        """Call `seen(range, address, size, value, is_write)` for each access, after a read and before
+        a write; None: stop. Costs nothing while nobody observes. An observer that raises is logged
+        and taken off."""
+        if self._deaf:
+            return
         if seen is None:
             self.read, self.write = self._read, self._write
             return
-        notice: Any = seen
+        watcher = seen
+
+        def notice(address: int, size: int, value: int, write: bool) -> None:
+            try:
+                watcher(self.find(address), address, size, value, write)
+            except Exception:
+                log.exception("the observer of the %s bus raised and is taken off", self.name)
+                self.observe(None)
 
         def read(address: int, size: int) -> int:
             value = self._read(address, size)
-            notice(self.find(address), address, size, value, False)
+            notice(address, size, value, False)
             return value
 
         def write(address: int, size: int, value: int) -> None:
-            notice(self.find(address), address, size, value, True)
+            notice(address, size, value, True)
             self._write(address, size, value)
 
         self.read, self.write = read, write
 
     def deafen(self) -> None:
-        """From now on nothing is dispatched or counted: the machine has ended, and what the guest
-        still does on its way out must not be seen."""
+        """From now on nothing is dispatched, observed or counted: the machine has ended, and what the
+        guest still does on its way out must not be seen."""
+        self._deaf = True
         self.read = lambda address, size: (1 << 8 * size) - 1
         self.write = lambda address, size, value: None
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 __all__ = ["Clock", "Timer"]
+
+
+log = logging.getLogger(__name__)
+
+#: calls in the queue before cancelled ones are looked for
+SWEEP = 64
+#: the longest single wait, in seconds: the host takes no number of any size
+LONGEST_WAIT = 3600.0
 
 
 class Timer:
@@ -28,46 +37,62 @@ class Timer:
 class Clock:
     """Nanoseconds since the machine started, pauses left out, and calls at a moment of it.
 
-    The calls run on one thread, started with the first of them; a call must be short.
+    The calls run on one thread, started when the first can be due; a call must be short.
+    on_error: told what a call raised; without it the error is logged. The clock goes on either way.
     """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._queue: list[tuple[int, int, Timer]] = []
         self._order = itertools.count()
+        self._sweep_at = SWEEP
         self._thread: threading.Thread | None = None
-        self._base = 0
-        self._since: int | None = None
+        #: (nanoseconds before the last resume, when that was or None), swapped whole: `now` has no lock
+        self._at: tuple[int, int | None] = (0, None)
         self._closed = False
+        self.on_error: Callable[[Exception], None] | None = None
 
     def now(self) -> int:
-        since = self._since
-        return self._base + (time.monotonic_ns() - since if since is not None else 0)
+        base, since = self._at
+        return base if since is None else base + time.monotonic_ns() - since
 
     @property
     def running(self) -> bool:
-        return self._since is not None
+        return self._at[1] is not None
 
     def resume(self) -> None:
         with self._condition:
-            if self._since is None:
-                self._since = time.monotonic_ns()
-                self._condition.notify()
+            if not self.running:
+                self._at = (self._at[0], time.monotonic_ns())
+                self._stir()
 
     def pause(self) -> None:
         with self._condition:
-            self._base, self._since = self.now(), None
+            self._at = (self.now(), None)
             self._condition.notify()
 
     def call_at(self, due: int, call: Callable[[], None]) -> Timer:
         timer = Timer(due, call)
         with self._condition:
-            heapq.heappush(self._queue, (due, next(self._order), timer))
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="vmlab-clock", daemon=True)
-                self._thread.start()
-            self._condition.notify()
+            if not self._closed:
+                if len(self._queue) >= self._sweep_at:
+                    self._sweep()
+                heapq.heappush(self._queue, (due, next(self._order), timer))
+                self._stir()
         return timer
+
+    def _sweep(self) -> None:
+        """Drop cancelled calls: a guest that sets and stops a timer for ever must not fill the host."""
+        self._queue = [entry for entry in self._queue if not entry[2].cancelled]
+        heapq.heapify(self._queue)
+        self._sweep_at = max(SWEEP, 2 * len(self._queue))
+
+    def _stir(self) -> None:
+        """Something may be due: have a thread look."""
+        if self._thread is None and self._queue and self.running and not self._closed:
+            self._thread = threading.Thread(target=self._run, name="vmlab-clock", daemon=True)
+            self._thread.start()
+        self._condition.notify()
 
     def reset(self) -> None:
         """Forget every pending call."""
@@ -84,12 +109,18 @@ class Clock:
 
     def _run(self) -> None:
         while (timer := self._next()) is not None:
-            timer.call()
+            try:
+                timer.call()
+            except Exception as error:
+                if self.on_error is not None:
+                    self.on_error(error)
+                else:
+                    log.exception("a timed call raised")
 
     def _next(self) -> Timer | None:
         with self._condition:
             while not self._closed:
-                if not self._queue or self._since is None:
+                if not self._queue or not self.running:
                     self._condition.wait()
                     continue
                 due, _, timer = self._queue[0]
@@ -99,5 +130,5 @@ class Clock:
                     if not timer.cancelled:
                         return timer
                 else:
-                    self._condition.wait(left / 1e9)
+                    self._condition.wait(min(left / 1e9, LONGEST_WAIT))
             return None

@@ -79,7 +79,7 @@ class Device:
     wants_irq: ClassVar[bool] = True
 
     _handlers: ClassVar[dict[tuple[str, str], str]] = {}
-    _values: ClassVar[type] = values_class(Registers)
+    _values: ClassVar[Callable[[], Any]] = values_class(Registers)
 
     r: Any
     irq: IrqLine
@@ -106,8 +106,12 @@ class Device:
         self.clock = Clock()
         self.memory = None
         self.r = cls._values()
-        self._wire(Block.private([row.name for row in cls.regs.table]))
+        self._rewire()
         return self
+
+    def _rewire(self) -> None:
+        """Count in a block of its own again: the machine takes its block back."""
+        self._wire(Block.private([row.name for row in self.regs.table]))
 
     def _wire(self, block: Block) -> None:
         """Count in `block` from now on."""

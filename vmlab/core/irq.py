@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from vmlab.core.counters import DELIVERED, LEVEL, RAISED, CounterPage
+from vmlab.core.counters import DELIVERED, LEVEL, LINES, RAISED, CounterPage
 
 __all__ = ["IrqLine", "LineSink"]
 
@@ -25,13 +25,16 @@ class IrqLine:
     """
 
     def __init__(
-        self, number: int | None = None, sink: LineSink | None = None, page: CounterPage | None = None
+        self,
+        number: int | None = None,
+        sink: LineSink | None = None,
+        page: CounterPage | None = None,
     ) -> None:
         self.number = number
         self.level = False
         self._sink = sink
         #: raised, delivered, level; of a line that no page counts, words of its own
-        if page is not None and number is not None:
+        if page is not None and number is not None and 0 <= number < LINES:
             self._words = page.words
             self._raised, self._delivered = RAISED + number, DELIVERED + number
             self._now = LEVEL + number

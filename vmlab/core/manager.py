@@ -106,14 +106,20 @@ class MMIODeviceManager:
         wiring: Wiring | None = None,
     ) -> None:
         if arch not in ARCHES:
-            raise ConfigError(f"unknown architecture {arch!r}; vmlab knows {', '.join(sorted(ARCHES))}")
+            raise ConfigError(
+                f"unknown architecture {arch!r}; vmlab knows {', '.join(sorted(ARCHES))}"
+            )
         usual = ARCHES[arch]
         first, last = usual.irq_interval if irq_interval is None else irq_interval
         if not 0 <= first <= last <= usual.last_irq:
-            raise ConfigError(f"interrupt lines {first}..={last} do not fit 0..={usual.last_irq} of {arch}")
+            raise ConfigError(
+                f"interrupt lines {first}..={last} do not fit 0..={usual.last_irq} of {arch}"
+            )
         start = usual.mmio_base if mmio_base is None else mmio_base
         if start < 0 or start % MMIO_LEN:
-            raise ConfigError(f"the MMIO base {start:#x} is not aligned to a window of {MMIO_LEN:#x} bytes")
+            raise ConfigError(
+                f"the MMIO base {start:#x} is not aligned to a window of {MMIO_LEN:#x} bytes"
+            )
         self.arch = arch
         self.mmio_base = start + usual.skip * MMIO_LEN
         self.irq_interval = (first, last)
@@ -143,14 +149,18 @@ class MMIODeviceManager:
         """The same for any kind, for windows of several pages, and for devices without a line."""
         return self._register(device, kind, id, size, irq)
 
-    def register_mmio_serial(self, serial: BusDevice, cmdline: Cmdline | None = None) -> tuple[int, int]:
+    def register_mmio_serial(
+        self, serial: BusDevice, cmdline: Cmdline | None = None
+    ) -> tuple[int, int]:
         """The arm64 console (PL011); `cmdline` gets its earlycon."""
 
         def announce(base: int) -> None:
             if cmdline is not None:
                 _insert(cmdline, "earlycon", f"pl011,mmio32,0x{base:08x}")
 
-        base, irq = self._register(serial, DeviceType.SERIAL, str(DeviceType.SERIAL), after=announce)
+        base, irq = self._register(
+            serial, DeviceType.SERIAL, str(DeviceType.SERIAL), after=announce
+        )
         assert irq is not None
         return base, irq
 
@@ -176,7 +186,9 @@ class MMIODeviceManager:
         """An IOAPIC in user space at its own address; None when the engine has one inside."""
         self._register_controller(ioapic, "ioapic", base, size)
 
-    def _register_controller(self, device: BusDevice | None, name: str, base: int, size: int) -> None:
+    def _register_controller(
+        self, device: BusDevice | None, name: str, base: int, size: int
+    ) -> None:
         if device is not None:
             base = base or getattr(device, "base", 0)
             size = size or getattr(device, "size", 0)
@@ -194,7 +206,9 @@ class MMIODeviceManager:
         if (kind, id) in self._info:
             raise CreateMmioTransport(f"{id!r}: a device of type {kind} has that id already")
         if size <= 0 or size % MMIO_LEN:
-            raise CreateMmioTransport(f"{id!r}: {size:#x} bytes are not whole windows of {MMIO_LEN:#x}")
+            raise CreateMmioTransport(
+                f"{id!r}: {size:#x} bytes are not whole windows of {MMIO_LEN:#x}"
+            )
         irq = self._free_irq() if wants_irq else None
         base = self._free_window(size)
         self._insert(base, size, device, id)
@@ -248,9 +262,9 @@ class MMIODeviceManager:
         device = self._devices[kind, id]
         # off the bus first: no access may reach a device that has lost its line
         self.bus.remove(info.addr)
+        del self._info[kind, id], self._devices[kind, id]
         if self.wiring is not None:
             self.wiring.detach(device)
-        del self._info[kind, id], self._devices[kind, id]
         return device
 
     def replace(self, kind: DeviceType, id: str, device: BusDevice) -> BusDevice:

@@ -126,16 +126,16 @@ class GuestMemory:
 
     def close(self) -> None:
         """Unmap. Views that a caller still holds keep the mapping alive until they are gone."""
-        for region in self.regions:
+        regions, self.regions = self.regions, ()
+        for region in regions:
             try:
                 region.buffer.release()
-            except BufferError:
-                return
-        self.regions = ()
+            except BufferError:  # a view of it is still held
+                pass
         try:
             self._mapping.close()
         except BufferError:
-            return
+            pass
 
 
 def check_size(size: int, host: Host = HOST) -> None:
@@ -143,9 +143,15 @@ def check_size(size: int, host: Host = HOST) -> None:
     if size <= 0:
         raise ConfigError(f"guest memory must be larger than zero, not {size}")
     if size % PAGE:
-        raise ConfigError(f"guest memory of {size:#x} bytes is not a multiple of the page, {PAGE:#x}")
+        raise ConfigError(
+            f"guest memory of {size:#x} bytes is not a multiple of the page, {PAGE:#x}"
+        )
     if size < 1 << 20:
-        raise ConfigError(f"guest memory of {size:#x} bytes is too small; a PC needs 1 MiB at least")
+        raise ConfigError(
+            f"guest memory of {size:#x} bytes is too small; a PC needs 1 MiB at least"
+        )
     total = host.total_memory()
     if size > total:
-        raise ConfigError(f"guest memory of {size >> 20} MiB is more than this host has ({total >> 20} MiB)")
+        raise ConfigError(
+            f"guest memory of {size >> 20} MiB is more than this host has ({total >> 20} MiB)"
+        )
