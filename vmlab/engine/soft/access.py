@@ -1,0 +1,207 @@
+"""What happens when the guest touches something that is not RAM: MMIO, ports, CPUID.
+
+Unicorn's own MMIO callbacks split 8-byte accesses, break unaligned writes into bytes and widen
+unaligned reads into neighbouring registers. A memory hook over the same addresses runs once before
+them with the true address, size and value: the device is accessed there, once, and the MMIO callback
+only hands out the bytes. An access across a page end is two accesses, as on KVM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vmlab.engine.api import EngineConfig
+from vmlab.engine.soft import ioapic, lapic, uclib
+from vmlab.engine.soft.chipset import PORTS, Chipset
+from vmlab.engine.soft.doorbells import Doorbells
+from vmlab.engine.soft.uclib import Uc
+
+__all__ = ["Access", "mmio_ranges"]
+
+_PAGE = 0x1000
+_INTERNAL = frozenset((ioapic.BASE >> 12, lapic.BASE >> 12))
+#: what the CPU model can address (40 bits: QEMU's TCG_PHYS_ADDR_BITS); all of it that is not RAM is MMIO
+PHYSICAL_END = 1 << 40
+
+
+def mmio_ranges(ram: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """[(base, end)] of everything below PHYSICAL_END that is in none of the sorted `ram` ranges."""
+    holes, at = [], 0
+    for base, end in ram:
+        if base > at:
+            holes.append((at, base))
+        at = end
+    if at < PHYSICAL_END:
+        holes.append((at, PHYSICAL_END))
+    return holes
+
+
+class Access:
+    """The callbacks of one vCPU. All run on the engine's thread, inside `Uc.run`.
+
+    An exception out of a bus is a bug of the host's side: it is kept in `failure` and reported
+    through `interrupt()`, which must make the CPU stop at its next block.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        config: EngineConfig,
+        chipset: Chipset,
+        doorbells: Doorbells,
+        exits: dict[str, int],
+        interrupt: Callable[[], None],
+    ) -> None:
+        self._number = number
+        self._config = config
+        self._chipset = chipset
+        self._doorbells = doorbells
+        self._exits = exits
+        self._interrupt = interrupt
+        self.failure: BaseException | None = None
+        #: accesses go nowhere while an abandoned instruction runs out
+        self.muted = False
+        # the read that the MMIO callback hands out: first byte's address and all its bytes
+        self._read_at = 0
+        self._read_value = 0
+        # the part of an access behind a page end: bytes still to come, and for a write their value
+        self._read_rest = 0
+        self._write_rest = 0
+        self._write_value = 0
+
+    def attach(self, uc: Uc, ram: list[tuple[int, int]]) -> None:
+        """Install everything on `uc`, whose RAM is mapped at `ram` ((base, end), sorted)."""
+        uc.hook(uclib.HOOK_INSN, uclib.IN_HOOK(self._on_in), 1, 0, uclib.INSN_IN)
+        uc.hook(uclib.HOOK_INSN, uclib.OUT_HOOK(self._on_out), 1, 0, uclib.INSN_OUT)
+        on_read, on_write = uclib.MEM_HOOK(self._on_read), uclib.MEM_HOOK(self._on_write)
+        for base, end in mmio_ranges(ram):
+            uc.hook(uclib.HOOK_MEM_READ, on_read, base, end - 1)
+            uc.hook(uclib.HOOK_MEM_WRITE, on_write, base, end - 1)
+            read = uclib.MMIO_READ(self._hand_out(base))
+            uc.map_mmio(base, end - base, read, uclib.MMIO_WRITE(self._take_rest(base)))
+
+    def _failed(self, error: BaseException) -> None:
+        if self.failure is None:
+            self.failure = error
+        self._interrupt()
+
+    # -- memory ------------------------------------------------------------------------------------
+
+    def _on_read(
+        self, _uc: int, _kind: int, address: int, size: int, _value: int, _data: int
+    ) -> None:
+        over = (address & _PAGE - 1) + size - _PAGE
+        self._read_rest = over if over > 0 else 0
+        self._read_value = self._load(address, size - self._read_rest)
+        self._read_at = address
+
+    def _load(self, address: int, size: int) -> int:
+        """`size` bytes (1..8, inside a page) from a device."""
+        try:
+            if self.muted:
+                return (1 << 8 * size) - 1
+            if address >> 12 in _INTERNAL:
+                return self._chipset.read_mmio(self._number, address, size)
+            if size & size - 1:  # 3, 5, 6, 7: what is left of an access at a page end
+                first = 4 if size > 4 else 2
+                low = self._load(address, first)
+                return low | self._load(address + first, size - first) << 8 * first
+            self._exits["mmio"] += 1
+            return self._config.mmio.read(address, size) & (1 << 8 * size) - 1
+        except BaseException as error:
+            self._failed(error)
+            return (1 << 8 * size) - 1
+
+    def _hand_out(self, base: int) -> Callable[[int, int, int, int], int]:
+        def read(_uc: int, offset: int, size: int, _data: int) -> int:
+            address = base + offset
+            distance = address - self._read_at
+            if self._read_rest and not 0 <= address - (self._read_at & ~(_PAGE - 1)) < _PAGE:
+                # the access goes on in another page, wherever that one is
+                rest, self._read_rest = self._read_rest, 0
+                self._read_value, self._read_at = self._load(address, rest), address
+                distance = 0
+            if -8 < distance < 8:
+                value = self._read_value
+                value = value >> 8 * distance if distance >= 0 else value << -8 * distance
+                return value & (1 << 8 * size) - 1
+            # no instruction asked for it: a page walk, or the rest of an access that began in RAM
+            return (1 << 8 * size) - 1
+
+        return read
+
+    def _on_write(
+        self, _uc: int, _kind: int, address: int, size: int, value: int, _data: int
+    ) -> None:
+        over = (address & _PAGE - 1) + size - _PAGE
+        if over > 0:
+            size -= over
+            self._write_rest, self._write_value = over, value >> 8 * size
+        else:
+            self._write_rest = 0
+        self._store(address, size, value & (1 << 8 * size) - 1)
+
+    def _store(self, address: int, size: int, value: int) -> None:
+        try:
+            if self.muted:
+                return
+            if address >> 12 in _INTERNAL:
+                self._chipset.write_mmio(self._number, address, size, value)
+            elif size & size - 1:
+                first = 4 if size > 4 else 2
+                self._store(address, first, value & (1 << 8 * first) - 1)
+                self._store(address + first, size - first, value >> 8 * first)
+            elif address in self._doorbells.addresses and self._doorbells.take(
+                address, size, value
+            ):
+                return
+            else:
+                self._exits["mmio"] += 1
+                self._config.mmio.write(address, size, value)
+        except BaseException as error:
+            self._failed(error)
+
+    def _take_rest(self, base: int) -> Callable[[int, int, int, int, int], None]:
+        def write(_uc: int, offset: int, _size: int, _value: int, _data: int) -> None:
+            # Unicorn comes byte by byte; the first one in the second page carries all of the rest
+            if self._write_rest and not (base + offset) & _PAGE - 1:
+                rest, self._write_rest = self._write_rest, 0
+                self._store(base + offset, rest, self._write_value & (1 << 8 * rest) - 1)
+
+        return write
+
+    # -- ports -------------------------------------------------------------------------------------
+
+    def _on_in(self, _uc: int, port: int, size: int, _data: int) -> int:
+        try:
+            if self.muted:
+                return (1 << 8 * size) - 1
+            if port in PORTS:
+                return self._in_internal(port, size)
+            self._exits["io"] += 1
+            return self._config.ports.read(port, size) & (1 << 8 * size) - 1
+        except BaseException as error:
+            self._failed(error)
+            return (1 << 8 * size) - 1
+
+    def _in_internal(self, port: int, size: int) -> int:
+        """The chips are eight bits wide: a wider access reads neighbouring ports."""
+        value = 0
+        for n in range(size):
+            byte = self._chipset.read_port(port + n) if port + n in PORTS else 0xFF
+            value |= byte << 8 * n
+        return value
+
+    def _on_out(self, _uc: int, port: int, size: int, value: int, _data: int) -> None:
+        try:
+            if self.muted:
+                return
+            if port in PORTS:
+                for n in range(size):
+                    if port + n in PORTS:
+                        self._chipset.write_port(port + n, value >> 8 * n & 0xFF)
+                return
+            self._exits["io"] += 1
+            self._config.ports.write(port, size, value & (1 << 8 * size) - 1)
+        except BaseException as error:
+            self._failed(error)

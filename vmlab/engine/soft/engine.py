@@ -1,0 +1,353 @@
+"""The software engine: all vCPUs by turns on one thread, interrupts and timers of its own.
+
+Threads: the engine's (runs guests and calls the buses), the timer's and the doorbells' (each started
+when first needed). One lock guards the chipset and the engine's state; it is never held while guest
+code runs or a bus is called.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from vmlab.engine.api import CpuState, Doorbell, EngineConfig, IrqSink, Stop
+from vmlab.engine.soft import kick, lapic, uclib
+from vmlab.engine.soft import registers as r
+from vmlab.engine.soft.chipset import GSIS, Chipset
+from vmlab.engine.soft.doorbells import Doorbells
+from vmlab.engine.soft.lapic import Ipi
+from vmlab.engine.soft.undo import Undo
+from vmlab.engine.soft.vcpu import Mode, Vcpu
+from vmlab.errors import ConfigError, EngineError, StateError
+
+__all__ = ["SoftEngine"]
+
+MAX_CPUS = 8
+#: how long one of several runnable vCPUs runs before the next has its turn
+SLICE_NS = 1_000_000
+_SETTABLE = frozenset((*r.NAMES, "rip", "rflags"))
+
+
+class _Line:
+    """An interrupt line."""
+
+    def __init__(self, chipset: Chipset, gsi: int) -> None:
+        self._chipset, self._gsi = chipset, gsi
+
+    def set(self, level: bool) -> None:
+        self._chipset.set_gsi(self._gsi, level)
+
+    def pulse(self) -> None:
+        self._chipset.pulse_gsi(self._gsi)
+
+    def close(self) -> None:
+        self.set(False)
+
+
+class SoftEngine:
+    """Implements `vmlab.engine.api.Engine` on Unicorn.
+
+    `deterministic=True` looks at interrupt lines only every so many blocks instead of at once, and
+    does without the patched kick (see `kick`). Raises EngineUnavailable, ConfigError.
+    """
+
+    name = "soft"
+
+    def __init__(self, config: EngineConfig, deterministic: bool = False) -> None:
+        uclib.library()
+        if not 1 <= config.cpus <= MAX_CPUS:
+            raise ConfigError(f"the soft engine has 1 to {MAX_CPUS} vCPUs, not {config.cpus}")
+        self.cpus = config.cpus
+        self._config = config
+        self._exits = {"mmio": 0, "io": 0, "hlt": 0, "intr": 0}
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._chipset = Chipset(config.cpus, self._lock, self._wake, self._signal)
+        self._doorbells = Doorbells()
+        slices = (not deterministic and kick.self_check(), deterministic)
+        self._vcpus = [
+            Vcpu(n, config, self._chipset, self._doorbells, self._exits, slices)
+            for n in range(config.cpus)
+        ]
+        self._thread: threading.Thread | None = None
+        #: the vCPU that has the engine's thread, if any
+        self._running: Vcpu | None = None
+        self._last = 0
+        self._loaded = self._started = self._closing = False
+        self._paused = True
+        #: the engine's thread executes no guest code and waits to be told
+        self._idle = True
+        self._parked = False
+        self._resumes = 0
+        self._step: int | None = None
+
+    @property
+    def exits(self) -> dict[str, int]:
+        return dict(self._exits)
+
+    # -- wiring ------------------------------------------------------------------------------------
+
+    def irq_sink(self, gsi: int) -> IrqSink:
+        if not 0 <= gsi < GSIS:
+            raise ConfigError(f"there is no interrupt line {gsi}; lines are 0 to {GSIS - 1}")
+        return _Line(self._chipset, gsi)
+
+    def doorbell(
+        self, address: int, size: int, match: int | None, ring: Callable[[int], None]
+    ) -> Doorbell:
+        try:
+            return self._doorbells.add(address, size, match, ring)
+        except ValueError as error:
+            raise EngineError(str(error)) from error
+
+    def _wake(self, cpu: int, new: bool) -> None:
+        """An interrupt waits for `cpu` (the lock is held)."""
+        vcpu = self._vcpus[cpu]
+        vcpu.kick()
+        self._give_turn(vcpu, new)
+
+    def _signal(self, cpu: int, ipi: Ipi) -> None:
+        """INIT, start-up or NMI for `cpu` (the lock is held)."""
+        vcpu = self._vcpus[cpu]
+        if ipi.mode == lapic.NMI:
+            vcpu.nmi = True
+        elif ipi.mode == lapic.INIT:
+            self._chipset.lapics[cpu].reset()
+            vcpu.init = True
+            vcpu.startup = None
+        elif vcpu.init or vcpu.mode is Mode.WAITING:
+            vcpu.startup = ipi.vector
+        vcpu.kick()
+        self._give_turn(vcpu, True)
+
+    def _give_turn(self, vcpu: Vcpu, new: bool) -> None:
+        running = self._running
+        if running is None:
+            if not self._paused:
+                self._changed.notify_all()
+        elif new and running is not vcpu:
+            # what it is to handle is probably waited for by the one that runs
+            running.interrupt()
+
+    # -- control -----------------------------------------------------------------------------------
+
+    def load(self, state: CpuState) -> None:
+        with self._lock:
+            self._must_be_paused("load")
+            if self._parked:
+                self._abandon_access()
+            self._chipset.reset()
+            for vcpu in self._vcpus:
+                vcpu.load(None if vcpu.number else state)
+            self._loaded = True
+
+    def start(self) -> None:
+        with self._lock:
+            if self._closing or not self._loaded or self._started:
+                raise StateError("the engine starts once, after load")
+            self._started = True
+            self._resume()
+
+    def request_pause(self) -> None:
+        with self._lock:
+            self._paused = True
+            for vcpu in self._vcpus:
+                vcpu.interrupt()
+
+    def pause(self) -> None:
+        self.request_pause()
+        if threading.current_thread() is self._thread:
+            raise StateError(
+                "pause() on a vCPU's thread would wait for itself: use request_pause()"
+            )
+        with self._changed:
+            while not self._quiet:
+                self._changed.wait()
+
+    def resume(self) -> None:
+        with self._lock:
+            if self._closing or not self._loaded:
+                raise StateError("there is nothing to resume")
+            self._started = True
+            if self._paused:
+                self._resume()
+
+    def _resume(self) -> None:
+        for vcpu in self._vcpus:
+            vcpu.stop_wanted = False
+        self._paused = self._parked = False
+        self._resumes += 1
+        self._ensure_thread()
+        self._changed.notify_all()
+
+    def park(self) -> bool:
+        with self._changed:
+            if threading.current_thread() is not self._thread or self._running is None:
+                raise StateError("park() is for bus accesses on a vCPU's thread")
+            self.request_pause()
+            self._parked = True
+            resumes = self._resumes
+            self._changed.notify_all()
+            while self._resumes == resumes and not self._closing:
+                self._changed.wait()
+            return not self._closing
+
+    def step(self, cpu: int = 0) -> None:
+        with self._changed:
+            self._must_be_paused("step")
+            if not self._loaded:
+                raise StateError("there is nothing to step")
+            if self._parked:
+                # the access it waits in is completed, and what follows it in its block
+                self._resume()
+                self.request_pause()
+            else:
+                self._vcpus[cpu].stop_wanted = False
+                self._step = cpu
+                self._idle = False
+                self._ensure_thread()
+            self._changed.notify_all()
+            while not self._quiet or self._step is not None:
+                self._changed.wait()
+
+    @property
+    def _quiet(self) -> bool:
+        return self._idle or self._parked or self._closing
+
+    def _must_be_paused(self, what: str) -> None:
+        if self._closing:
+            raise StateError(f"{what}: the engine is closed")
+        if not (self._paused and self._quiet):
+            raise StateError(f"{what}: the engine is running; pause it first")
+
+    def _abandon_access(self) -> None:
+        """Load while an access is parked: that instruction never ends.
+
+        Unicorn can be left only at the end of the block. What it does until then is muted on the
+        buses and undone in memory, which may hold a freshly loaded kernel already.
+        """
+        vcpu = self._running
+        assert vcpu is not None
+        undo = Undo(self._config.memory.regions)
+        vcpu.abandon(undo)
+        self._resume()
+        self.request_pause()
+        while not self._idle:
+            self._changed.wait()
+        vcpu.access.muted = False
+        undo.apply()
+
+    def current_cpu(self) -> int:
+        running = self._running
+        if running is None or threading.current_thread() is not self._thread:
+            return 0
+        return running.number
+
+    def get_regs(self, cpu: int = 0) -> dict[str, int]:
+        with self._lock:
+            self._must_be_paused("get_regs")
+            return self._vcpus[cpu].registers()
+
+    def set_regs(self, cpu: int, values: Mapping[str, int]) -> None:
+        unknown = set(values) - _SETTABLE
+        if unknown:
+            raise EngineError(f"cannot set {', '.join(sorted(unknown))}")
+        with self._lock:
+            self._must_be_paused("set_regs")
+            if self._vcpus[cpu].inside:
+                raise StateError("set_regs: the vCPU waits inside a device access")
+            self._vcpus[cpu].set_registers(dict(values))
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            for vcpu in self._vcpus:
+                vcpu.interrupt()
+            self._changed.notify_all()
+        thread = self._thread
+        if thread is threading.current_thread():
+            raise StateError("close() on a vCPU's thread would wait for itself")
+        if thread is not None:
+            thread.join()
+            self._thread = None
+        self._chipset.close()
+        self._doorbells.close()
+        with self._lock:
+            for vcpu in self._vcpus:
+                vcpu.close()
+
+    # -- the engine's thread -----------------------------------------------------------------------
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="vmlab-soft-cpu", daemon=True)
+            self._idle = False
+            self._thread.start()
+
+    def _main(self) -> None:
+        while True:
+            with self._changed:
+                turn = self._next_turn()
+            if turn is None:
+                return
+            vcpu, single = turn
+            stop = self._turn(vcpu, single)
+            with self._changed:
+                self._running = None
+                if single:
+                    self._step = None
+            if stop is not None:
+                self._config.on_stop(vcpu.number, stop)
+
+    def _next_turn(self) -> tuple[Vcpu, bool] | None:
+        """Wait for something to do (the lock is held); None: the engine is closed."""
+        while not self._closing:
+            if self._step is not None:
+                vcpu = self._vcpus[self._step]
+                self._running = vcpu
+                return vcpu, True
+            if not self._paused:
+                self._idle = False
+                found = self._pick()
+                if found is not None:
+                    self._running = found
+                    return found, False
+            elif not self._idle:
+                self._idle = True
+                self._changed.notify_all()
+            self._changed.wait()
+        self._idle = True
+        return None
+
+    def _pick(self) -> Vcpu | None:
+        """The next runnable vCPU in turn."""
+        count = len(self._vcpus)
+        order = [self._vcpus[(self._last + 1 + n) % count] for n in range(count)]
+        runnable = [vcpu for vcpu in order if vcpu.runnable]
+        if not runnable:
+            return None
+        vcpu = runnable[0]
+        self._last = vcpu.number
+        vcpu.stop_wanted = False
+        deadline = time.monotonic_ns() + SLICE_NS if len(runnable) > 1 else None
+        self._chipset.timers.set("slice", deadline, vcpu.interrupt)
+        return vcpu
+
+    def _turn(self, vcpu: Vcpu, single: bool) -> Stop | None:
+        """Let a vCPU run until it halts, stops or is wanted elsewhere."""
+        try:
+            while True:
+                stop = vcpu.run(single)
+                if stop is not None:
+                    return stop
+                if single or vcpu.stop_wanted:
+                    if self._paused and not single:
+                        self._exits["intr"] += 1
+                    return None
+                if not vcpu.runnable:
+                    return None
+        except Exception as error:
+            # nothing the guest does may end this thread: what is left is a defect of the engine
+            vcpu.mode = Mode.STOPPED
+            return Stop("engine-error", f"{type(error).__name__}: {error} at rip={vcpu.rip:#x}")

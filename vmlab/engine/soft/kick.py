@@ -1,0 +1,115 @@
+"""Stopping a running guest from any thread without disturbing an instruction.
+
+`uc_emu_stop` from another thread may stop in the middle of an instruction, whose loads and stores
+then happen twice. A block hook runs between instructions, but one in Python on every block costs most
+of the speed. So there are two block hooks: one native function that does nothing, over all
+addresses (it makes the translator emit the call), and one Python callback with an empty address range.
+A *kick* widens that range by one aligned store into Unicorn's `struct hook`, which is legal from any
+thread; the callback then runs at the next block and may call `uc_emu_stop` there.
+
+`struct hook` (include/uc_priv.h of 2.1.4): begin at +24, end at +32, callback at +40. Both the layout and
+the behaviour are checked once per process; should the check fail, or on demand, the callback simply
+covers all addresses all the time: correct and slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable
+
+from vmlab.engine.soft import uclib
+from vmlab.engine.soft.uclib import Uc
+
+__all__ = ["Kick", "self_check"]
+
+_NEVER = (1 << 64) - 1
+_BEGIN, _END, _CALLBACK = 24, 32, 40
+#: where the self-check's code lies; any page will do, nothing else is mapped then
+_SCRATCH = 0x1000
+_PAGE = 0x1000
+# mov ecx,1000; 1: dec ecx; jnz 1b; hlt
+_COUNT_DOWN = bytes.fromhex("b9e8030000 ffc9 75fc f4")
+# 1: inc ecx; jmp 1b
+_ENDLESS = bytes.fromhex("ffc1 ebfc")
+
+_works: bool | None = None
+
+
+class Kick:
+    """`on_block()` is called at block starts while armed (always, when not `patched`)."""
+
+    def __init__(self, uc: Uc, on_block: Callable[[], None], patched: bool) -> None:
+        self._uc = uc
+        self.patched = patched
+
+        def callback(_uc: int, _address: int, _size: int, _data: int) -> None:
+            on_block()
+
+        raw = uclib.BLOCK_HOOK(callback)
+        if not patched:
+            uc.hook(uclib.HOOK_BLOCK, raw, 1, 0)
+            self._begin = ctypes.c_uint64(0)
+            return
+        # any exported function without effects will do as the one that is called on every block
+        idle = uclib.address_of(uc.lib.uc_arch_supported)
+        uc.hook_address(uclib.HOOK_BLOCK, idle, 1, 0)
+        handle = uc.hook(uclib.HOOK_BLOCK, raw, _NEVER, _NEVER)
+        self.layout_known = (
+            ctypes.c_uint64.from_address(handle + _BEGIN).value == _NEVER
+            and ctypes.c_uint64.from_address(handle + _END).value == _NEVER
+            and ctypes.c_size_t.from_address(handle + _CALLBACK).value == uclib.address_of(raw)
+        )
+        self._begin = (
+            ctypes.c_uint64.from_address(handle + _BEGIN)
+            if self.layout_known
+            else ctypes.c_uint64(0)
+        )
+
+    def arm(self) -> None:
+        self._begin.value = 0
+
+    def disarm(self) -> None:
+        self._begin.value = _NEVER
+
+    def close(self) -> None:
+        """The hook is gone with its Unicorn instance: a late kick must hit nothing."""
+        self._begin = ctypes.c_uint64(0)
+
+
+def self_check() -> bool:
+    """Does the patched kick work with this library? Done once per process, in about 10 ms."""
+    global _works
+    if _works is None:
+        _works = _check()
+    return _works
+
+
+def _check() -> bool:
+    uc = Uc()
+    calls = 0
+
+    def on_block() -> None:
+        nonlocal calls
+        calls += 1
+        uc.lib.uc_emu_stop(uc.handle)
+
+    page = mmap.mmap(-1, _PAGE)
+    host = (ctypes.c_char * _PAGE).from_buffer(page)
+    try:
+        uc.map_ram(_SCRATCH, _PAGE, ctypes.addressof(host))
+        kick = Kick(uc, on_block, patched=True)
+        if not kick.layout_known:
+            return False
+        page[: len(_COUNT_DOWN)] = _COUNT_DOWN
+        if uc.run(_SCRATCH) or calls:
+            return False
+        uc.flush_code()
+        page[: len(_ENDLESS)] = _ENDLESS
+        kick.arm()
+        # should the kick be without effect, the instruction count ends the run
+        return not uc.run(_SCRATCH, 100_000) and calls == 1
+    finally:
+        uc.close()
+        del host
+        page.close()
