@@ -1,0 +1,78 @@
+"""`vmlab doctor`: what this host can do, and how to change it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import NamedTuple
+
+from vmlab import __version__, engine, kernels
+from vmlab.core.host import HOST
+from vmlab.errors import EngineUnavailable
+
+__all__ = ["Finding", "examine", "findings"]
+
+
+class Finding(NamedTuple):
+    """ok: None says "for your information"."""
+
+    what: str
+    ok: bool | None
+    text: str
+
+
+def findings() -> list[Finding]:
+    found = [
+        Finding("vmlab", None, f"{__version__}, Python {platform.python_version()}"),
+        Finding("host", None, f"{platform.system()} {platform.release()}, {platform.machine()}"),
+        Finding("memory", None, f"{HOST.total_memory() >> 20} MiB, {os.cpu_count()} CPUs"),
+    ]
+    for name in engine.ENGINES:
+        works, why = engine.available(name)
+        found.append(Finding(f"engine {name}", works, why))
+    try:
+        chosen, why = engine.choose()
+        found.append(Finding("engine auto", True, f"{chosen}: {why}"))
+    except EngineUnavailable as error:
+        found.append(Finding("engine auto", False, str(error)))
+    images = kernels.names()
+    found.append(
+        Finding("kernels", bool(images), ", ".join(images) or "none: the package is incomplete; install it again")
+    )
+    found.append(_try_a_guest())
+    for package in ("unicorn", "ipywidgets", "anywidget", "matplotlib", "jupyterlab"):
+        found.append(_package(package))
+    return found
+
+
+def _try_a_guest() -> Finding:
+    """The proof of the pudding: `hello` in a monitor process."""
+    from vmlab.errors import VmlabError
+    from vmlab.vm import VM
+
+    try:
+        with VM(kernel="hello") as vm:
+            vm.console.expect("Hello", timeout=10)
+            return Finding("a guest", True, f"hello ran on {vm.engine}")
+    except VmlabError as error:
+        return Finding("a guest", False, str(error))
+
+
+def _package(name: str) -> Finding:
+    extra = "soft" if name == "unicorn" else "lab"
+    try:
+        return Finding(name, None, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, None, f"not installed (pip install 'vmlab[{extra}]')")
+
+
+def examine(write: Callable[[str], object] = sys.stdout.write) -> int:
+    """Print the findings; 0 when a guest can run here."""
+    marks = {True: "yes", False: "NO", None: " - "}
+    found = findings()
+    for one in found:
+        write(f"{one.what:<14}{marks[one.ok]:<5}{one.text}\n")
+    return 0 if any(one.what == "a guest" and one.ok for one in found) else 1

@@ -1,0 +1,240 @@
+"""The machine in a terminal, live: address map, devices, interrupt lines, serial output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.layout import Layout
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from vmlab.core.units import show_size
+from vmlab.machine.config import Range
+from vmlab.sampling import Sample, Sampler, show_rate, sparkline
+from vmlab.views import hexadecimal
+from vmlab.vm import VM
+
+__all__ = ["report", "watch"]
+
+#: looks a second: numbers that change faster cannot be read
+RATE = 8
+#: rows that the live view takes at most, and columns that it wants for two columns
+HEIGHT, WIDE = 40, 110
+_LAMPS = {"running": "green", "paused": "yellow", "stopped": "dim", "crashed": "red", "created": "dim"}
+_KINDS = {"ram": "blue", "mmio": "magenta", "interrupt-controller": "cyan", "hole": "dim"}
+#: rates from which a range of the map glows
+_HEAT = ((1000.0, "bold red"), (50.0, "bold yellow"), (0.5, "bold green"))
+
+
+def watch(
+    vm: VM, timeout: float | None = None, until: Callable[[], bool] | None = None, keep: bool = True
+) -> bool:
+    """Show a started machine until it ends, or `until()`; False when `timeout` seconds were over first.
+
+    Without a terminal, plain text: the serial output as it comes, the counts at the end."""
+    console = Console()
+    if not console.is_terminal:
+        return _plain(vm, timeout, until, console)
+    sampler = Sampler(vm)
+    end = time.monotonic() + timeout if timeout is not None else None
+
+    def over() -> bool:
+        return vm.state in ("stopped", "crashed") or vm.state.fault is not None or bool(until and until())
+
+    with Live(console=console, auto_refresh=False, transient=not keep) as live:
+        while True:
+            ended = over()
+            live.update(_screen(vm, sampler.sample(), sampler, console), refresh=True)
+            if ended:
+                return True
+            if end is not None and time.monotonic() >= end:
+                return False
+            vm.wait(1 / RATE, until=lambda: vm.state.fault is not None)
+
+
+def _plain(
+    vm: VM, timeout: float | None, until: Callable[[], bool] | None, console: Console
+) -> bool:
+    print(f"{_title(vm).plain}\n")
+
+    def show(data: bytes) -> None:
+        sys.stdout.write(data.decode("utf-8", "replace").replace("\r", ""))
+        sys.stdout.flush()
+
+    show(vm.console.data)
+    stop = vm.console.listen(show)
+    end = time.monotonic() + timeout if timeout is not None else None
+    try:
+        while vm.state not in ("stopped", "crashed") and vm.state.fault is None:
+            if until is not None and until():
+                break
+            if end is not None and time.monotonic() >= end:
+                return False
+            vm.wait(0.1)
+        return True
+    finally:
+        stop()
+        print()
+        report(vm, console)
+
+
+def report(vm: VM, console: Console | None = None) -> None:
+    """The same facts once, as plain tables."""
+    sampler = Sampler(vm)
+    sample = sampler.sample()
+    out = console or Console()
+    out.print(Group(_title(vm), "", _map(vm, sample), "", _devices(vm, sample, None), "", _lines(vm)))
+
+
+# --- the parts ------------------------------------------------------------------------------------------
+
+
+def _screen(vm: VM, sample: Sample, sampler: Sampler, console: Console) -> RenderableType:
+    height = min(console.height - 1, HEIGHT)
+    wide = console.width >= WIDE
+    serial_rows = max(6, height // 4)
+    rows = height - serial_rows - 4
+    layout = Layout(size=height)
+    layout.split_column(
+        Layout(Panel(_title(vm, sample), box=box.ROUNDED), size=3),
+        Layout(name="middle"),
+        Layout(_lines(vm), size=1),
+        Layout(_serial(vm, serial_rows - 2, console.width - 4), size=serial_rows),
+    )
+    table = Panel(_devices(vm, sample, sampler, rows - 3), title="devices", title_align="left", box=box.ROUNDED)
+    if wide:
+        layout["middle"].split_row(
+            Layout(
+                Panel(_map(vm, sample), title="address map", title_align="left", box=box.ROUNDED), size=44
+            ),
+            Layout(table),
+        )
+    else:
+        layout["middle"].update(table)
+    return _Sized(layout, height)
+
+
+class _Sized:
+    """A layout takes the whole screen unless its height is said with the options."""
+
+    def __init__(self, layout: Layout, height: int) -> None:
+        self._layout = layout
+        self._height = height
+
+    def __rich_console__(self, console: Console, options: object) -> object:
+        yield from console.render(self._layout, console.options.update(height=self._height))
+
+
+def _title(vm: VM, sample: Sample | None = None) -> Text:
+    state = vm.state
+    line = Text.assemble(("● ", _LAMPS[state]), (str(state), "bold"), "  ")
+    name = vm.config.kernel.rsplit("/", 1)[-1].removesuffix(".elf")
+    line.append(f"{name} on {vm.engine} ({vm.engine_reason})  ")
+    line.append(f"{show_size(vm.config.memory)}, {vm.config.cpus} cpu{'s' * (vm.config.cpus > 1)}  ")
+    if sample is not None:
+        line.append(f"up {vm.uptime:.1f} s  {show_rate(sample.total)} traps/s")
+    if state.reason:
+        line.append(f"  {state.reason}", "red" if state == "crashed" or state.fault else "dim")
+    line.no_wrap = True
+    line.overflow = "ellipsis"
+    return line
+
+
+def _map(vm: VM, sample: Sample) -> Table:
+    """High addresses above, low ones at the bottom, as memory is drawn; holes are folded."""
+    table = Table(box=None, show_header=False, padding=(0, 1), expand=False)
+    table.add_column("", width=2)
+    table.add_column("address", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    for one in reversed(vm.address_map):
+        if one.kind == "hole":
+            table.add_row("", Text("⋮", "dim"), Text(f"hole, {_about(one)}", "dim"))
+            continue
+        style = _KINDS[one.kind]
+        heat = next((hot for least, hot in _HEAT if sample.rates.get(one.name, 0) >= least), style)
+        table.add_row(
+            Text("██", heat),
+            Text(hexadecimal(one.start), style),
+            Text(f"{one.name} {_about(one)}", heat if heat != style else ""),
+        )
+    return table
+
+
+def _about(one: Range) -> str:
+    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if one.size >= step:
+            number = one.size / step
+            return f"{number:.0f} {unit}" if number == int(number) or number >= 100 else f"{number:.1f} {unit}"
+    return f"{one.size} B"
+
+
+def _devices(vm: VM, sample: Sample, sampler: Sampler | None, rows: int | None = None) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for name in ("device", "type", "window"):
+        table.add_column(name, no_wrap=True)
+    for name in ("irq", "reads", "writes", "bytes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("/s", justify="right", no_wrap=True)
+    if sampler is not None:
+        table.add_column("", no_wrap=True)
+    devices = vm.devices
+    left = None if rows is None else rows - len(devices)
+    for id, counts in sample.traps.items():
+        device = devices.get(id)
+        if device is None:
+            continue
+        prefix = "port " if device.space == "port" else ""
+        rate = sample.rates[id]
+        cells = [
+            Text(id, "bold" if rate else ""),
+            device.type,
+            f"{prefix}{hexadecimal(device.base)}",
+            "" if device.irq is None else str(device.irq),
+            f"{counts.reads:,}",
+            f"{counts.writes:,}",
+            f"{counts.bytes:,}",
+            show_rate(rate),
+        ]
+        if sampler is not None:
+            cells.append(Text(sparkline(sampler.history[id]), "green"))
+        table.add_row(*cells)
+        for name, register in counts.registers.items():
+            if not (register.reads or register.writes) or (left is not None and left <= 0):
+                continue
+            left = None if left is None else left - 1
+            table.add_row(
+                Text(f"  {name}", "dim"),
+                "",
+                "",
+                "",
+                *(Text(f"{number:,}", "dim") for number in (register.reads, register.writes, register.bytes)),
+            )
+    reads, writes = sample.traps.unmapped
+    if reads or writes:
+        table.add_row(Text("(unmapped)", "red"), "", "", "", f"{reads:,}", f"{writes:,}")
+    return table
+
+
+def _lines(vm: VM) -> Text:
+    text = Text(" irq lines ", "dim")
+    for row in vm.irqs:
+        text.append(" ●" if row.level else " ○", "bold yellow" if row.level or row.raised else "dim")
+        text.append(f" {row.line} {row.device}: {row.raised:,} raised", "" if row.raised else "dim")
+    return text
+
+
+def _serial(vm: VM, rows: int, width: int) -> Panel:
+    lines = vm.console.data[-16384:].decode("utf-8", "replace").replace("\r", "").split("\n")
+    shown = [_printable(line)[:width] for line in lines[-rows:]]
+    return Panel("\n".join(shown) or " ", title="serial", title_align="left", box=box.ROUNDED, style="")
+
+
+def _printable(line: str) -> Text | str:
+    """The guest must not draw on the terminal: no escape reaches it."""
+    return "".join(character if character.isprintable() else "·" for character in line).replace("[", "\\[")
