@@ -21,9 +21,11 @@ from typing import Any, ClassVar, TypeVar
 
 from vmlab.core.clock import Clock
 from vmlab.core.counters import Block
-from vmlab.core.dispatch import Accessors, check_handlers, values_class
+from vmlab.core.dispatch import Accessors, check_handlers
 from vmlab.core.irq import IrqLine
 from vmlab.core.memory import GuestMemory
+from vmlab.core.values import values_class
+from vmlab.errors import RegisterTableError
 from vmlab.regs import Registers
 
 __all__ = ["Device", "on_peek", "on_read", "on_write"]
@@ -91,6 +93,10 @@ class Device:
         super().__init_subclass__(**rest)
         if "type" not in vars(cls):
             cls.type = cls.__name__.lower()
+        if not issubclass(cls.regs, Registers):
+            raise RegisterTableError(
+                f"{cls.__qualname__}.regs is no table; write: class regs(Registers)"
+            )
         cls._handlers = dict(cls._handlers)
         for name, value in vars(cls).items():
             for handled in getattr(value, "_vmlab_handles", ()):

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from vmlab.core.counters import ROW, Block
 from vmlab.errors import RegisterTableError
-from vmlab.regs import Register, Registers
+from vmlab.regs import Register
 
 if TYPE_CHECKING:
     from vmlab.core.device import Device
 
-__all__ = ["Accessors", "bound_handlers", "check_handlers", "values_class"]
+__all__ = ["Accessors", "bound_handlers", "check_handlers"]
 
 #: composed accesses kept per device and direction
 KEPT = 4096
-LOW = 0xFFFF_FFFF
 
 Reader = Callable[[], int]
 Writer = Callable[[int], None]
@@ -54,39 +53,6 @@ def bound_handlers(device: Device, kind: str, name: str) -> Callable[..., Any] |
     return getattr(device, method) if method else None
 
 
-def values_class(regs: type[Registers]) -> type:
-    """A class with one slot a register: a device's `r`."""
-
-    def init(self: Any) -> None:
-        for row in regs.table:
-            setattr(self, row.name, [row.reset] * row.banked_by[1] if row.banked_by else row.reset)
-
-    space: dict[str, Any] = {
-        "__slots__": [row.name for row in regs.table],
-        "__init__": init,
-    }
-    for name in regs.pairs:
-        space[name] = _whole(name)
-    return type("Values", (), space)
-
-
-def _whole(name: str) -> property:
-    low, high = name + "Low", name + "High"
-
-    def get(self: Any) -> Any:
-        a, b = getattr(self, low), getattr(self, high)
-        if isinstance(a, list):
-            return [x | y << 32 for x, y in zip(a, b, strict=True)]
-        return a | b << 32
-
-    def put(self: Any, value: Any) -> None:
-        banked = isinstance(value, list)
-        setattr(self, low, [one & LOW for one in value] if banked else value & LOW)
-        setattr(self, high, [one >> 32 & LOW for one in value] if banked else value >> 32 & LOW)
-
-    return property(get, put)
-
-
 def _moved(value: int, at: int) -> int:
     """`value` moved up by `at` bytes, or down."""
     return value << 8 * at if at >= 0 else value >> -8 * at
@@ -101,7 +67,6 @@ class Accessors:
         self._index = {row.name: index for index, row in enumerate(device.regs.table)}
         self._readers: dict[int, Reader] = {}
         self._writers: dict[int, Writer] = {}
-        self._names: dict[tuple[int, int, bool], str] = {}
         for row in device.regs.table:
             if row.access == "block":
                 continue
@@ -139,15 +104,12 @@ class Accessors:
         if row is None:
             raise KeyError(f"{device.type} has no register {name}")
         pure = bound_handlers(device, "peek", name)
-        if pure is not None:
-            return int(pure()) & row.mask
-        if not row.readable or row.access == "block":
-            return None
-        value = getattr(device.r, name)
-        if row.banked_by:
-            selected = getattr(device.r, row.banked_by[0])
-            return int(value[selected]) if selected < row.banked_by[1] else 0
-        return int(value)
+        with device.lock:
+            if pure is not None:
+                return int(pure()) & row.mask
+            if not row.readable or row.access == "block":
+                return None
+            return int(self._storage(row)[0]())
 
     def name_at(self, offset: int, size: int, write: bool) -> str:
         rows = self._rows(offset, size, write) or self._pieces(offset, size, write)

@@ -97,14 +97,13 @@ class Register:
     fields: Mapping[str, Field] = field(default_factory=dict)
     name: str = ""
 
+    def __post_init__(self) -> None:
+        # fields as plain attributes: handlers name them on every access
+        for name, one in self.fields.items():
+            self.__dict__.setdefault(name, one)
+
     def __getattr__(self, name: str) -> Field:
-        try:
-            found: Field = self.__dict__["fields"][name]
-        except KeyError:
-            raise AttributeError(
-                f"register {self.__dict__.get('name')} has no field {name}"
-            ) from None
-        return found
+        raise AttributeError(f"register {self.__dict__.get('name')} has no field {name}")
 
     @property
     def readable(self) -> bool:
@@ -258,7 +257,7 @@ def _check_row(where: str, row: Register, rows: Mapping[str, Register]) -> None:
 
 def _row_problems(row: Register) -> Iterator[str]:
     if row.offset < 0 or row.size <= 0:
-        yield "offset and size must not be negative"
+        yield "an offset must not be negative, a size not zero"
     elif row.width not in _WIDTHS:
         yield f"a width of {row.width} bits; it must be 8, 16, 32 or 64"
     elif row.access != "block" and row.offset % (row.width // 8):
@@ -282,6 +281,8 @@ def _field_problems(row: Register) -> Iterator[str]:
 
 
 def _selector_problems(row: Register, rows: Mapping[str, Register]) -> Iterator[str]:
+    if row.access == "block" and (row.when or row.banked_by):
+        yield "a block is always there and has no banks; its handlers decode it"
     if row.when:
         selector, mask, _ = row.when
         if selector not in rows or rows[selector].when or rows[selector].banked_by:
