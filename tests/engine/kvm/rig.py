@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -96,3 +97,14 @@ def until(condition: Callable[[], Any], timeout: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.001)
+
+
+def consecutive(values: list[int]) -> bool:
+    return all((a + 1) & 0xFFFFFFFF == b for a, b in itertools.pairwise(values))
+
+
+def park_in(r: Rig) -> Callable[[str, int, int, int], None]:
+    def hook(kind: str, address: int, size: int, value: int) -> None:
+        r.engine.park()
+
+    return hook

@@ -12,7 +12,7 @@ from tests.support import require_program
 from vmlab.engine.kvm import abi
 
 #: our class -> C type, and our field -> C field where they differ
-STRUCTURES = {
+STRUCTURES: dict[type[ctypes.Structure], str] = {
     abi.UserspaceMemoryRegion: "struct kvm_userspace_memory_region",
     abi.Regs: "struct kvm_regs",
     abi.Segment: "struct kvm_segment",
@@ -27,14 +27,14 @@ STRUCTURES = {
     abi.Translation: "struct kvm_translation",
     abi.GuestDebug: "struct kvm_guest_debug",
 }
-RENAMED = {(abi.GuestDebug, "debugreg"): "arch.debugreg"}
+RENAMED: dict[tuple[type, str], str] = {(abi.GuestDebug, "debugreg"): "arch.debugreg"}
 RUN = {
     "immediate_exit": abi.Run.immediate_exit.offset,
     "exit_reason": abi.Run.exit_reason.offset,
     "cr8": abi.Run.cr8.offset,
     "apic_base": abi.Run.apic_base.offset,
 }
-UNION = {
+UNION: dict[str, type[ctypes.Structure]] = {
     "hw": abi._RunHw,
     "io": abi._RunIo,
     "mmio": abi._RunMmio,

@@ -7,19 +7,20 @@ import random
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.engine.kvm import guests
 from tests.engine.kvm.guests import CODE, MMIO
-from tests.engine.kvm.rig import Rig, rig, until
+from tests.engine.kvm.rig import Rig, consecutive, park_in, rig, until
 from vmlab.errors import ConfigError, EngineError
 
 pytestmark = [pytest.mark.kvm, pytest.mark.usefixtures("no_leaks")]
 
 
-def _consecutive(values: list[int]) -> bool:
-    return all((a + 1) & 0xFFFFFFFF == b for a, b in zip(values, values[1:], strict=False))
+def _fds() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize("code", [guests.ECHO, guests.PORT_ECHO], ids=["mmio", "port"])
@@ -44,7 +45,7 @@ def test_500_pauses_lose_and_double_nothing(code: bytes) -> None:
         log = r.mmio.log or r.ports.log
         reads = [value for kind, _, _, value in log if kind == "r"]
         writes = [value for kind, _, _, value in log if kind == "w"]
-        assert _consecutive(reads)
+        assert consecutive(reads)
         assert len(reads) > 500
         assert writes == reads[: len(writes)]
         assert len(reads) - len(writes) <= 1
@@ -72,7 +73,7 @@ def test_pausers_and_resumers_at_once() -> None:
         before = len(r.mmio.log)
         until(lambda: len(r.mmio.log) > before + 10)
         r.engine.pause()
-        assert _consecutive(r.mmio.values("w", MMIO))
+        assert consecutive(r.mmio.values("w", MMIO))
 
 
 @pytest.mark.parametrize("kind", ["mmio", "port"])
@@ -157,7 +158,7 @@ def test_park_blocks_the_access_until_resume() -> None:
         r.engine.resume()
         until(lambda: len(r.mmio.log) > seen)
         until(lambda: answers == [True] or len(answers) > 1)
-        assert _consecutive(r.mmio.values("w", MMIO))
+        assert consecutive(r.mmio.values("w", MMIO))
 
 
 @pytest.mark.parametrize("way", ["close", "load"])
@@ -183,7 +184,7 @@ def test_park_is_given_up_by_close_and_by_load(way: str) -> None:
 
 def test_pause_again_while_a_parked_access_wakes() -> None:
     with rig() as r:
-        r.mmio.hook = lambda *_: None if r.engine.park() else None
+        r.mmio.hook = park_in(r)
         r.load(guests.COUNT)
         r.engine.start()
         for turn in range(1, 100):
@@ -191,70 +192,6 @@ def test_pause_again_while_a_parked_access_wakes() -> None:
             r.engine.pause()
             assert len(r.mmio.log) == turn
             r.engine.resume()
-
-
-def test_step_by_step() -> None:
-    """Each step is one instruction: MMIO, port and repeated string accesses included."""
-    with rig() as r:
-        r.mmio.answer = lambda address, size: 0x55
-        r.load(guests.STEPS)
-        trail = []
-        for _ in range(10):
-            r.engine.step()
-            trail.append(r.engine.get_regs()["rip"] - CODE)
-        lengths = (5, 7, 10, 12, 14, 19, 24, 29)
-        assert tuple(trail[:8]) == lengths
-        # a repeated string instruction may take a step per element
-        assert r.mmio.log == [("w", MMIO, 4, 5), ("r", MMIO + 4, 4, 0x55)]
-        while r.engine.get_regs()["rip"] - CODE < 0x20:
-            r.engine.step()
-        assert r.engine.get_regs()["rax"] == 0x100
-        assert len(r.ports.values("w", 0x510)) == 3
-        r.engine.start()
-        time.sleep(0.01)
-        r.engine.pause()
-        r.engine.step()
-        assert r.engine.get_regs()["rip"] - CODE == 0x20
-
-
-def test_stepping_a_running_guest_is_exact() -> None:
-    with rig() as r:
-        r.load(guests.COUNT)
-        r.engine.start()
-        until(lambda: len(r.mmio.log) > 100)
-        r.engine.pause()
-        for _ in range(60):
-            seen, before = len(r.mmio.log), r.engine.get_regs()["rip"] - CODE
-            r.engine.step()
-            assert r.engine.get_regs()["rip"] - CODE == {0: 1, 1: 3, 3: 0}[before]
-            assert len(r.mmio.log) - seen == (before == 1)
-        r.engine.resume()
-        seen = len(r.mmio.log)
-        until(lambda: len(r.mmio.log) > seen + 10)
-        r.engine.pause()
-        assert _consecutive(r.mmio.values("w", MMIO))
-
-
-def test_step_of_a_halted_cpu_returns() -> None:
-    with rig() as r:
-        r.load(guests.HALT)
-        started = time.monotonic()
-        for _ in range(4):
-            r.engine.step()
-        assert time.monotonic() - started < 2
-        assert r.engine.get_regs()["rip"] == CODE + 2
-        with pytest.raises(EngineError, match="there is no vCPU 1"):
-            r.engine.step(1)
-
-
-def test_a_step_into_a_parked_access() -> None:
-    with rig() as r:
-        r.mmio.hook = lambda *_: None if r.engine.park() else None
-        r.load(guests.COUNT)
-        r.engine.step()
-        r.engine.step()
-        assert r.mmio.log == [("w", MMIO, 4, 0x44332212)]
-        r.mmio.hook = None
 
 
 def test_everything_from_a_thread_that_is_not_main() -> None:
@@ -379,8 +316,8 @@ def test_50_engines_leave_nothing() -> None:
             r.load(guests.COUNT)
 
     once()
-    fds, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    fds, threads = _fds(), threading.active_count()
     for _ in range(50):
         once()
-    assert len(os.listdir("/proc/self/fd")) == fds
+    assert _fds() == fds
     assert threading.active_count() == threads

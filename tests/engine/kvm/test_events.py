@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -100,7 +101,7 @@ def test_a_second_cpu_starts_by_init_and_sipi() -> None:
             r.engine.resume()
         r.engine.pause()
         values = r.ports.values("w", 0xE8)
-        assert all((a + 1) & 0xFFFF == b for a, b in zip(values, values[1:], strict=False))
+        assert all((a + 1) & 0xFFFF == b for a, b in itertools.pairwise(values))
         assert r.engine.get_regs(1)["cs"] == 0x200
         assert r.engine.current_cpu() == 0
         r.ports.log.clear()

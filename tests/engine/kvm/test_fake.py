@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -149,11 +149,11 @@ def test_registrations_that_fail_leave_nothing(part: str) -> None:
     for number in range(before + 1, after + 1):
         host = FakeKvm(fail_at=number)
         r = Rig(1, host)
-        held, fds = set(host.held), len(os.listdir("/proc/self/fd"))
+        held, fds = set(host.held), len(list(Path("/proc/self/fd").iterdir()))
         with pytest.raises(VmlabError, match="Cannot allocate memory"):
             act(r)
         pump = 2 if part == "doorbell" and host.calls[-1] in ("eventfd", "KVM_IOEVENTFD") else 0
-        assert len(os.listdir("/proc/self/fd")) <= fds + pump
+        assert len(list(Path("/proc/self/fd").iterdir())) <= fds + pump
         assert len(host.held - held) <= 1, "the doorbell thread's wake-up, at most"
         act(r)
         r.close()

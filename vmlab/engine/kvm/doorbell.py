@@ -157,11 +157,11 @@ class DoorbellPump:
 
     def close(self) -> None:
         """Remove every doorbell and end the thread; from that thread itself, without waiting."""
-        for bell in list(self._bells.values()):
-            self.remove(bell)
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
+        for bell in list(self._bells.values()):
+            self.remove(bell)
         if thread is None:
             return
         os.eventfd_write(self._wake, 1)

@@ -21,6 +21,8 @@ __all__ = ["KvmEngine"]
 
 #: how long a step waits for a halted CPU's interrupt before it gives up, in seconds
 HALTED_STEP = 0.1
+#: what 8-bit APIC ids can name (255 means all)
+XAPIC_IDS = 255
 #: how long `close` waits for a device access that does not end, in seconds
 JOIN = 10.0
 
@@ -43,6 +45,8 @@ class KvmEngine:
         self._started = False
         self._closed = False
         self._sinks: list[KvmIrqSink] = []
+        #: held while a line is taken and while the lines move to another VM
+        self._wiring = threading.Lock()
         self._kvm = open_kvm(host)
         try:
             self._check_cpus()
@@ -58,6 +62,7 @@ class KvmEngine:
 
     def _check_cpus(self) -> None:
         most = control(self._host, self._kvm, "KVM_CHECK_EXTENSION", abi.KVM_CAP_MAX_VCPUS) or 4
+        most = min(most, XAPIC_IDS)
         if not 1 <= self.cpus <= most:
             raise ConfigError(f"a kvm machine has 1 to {most} CPUs here, not {self.cpus}")
 
@@ -100,8 +105,8 @@ class KvmEngine:
         """Two sinks of one GSI do not know of each other: the later level wins."""
         if not 0 <= gsi < GSIS:
             raise EngineError(f"KVM's IOAPIC has the lines 0 to {GSIS - 1}, not {gsi}")
-        with self._gate.changed:
-            if self._closed:
+        with self._wiring:
+            if self._gate.closing:
                 raise EngineError("the engine is closed; no interrupt line can be taken")
             self._sinks = [sink for sink in self._sinks if sink.open]
             sink = KvmIrqSink(self._host, self._vm, gsi)
@@ -125,19 +130,11 @@ class KvmEngine:
         try:
             fresh.vcpus[0].boot(state)
             if fresh is not self._vm:
-                self._move(fresh)
+                self._replace_vm(fresh)
         except BaseException:
             if fresh is not self._vm:
                 fresh.close()
             raise
-        old = self._vm
-        with self._gate.changed:
-            self._vm = fresh
-            for vcpu, fds in zip(self._vcpus, fresh.vcpus, strict=True):
-                vcpu.fds = fds
-                vcpu.stopped = None
-        if old is not fresh:
-            old.close()
 
     def _settle(self) -> None:
         """All vCPUs idle, accesses that are parked given up: nothing holds the old VM any more."""
@@ -156,16 +153,25 @@ class KvmEngine:
             )
             self._must_be_open()
 
-    def _move(self, fresh: KvmVm) -> None:
-        try:
-            for sink in self._sinks:
-                sink.move(fresh)
-            self._pump.move(fresh)
-        except VmlabError:
-            for sink in self._sinks:
-                with contextlib.suppress(VmlabError):  # the first failure is the one to tell
-                    sink.move(self._vm)
-            raise
+    def _replace_vm(self, fresh: KvmVm) -> None:
+        """Put `fresh` in the place of the VM, which is closed; on an error nothing has changed."""
+        old = self._vm
+        with self._wiring:
+            try:
+                for sink in self._sinks:
+                    sink.move(fresh)
+                self._pump.move(fresh)
+            except VmlabError:
+                for sink in self._sinks:
+                    with contextlib.suppress(VmlabError):  # the first failure is the one to tell
+                        sink.move(old)
+                raise
+            self._vm = fresh
+        with self._gate.changed:
+            for vcpu, fds in zip(self._vcpus, fresh.vcpus, strict=True):
+                vcpu.fds = fds
+                vcpu.stopped = None
+        old.close()
 
     def start(self) -> None:
         with self._gate.changed:

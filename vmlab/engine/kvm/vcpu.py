@@ -33,6 +33,7 @@ __all__ = ["EXIT_NAMES", "Gate", "Vcpu"]
 #: threading libraries like
 KICK = signal.SIGRTMIN + 4
 _HALT_POLL = 0.01  # seconds
+HLT = b"\xf4"
 
 EXIT_NAMES = {
     abi.KVM_EXIT_IO: "io",
@@ -90,7 +91,7 @@ class Vcpu:
     @property
     def quiet(self) -> bool:
         """Executes no guest code, and will not before the gate opens."""
-        return self.idle or self.parked
+        return self.parked or (self.idle and not self.stepping)
 
     @property
     def step_over(self) -> bool:
@@ -264,12 +265,19 @@ class Vcpu:
         An instruction that leaves for a device is not single-stepped by KVM: it finishes with the
         next KVM_RUN, and another would follow. `immediate_exit` cuts there.
         """
+        fds = self.fds
+        start = fds.regs().rip
+        code = report.code_bytes(fds, self._config.memory, fds.sregs().cs.base + start)
         flags = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
-        self.fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug(control=flags))
+        fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug(control=flags))
         try:
-            return self._step_once(self._ioctl, self.fds.regs().rip)
+            stop = self._step_once(self._ioctl, start)
         finally:
-            self.fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug())
+            fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug())
+        if code[:1] == HLT and fds.regs().rip == start + 1:
+            # the trap that ends a step wakes the CPU at once; the guest must not see that
+            fds.call("KVM_SET_MP_STATE", abi.MpState(abi.KVM_MP_STATE_HALTED))
+        return stop
 
     def _step_once(self, run: Callable[[int, int, int], int], start: int) -> Stop | None:
         fds, finishing = self.fds, False

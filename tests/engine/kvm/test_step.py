@@ -1,0 +1,120 @@
+"""One instruction at a time, and accesses that are the same whatever stops the guest."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.engine.kvm import guests
+from tests.engine.kvm.guests import CODE, MMIO
+from tests.engine.kvm.rig import consecutive, park_in, rig, until
+from vmlab.errors import EngineError
+
+pytestmark = [pytest.mark.kvm, pytest.mark.usefixtures("no_leaks")]
+
+
+def test_step_by_step() -> None:
+    """Each step is one instruction: MMIO, port and repeated string accesses included."""
+    with rig() as r:
+        r.mmio.answer = lambda address, size: 0x55
+        r.load(guests.STEPS)
+        trail = []
+        for _ in range(10):
+            r.engine.step()
+            trail.append(r.engine.get_regs()["rip"] - CODE)
+        lengths = (5, 7, 10, 12, 14, 19, 24, 29)
+        assert tuple(trail[:8]) == lengths
+        # a repeated string instruction may take a step per element
+        assert r.mmio.log == [("w", MMIO, 4, 5), ("r", MMIO + 4, 4, 0x55)]
+        while r.engine.get_regs()["rip"] - CODE < 0x20:
+            r.engine.step()
+        assert r.engine.get_regs()["rax"] == 0x100
+        assert len(r.ports.values("w", 0x510)) == 3
+        r.engine.start()
+        time.sleep(0.01)
+        r.engine.pause()
+        r.engine.step()
+        assert r.engine.get_regs()["rip"] - CODE == 0x20
+
+
+def test_stepping_a_running_guest_is_exact() -> None:
+    with rig() as r:
+        r.load(guests.COUNT)
+        r.engine.start()
+        until(lambda: len(r.mmio.log) > 100)
+        r.engine.pause()
+        for _ in range(60):
+            seen, before = len(r.mmio.log), r.engine.get_regs()["rip"] - CODE
+            r.engine.step()
+            assert r.engine.get_regs()["rip"] - CODE == {0: 1, 1: 3, 3: 0}[before]
+            assert len(r.mmio.log) - seen == (before == 1)
+        r.engine.resume()
+        seen = len(r.mmio.log)
+        until(lambda: len(r.mmio.log) > seen + 10)
+        r.engine.pause()
+        assert consecutive(r.mmio.values("w", MMIO))
+
+
+@pytest.mark.parametrize("guest", ["SIZES", "PORTS"])
+@pytest.mark.parametrize("way", ["paused at each access", "stepped"])
+def test_accesses_are_the_same_whatever_stops_the_guest(guest: str, way: str) -> None:
+    """Accesses split by KVM and repeated string instructions included."""
+
+    def life(disturbed: bool) -> list[tuple[str, int, int, int]]:
+        with rig() as r:
+            numbers = iter(range(10_000))
+            r.mmio.answer = r.ports.answer = lambda address, size: next(numbers) & 0xFF
+            log = r.mmio.log = r.ports.log
+
+            def hook(kind: str, address: int, size: int, value: int) -> None:
+                r._port(kind, address, size, value)
+                r.engine.request_pause()
+
+            r.memory.write(guests.DATA, b"hello" + bytes(range(8)))
+            state = guests.long_mode(r.memory) if guest == "SIZES" else guests.PROTECTED
+            code = getattr(guests, guest)
+            if not disturbed:
+                r.run(code, state)
+                return [*log, ("m", 0, 0, int.from_bytes(r.memory.read(0x4000, 16), "little"))]
+            r.load(code, state)
+            if way != "stepped":
+                r.mmio.hook = r.ports.hook = hook
+                r.engine.start()
+            deadline = time.monotonic() + 10
+            while not r.done.is_set():
+                assert time.monotonic() < deadline
+                if way == "stepped":
+                    r.engine.step()
+                else:
+                    r.engine.resume()
+            r.engine.pause()
+            return [*log, ("m", 0, 0, int.from_bytes(r.memory.read(0x4000, 16), "little"))]
+
+    assert life(True) == life(False)
+
+
+def test_step_of_a_halted_cpu_returns() -> None:
+    with rig() as r:
+        r.load(guests.HALT)
+        started = time.monotonic()
+        for _ in range(4):
+            r.engine.step()
+        assert time.monotonic() - started < 2
+        assert r.engine.get_regs()["rip"] == CODE + 2
+        r.engine.start()
+        time.sleep(0.01)
+        r.engine.pause()
+        assert r.engine.get_regs()["rip"] == CODE + 2, "a step does not wake it"
+        with pytest.raises(EngineError, match="there is no vCPU 1"):
+            r.engine.step(1)
+
+
+def test_a_step_into_a_parked_access() -> None:
+    with rig() as r:
+        r.mmio.hook = park_in(r)
+        r.load(guests.COUNT)
+        r.engine.step()
+        r.engine.step()
+        assert r.mmio.log == [("w", MMIO, 4, 0x44332212)]
+        r.mmio.hook = None
