@@ -58,7 +58,7 @@ class Access:
         self._doorbells = doorbells
         self._exits = exits
         self._interrupt = interrupt
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         #: accesses go nowhere while an abandoned instruction runs out
         self.muted = False
         # the read that the MMIO callback hands out: first byte's address and all its bytes
@@ -80,7 +80,7 @@ class Access:
             read = uclib.MMIO_READ(self._hand_out(base))
             uc.map_mmio(base, end - base, read, uclib.MMIO_WRITE(self._take_rest(base)))
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: Exception) -> None:
         if self.failure is None:
             self.failure = error
         self._interrupt()
@@ -91,7 +91,7 @@ class Access:
         self, _uc: int, _kind: int, address: int, size: int, _value: int, _data: int
     ) -> None:
         over = (address & _PAGE - 1) + size - _PAGE
-        self._read_rest = over if over > 0 else 0
+        self._read_rest = max(0, over)
         self._read_value = self._load(address, size - self._read_rest)
         self._read_at = address
 
@@ -108,7 +108,7 @@ class Access:
                 return low | self._load(address + first, size - first) << 8 * first
             self._exits["mmio"] += 1
             return self._config.mmio.read(address, size) & (1 << 8 * size) - 1
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
             return (1 << 8 * size) - 1
 
@@ -158,7 +158,7 @@ class Access:
             else:
                 self._exits["mmio"] += 1
                 self._config.mmio.write(address, size, value)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
 
     def _take_rest(self, base: int) -> Callable[[int, int, int, int, int], None]:
@@ -180,7 +180,7 @@ class Access:
                 return self._in_internal(port, size)
             self._exits["io"] += 1
             return self._config.ports.read(port, size) & (1 << 8 * size) - 1
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
             return (1 << 8 * size) - 1
 
@@ -203,5 +203,5 @@ class Access:
                 return
             self._exits["io"] += 1
             self._config.ports.write(port, size, value & (1 << 8 * size) - 1)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)

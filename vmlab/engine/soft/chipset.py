@@ -37,7 +37,7 @@ class Chipset:
     def __init__(
         self,
         cpus: int,
-        lock: threading.RLock,  # type: ignore[valid-type]  # a function in older typeshed
+        lock: threading.RLock,
         wake: Callable[[int, bool], None],
         signal: Callable[[int, Ipi], None],
         clock: Callable[[], int] = time.monotonic_ns,
@@ -145,7 +145,10 @@ class Chipset:
         return arm
 
     def _arm_pit(self, deadline: int | None) -> None:
-        self.timers.set("pit", deadline, lambda: self.pit.expired())
+        self.timers.set("pit", deadline, self._pit_expired)
+
+    def _pit_expired(self) -> None:
+        self.pit.expired()
 
     def _refresh(self) -> None:
         """Recompute which CPUs have something to take, after any change."""
@@ -192,10 +195,8 @@ class Chipset:
         """A register of the I/O APIC or of this CPU's local APIC: 32 bits every 16 bytes."""
         with self.lock:
             offset = address & 0xFF0
-            if address >= lapic.BASE:
-                value = self.lapics[cpu].read(offset)
-            else:
-                value = self.ioapic.read(offset)
+            chip = self.lapics[cpu] if address >= lapic.BASE else self.ioapic
+            value = chip.read(offset)
         return value >> 8 * (address & 15) & (1 << 8 * size) - 1
 
     def write_mmio(self, cpu: int, address: int, size: int, value: int) -> None:

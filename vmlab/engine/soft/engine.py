@@ -154,6 +154,7 @@ class SoftEngine:
             self._paused = True
             for vcpu in self._vcpus:
                 vcpu.interrupt()
+            self._changed.notify_all()
 
     def pause(self) -> None:
         self.request_pause()
@@ -347,7 +348,6 @@ class SoftEngine:
                     return None
                 if not vcpu.runnable:
                     return None
-        except Exception as error:
-            # nothing the guest does may end this thread: what is left is a defect of the engine
+        except Exception as error:  # noqa: BLE001 - nothing the guest does may end this thread
             vcpu.mode = Mode.STOPPED
             return Stop("engine-error", f"{type(error).__name__}: {error} at rip={vcpu.rip:#x}")

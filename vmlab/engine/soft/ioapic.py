@@ -46,9 +46,9 @@ class IoApic:
     def _service(self, pin: int) -> None:
         """Send a level-triggered interrupt that is due."""
         entry = self.entries[pin]
-        if self.lines >> pin & 1 and not entry & (_MASKED | _REMOTE_IRR) and entry & _LEVEL:
-            if self._deliver(pin):
-                self.entries[pin] |= _REMOTE_IRR
+        due = self.lines >> pin & 1 and not entry & (_MASKED | _REMOTE_IRR) and entry & _LEVEL
+        if due and self._deliver(pin):
+            self.entries[pin] |= _REMOTE_IRR
 
     def _deliver(self, pin: int) -> bool:
         entry = self.entries[pin]

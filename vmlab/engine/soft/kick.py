@@ -15,6 +15,7 @@ covers all addresses all the time: correct and slower.
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 from collections.abc import Callable
 
@@ -32,8 +33,6 @@ _PAGE = 0x1000
 _COUNT_DOWN = bytes.fromhex("b9e8030000 ffc9 75fc f4")
 # 1: inc ecx; jmp 1b
 _ENDLESS = bytes.fromhex("ffc1 ebfc")
-
-_works: bool | None = None
 
 
 class Kick:
@@ -77,21 +76,14 @@ class Kick:
         self._begin = ctypes.c_uint64(0)
 
 
+@functools.cache
 def self_check() -> bool:
     """Does the patched kick work with this library? Done once per process, in about 10 ms."""
-    global _works
-    if _works is None:
-        _works = _check()
-    return _works
-
-
-def _check() -> bool:
     uc = Uc()
-    calls = 0
+    calls: list[None] = []
 
     def on_block() -> None:
-        nonlocal calls
-        calls += 1
+        calls.append(None)
         uc.lib.uc_emu_stop(uc.handle)
 
     page = mmap.mmap(-1, _PAGE)
@@ -108,7 +100,7 @@ def _check() -> bool:
         page[: len(_ENDLESS)] = _ENDLESS
         kick.arm()
         # should the kick be without effect, the instruction count ends the run
-        return not uc.run(_SCRATCH, 100_000) and calls == 1
+        return not uc.run(_SCRATCH, 100_000) and len(calls) == 1
     finally:
         uc.close()
         del host

@@ -117,7 +117,7 @@ class Paging:
     def _walk_narrow(self, address: int, write: bool) -> int:
         """4-byte entries: 32-bit paging, with 4 MiB pages when CR4.PSE."""
         at = (self.cr3 & 0xFFFF_F000) + (address >> 22) * 4
-        entry = _U32.unpack(self.memory.read(at, 4))[0]
+        entry: int = _U32.unpack(self.memory.read(at, 4))[0]
         if not entry & _P:
             raise self._fault(address, write, present=False)
         if entry & _PS and self.cr4 & _CR4_PSE:
@@ -127,12 +127,12 @@ class Paging:
             return (entry & 0x1FE000) << 19 | entry & 0xFFC0_0000 | address & 0x3F_FFFF
         self._mark(at, entry, False)
         at = (entry & 0xFFFF_F000) + (address >> 12 & 0x3FF) * 4
-        leaf = _U32.unpack(self.memory.read(at, 4))[0]
+        leaf: int = _U32.unpack(self.memory.read(at, 4))[0]
         if not leaf & _P:
             raise self._fault(address, write, present=False)
         self._check(address, write, bool(entry & leaf & _W))
         self._mark(at, leaf, write)
-        return int(leaf & 0xFFFF_F000 | address & 0xFFF)
+        return leaf & 0xFFFF_F000 | address & 0xFFF
 
     def _mark(self, at: int, entry: int, dirty: bool) -> None:
         wanted = _A | _D if dirty else _A

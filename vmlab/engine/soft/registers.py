@@ -89,7 +89,8 @@ class _Layout:
     msrs: dict[int, int]
 
 
-_layout: _Layout | None = None
+#: the one layout of this process, once it is known
+_layout: list[_Layout] = []
 
 
 class Context:
@@ -107,7 +108,9 @@ class Context:
         size = ctypes.c_size_t.from_address(self._handle).value + _HEADER
         self._bytes = memoryview((ctypes.c_char * size).from_address(self._handle)).cast("B")
         self.load()
-        layout = self._place()
+        if not _layout:
+            _layout.append(_find_layout(uc, self, self._bytes))
+        layout = _layout[0]
         base = layout.registers
         end = base + (size - base) // 8 * 8
         self.q = self._bytes[base:end].cast("Q")
@@ -137,12 +140,6 @@ class Context:
     def reset(self) -> None:
         """The state as the library made it: FPU, MSRs and debug registers after power-on."""
         self.q.cast("B")[:] = self._pristine
-
-    def _place(self) -> _Layout:
-        global _layout
-        if _layout is None:
-            _layout = _find_layout(self._uc, self, self._bytes)
-        return _layout
 
     # -- named parts -------------------------------------------------------------------------------
 
@@ -285,9 +282,8 @@ class Context:
             virtual = self.stored_flags & VM
             code32 = bool(cs.flags & D_B)
             flags |= code32 * H_CS32 | bool(ss.flags & D_B) * H_SS32
-            if not cr0 & 1 or virtual or not code32:
-                flags |= H_ADDSEG
-            elif ss.base or self.segment(DS).base or self.segment(ES).base:
+            based = ss.base or self.segment(DS).base or self.segment(ES).base
+            if not cr0 & 1 or virtual or not code32 or based:
                 flags |= H_ADDSEG
         self.hflags = flags
 
@@ -310,7 +306,7 @@ def _find_layout(uc: Uc, context: Context, raw: memoryview) -> _Layout:
     uc.write_msr(MSR_EFER, efer_before | 1)
     context.load()
     after = bytes(raw)
-    efer = [at for at in range(0, len(after) - 7) if before[at] != after[at]]
+    efer = [at for at in range(len(after) - 7) if before[at] != after[at]]
     places = {n: _only(after, struct.pack("<Q", 0x1B0A_D0B1_0000_0000 | n)) for n in names}
     esp = places[MSR_SYSENTER_ESP]
     places[MSR_SYSENTER_CS] = after.index(struct.pack("<I", 0x6A5B), esp - 8, esp)

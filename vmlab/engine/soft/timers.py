@@ -15,8 +15,7 @@ class Timers:
     `lock` is the owner's; callbacks run with it held, on the timer thread.
     """
 
-    def __init__(self, lock: threading.RLock, name: str) -> None:  # type: ignore[valid-type]
-        # (threading.RLock is a function in typeshed for Python < 3.13)
+    def __init__(self, lock: threading.RLock, name: str) -> None:
         self._changed = threading.Condition(lock)
         self._deadlines: dict[Hashable, tuple[int, Callable[[], None]]] = {}
         self._name = name

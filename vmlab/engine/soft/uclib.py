@@ -8,6 +8,7 @@ for the place of its library. Numbers are those of `unicorn/unicorn.h` and `unic
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import sys
 from ctypes import c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
@@ -85,8 +86,6 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "uc_context_free": (c_size_t,),
 }
 
-_library: Any = None
-
 
 def _path() -> Path | None:
     """Where the installed wheel keeps its shared library; None when it is not installed."""
@@ -107,16 +106,14 @@ def _path() -> Path | None:
 
 def available() -> tuple[bool, str]:
     """(usable, why not). Loads nothing."""
-    if _library is not None or _path() is not None:
+    if _path() is not None:
         return True, ""
     return False, "unicorn is not installed: pip install 'vmlab[soft]'"
 
 
+@functools.cache
 def library() -> Any:
     """The loaded library with its prototypes. Raises EngineUnavailable."""
-    global _library
-    if _library is not None:
-        return _library
     path = _path()
     if path is None:
         raise EngineUnavailable(available()[1])
@@ -130,7 +127,6 @@ def library() -> Any:
         loaded.uc_strerror.restype = ctypes.c_char_p
     except (OSError, AttributeError) as error:
         raise EngineUnavailable(f"cannot use {path}: {error}") from error
-    _library = loaded
     return loaded
 
 

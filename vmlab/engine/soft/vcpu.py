@@ -15,8 +15,8 @@ from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.kick import Kick
 from vmlab.engine.soft.physical import Fault, Paging, Physical
 from vmlab.engine.soft.registers import Context
-from vmlab.engine.soft.undo import Undo
 from vmlab.engine.soft.uclib import Uc
+from vmlab.engine.soft.undo import Undo
 
 __all__ = ["Mode", "Vcpu"]
 
@@ -119,8 +119,11 @@ class Vcpu:
         else:
             self._kick.disarm()
             # whoever set a flag between the look and the disarming has kicked in vain
-            if self.stop_wanted or self.init or self.nmi or self._chipset.line[self.number]:
+            if self._wanted():
                 self._kick.arm()
+
+    def _wanted(self) -> bool:
+        return self.stop_wanted or self.init or self.nmi or self._chipset.line[self.number]
 
     def _stop(self) -> None:
         self._hit = True
@@ -226,7 +229,7 @@ class Vcpu:
         stop = self._deliver_pending()
         if stop or self.mode is not Mode.RUNNING:
             return stop
-        if self.nmi or self.init or self.stop_wanted or self._chipset.line[self.number]:
+        if self._wanted():
             self._kick.arm()
         halts = single and self._next_is_hlt()
         self.inside = True
@@ -252,7 +255,10 @@ class Vcpu:
             insn, self._syscall = self._syscall, 0
             flags = r.read_flags(self._uc)
             event = syscalls.enter(context, flags, insn == uclib.INSN_SYSENTER)
-            return self._deliver(event) if event else self._entered()
+            if event is not None:
+                return self._deliver(event)
+            self._entered()
+            return None
         if status == uclib.ERR_INSN_INVALID:
             return self._deliver(Event(_UD))
         if status != uclib.ERR_OK:
@@ -300,7 +306,8 @@ class Vcpu:
 
     def _deliver(self, event: Event) -> Stop | None:
         if deliver(self.context, r.read_flags(self._uc), self._memory, event):
-            return self._entered()
+            self._entered()
+            return None
         self.context.store()  # CR2 at least
         return self._cannot("shutdown", f"triple fault (vector {event.vector})")
 
