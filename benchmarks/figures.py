@@ -49,7 +49,10 @@ def spread(samples: Sequence[float]) -> float:
 
 
 def ratio(
-    name: str, above: dict[str, Sequence[float]], below: dict[str, Sequence[float]], target: float
+    name: str,
+    above: dict[str, Sequence[float]],
+    below: dict[str, Sequence[float]],
+    target: float | None,
 ) -> Figure:
     """Median of the one over median of the other; the rounds of both were taken in turns."""
     (over, tops), (under, bottoms) = *above.items(), *below.items()

@@ -26,7 +26,7 @@ def main() -> int:
     rounds = 3 if options.quick else options.rounds
     kvm = kvm_opens()
     plan: list[tuple[str, bool, Callable[[], list[Figure]]]] = [
-        ("traps", True, lambda: traps.measure(rounds, 5_000 if options.quick else 20_000)),
+        ("traps", True, lambda: traps.measure(rounds, 8 if options.quick else 20)),
         ("exec", True, lambda: startup.start_to_first_byte(2 * rounds + 1)),
         ("start-kvm", True, lambda: startup.start_in_process("kvm", 2 * rounds + 1, 150)),
         ("start-soft", False, lambda: startup.start_in_process("soft", 2 * rounds + 1, 400)),
