@@ -38,16 +38,20 @@ test:
 	@$(MAKE) check
 	@$(MAKE) pytest
 
+# All four run, whatever the first one finds; only what fails is heard of at length.
 check:
 	@$(PREPARE) venv all
-	$(call step,"ruff check")
-	@$(BIN)/python -m ruff check --quiet . || { echo "Many of these 'ruff check --fix' can repair." >&2; exit 1; }
-	$(call step,"ruff format --check")
-	@$(BIN)/python -m ruff format --quiet --check . || { echo "Run: $(BIN)/ruff format" >&2; exit 1; }
-	$(call step,"mypy")
-	@$(BIN)/python -m mypy --no-error-summary
-	$(call step,"lint-imports")
-	@out=$$($(BIN)/lint-imports 2>&1) || { echo "$$out"; echo "The layers are explained in ARCHITECTURE.md." >&2; exit 1; }
+	@failed=; \
+	try() { \
+		local out hint=$$1; shift; \
+		printf '== %s\n' "$${*#$(BIN)/}"; \
+		out=$$("$$@" 2>&1) || { printf '%s\n%s\n' "$$out" "$$hint"; failed=1; }; \
+	}; \
+	try "Many of these '$(BIN)/ruff check --fix' repairs." $(BIN)/ruff check --quiet; \
+	try "Run: $(BIN)/ruff format" $(BIN)/ruff format --check --quiet; \
+	try "The settings are in pyproject.toml." $(BIN)/mypy; \
+	try "ARCHITECTURE.md says what the layers are." $(BIN)/lint-imports --no-cache --no-logo; \
+	[ -z "$$failed" ]
 
 pytest:
 	$(call step,"pytest")

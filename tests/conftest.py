@@ -67,13 +67,13 @@ def _held() -> dict[str, dict[object, str]]:
     import psutil
 
     fds: dict[object, str] = {}
-    for entry in os.listdir("/dev/fd"):  # noqa: PTH208 - a Path would stat what may be gone
+    for entry in os.listdir("/dev/fd"):
         try:
             os.fstat(int(entry))
         except OSError:
             continue  # the descriptor of the listing itself
         try:
-            fds[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")  # noqa: PTH115 - not a path
+            fds[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")
         except OSError:
             fds[int(entry)] = "?"
     children: dict[object, str] = {}
