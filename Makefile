@@ -47,8 +47,8 @@ check:
 		printf '== %s\n' "$${*#$(BIN)/}"; \
 		out=$$("$$@" 2>&1) || { printf '%s\n%s\n' "$$out" "$$hint"; failed=1; }; \
 	}; \
-	try "Many of these '$(BIN)/ruff check --fix' repairs." $(BIN)/ruff check --quiet; \
-	try "Run: $(BIN)/ruff format" $(BIN)/ruff format --check --quiet; \
+	try "Many of these '$(BIN)/ruff check --fix' repairs." $(BIN)/ruff check --quiet --output-format concise; \
+	try "Run: $(BIN)/ruff format" $(BIN)/ruff format --check --quiet --output-format concise; \
 	try "The settings are in pyproject.toml." $(BIN)/mypy; \
 	try "ARCHITECTURE.md says what the layers are." $(BIN)/lint-imports --no-cache --no-logo; \
 	[ -z "$$failed" ]
