@@ -1,9 +1,9 @@
 """vmlab: a virtual machine that you can see through.
 
-    from vmlab import VM
-    with VM(kernel="monitor") as vm:
-        vm.console.expect("vmlab> ")
-        print(vm.traps)
+from vmlab import VM
+with VM(kernel="monitor") as vm:
+    vm.console.expect("vmlab> ")
+    print(vm.traps)
 """
 
 from __future__ import annotations

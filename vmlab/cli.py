@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("kernel", metavar="KERNEL", help="a bundled kernel's name or an image's path")
     run.add_argument("--engine", choices=("auto", "kvm", "soft"), default="auto")
-    run.add_argument("--memory", metavar="SIZE", default="64M", help="guest memory, such as 64M or 1G")
+    run.add_argument(
+        "--memory", metavar="SIZE", default="64M", help="guest memory, such as 64M or 1G"
+    )
     run.add_argument("--cpus", metavar="N", type=int, default=1)
     run.add_argument(
         "--device",
@@ -191,7 +193,9 @@ def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: floa
     if not finished:
         return _say(f"timeout: the guest still ran after {timeout:g} s {where}", TIMEOUT)
     assert vm.exit is not None
-    return _say(f"{vm.exit.text} {where}", CRASHED if vm.state == "crashed" else vm.exit.code & 0xFF)
+    return _say(
+        f"{vm.exit.text} {where}", CRASHED if vm.state == "crashed" else vm.exit.code & 0xFF
+    )
 
 
 def _check_stats(target: str | None) -> None:

@@ -140,4 +140,3 @@ class Console:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace").replace("\r", "")
-

@@ -34,7 +34,14 @@ class Dice(Device):
 
 #: what is typed, in turn; the dice are plugged in while the guest runs
 _FIRST = ("help peek", "devices", "timer 1000", "irqs", "peek 0xd0000000")
-_THEN = ("devices", "peek 0xd0000000", "poke 0xd0000004 20", "peek 0xd0000000", "timer 20000", "irqs")
+_THEN = (
+    "devices",
+    "peek 0xd0000000",
+    "poke 0xd0000004 20",
+    "peek 0xd0000000",
+    "timer 20000",
+    "irqs",
+)
 
 
 def _play(vm: VM, seconds: float, done: threading.Event) -> None:

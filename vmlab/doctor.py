@@ -40,7 +40,11 @@ def findings() -> list[Finding]:
         found.append(Finding("engine auto", False, str(error)))
     images = kernels.names()
     found.append(
-        Finding("kernels", bool(images), ", ".join(images) or "none: the package is incomplete; install it again")
+        Finding(
+            "kernels",
+            bool(images),
+            ", ".join(images) or "none: the package is incomplete; install it again",
+        )
     )
     found.append(_try_a_guest())
     for package in ("unicorn", "ipywidgets", "anywidget", "matplotlib", "jupyterlab"):

@@ -26,7 +26,13 @@ __all__ = ["report", "watch"]
 RATE = 8
 #: rows that the live view takes at most, and columns that it wants for two columns
 HEIGHT, WIDE = 40, 110
-_LAMPS = {"running": "green", "paused": "yellow", "stopped": "dim", "crashed": "red", "created": "dim"}
+_LAMPS = {
+    "running": "green",
+    "paused": "yellow",
+    "stopped": "dim",
+    "crashed": "red",
+    "created": "dim",
+}
 _KINDS = {"ram": "blue", "mmio": "magenta", "interrupt-controller": "cyan", "hole": "dim"}
 #: rates from which a range of the map glows
 _HEAT = ((1000.0, "bold red"), (50.0, "bold yellow"), (0.5, "bold green"))
@@ -45,7 +51,11 @@ def watch(
     end = time.monotonic() + timeout if timeout is not None else None
 
     def over() -> bool:
-        return vm.state in ("stopped", "crashed") or vm.state.fault is not None or bool(until and until())
+        return (
+            vm.state in ("stopped", "crashed")
+            or vm.state.fault is not None
+            or bool(until and until())
+        )
 
     with Live(console=console, auto_refresh=False, transient=not keep) as live:
         while True:
@@ -89,7 +99,9 @@ def report(vm: VM, console: Console | None = None) -> None:
     sampler = Sampler(vm)
     sample = sampler.sample()
     out = console or Console()
-    out.print(Group(_title(vm), "", _map(vm, sample), "", _devices(vm, sample, None), "", _lines(vm)))
+    out.print(
+        Group(_title(vm), "", _map(vm, sample), "", _devices(vm, sample, None), "", _lines(vm))
+    )
 
 
 # --- the parts ------------------------------------------------------------------------------------------
@@ -107,11 +119,17 @@ def _screen(vm: VM, sample: Sample, sampler: Sampler, console: Console) -> Rende
         Layout(_lines(vm), size=1),
         Layout(_serial(vm, serial_rows - 2, console.width - 4), size=serial_rows),
     )
-    table = Panel(_devices(vm, sample, sampler, rows - 3), title="devices", title_align="left", box=box.ROUNDED)
+    table = Panel(
+        _devices(vm, sample, sampler, rows - 3),
+        title="devices",
+        title_align="left",
+        box=box.ROUNDED,
+    )
     if wide:
         layout["middle"].split_row(
             Layout(
-                Panel(_map(vm, sample), title="address map", title_align="left", box=box.ROUNDED), size=44
+                Panel(_map(vm, sample), title="address map", title_align="left", box=box.ROUNDED),
+                size=44,
             ),
             Layout(table),
         )
@@ -136,7 +154,9 @@ def _title(vm: VM, sample: Sample | None = None) -> Text:
     line = Text.assemble(("● ", _LAMPS[state]), (str(state), "bold"), "  ")
     name = vm.config.kernel.rsplit("/", 1)[-1].removesuffix(".elf")
     line.append(f"{name} on {vm.engine} ({vm.engine_reason})  ")
-    line.append(f"{show_size(vm.config.memory)}, {vm.config.cpus} cpu{'s' * (vm.config.cpus > 1)}  ")
+    line.append(
+        f"{show_size(vm.config.memory)}, {vm.config.cpus} cpu{'s' * (vm.config.cpus > 1)}  "
+    )
     if sample is not None:
         line.append(f"up {vm.uptime:.1f} s  {show_rate(sample.total)} traps/s")
     if state.reason:
@@ -170,7 +190,11 @@ def _about(one: Range) -> str:
     for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if one.size >= step:
             number = one.size / step
-            return f"{number:.0f} {unit}" if number == int(number) or number >= 100 else f"{number:.1f} {unit}"
+            return (
+                f"{number:.0f} {unit}"
+                if number == int(number) or number >= 100
+                else f"{number:.1f} {unit}"
+            )
     return f"{one.size} B"
 
 
@@ -213,7 +237,10 @@ def _devices(vm: VM, sample: Sample, sampler: Sampler | None, rows: int | None =
                 "",
                 "",
                 "",
-                *(Text(f"{number:,}", "dim") for number in (register.reads, register.writes, register.bytes)),
+                *(
+                    Text(f"{number:,}", "dim")
+                    for number in (register.reads, register.writes, register.bytes)
+                ),
             )
     reads, writes = sample.traps.unmapped
     if reads or writes:
@@ -224,7 +251,9 @@ def _devices(vm: VM, sample: Sample, sampler: Sampler | None, rows: int | None =
 def _lines(vm: VM) -> Text:
     text = Text(" irq lines ", "dim")
     for row in vm.irqs:
-        text.append(" ●" if row.level else " ○", "bold yellow" if row.level or row.raised else "dim")
+        text.append(
+            " ●" if row.level else " ○", "bold yellow" if row.level or row.raised else "dim"
+        )
         text.append(f" {row.line} {row.device}: {row.raised:,} raised", "" if row.raised else "dim")
     return text
 
@@ -232,9 +261,13 @@ def _lines(vm: VM) -> Text:
 def _serial(vm: VM, rows: int, width: int) -> Panel:
     lines = vm.console.data[-16384:].decode("utf-8", "replace").replace("\r", "").split("\n")
     shown = [_printable(line)[:width] for line in lines[-rows:]]
-    return Panel("\n".join(shown) or " ", title="serial", title_align="left", box=box.ROUNDED, style="")
+    return Panel(
+        "\n".join(shown) or " ", title="serial", title_align="left", box=box.ROUNDED, style=""
+    )
 
 
 def _printable(line: str) -> Text | str:
     """The guest must not draw on the terminal: no escape reaches it."""
-    return "".join(character if character.isprintable() else "·" for character in line).replace("[", "\\[")
+    return "".join(character if character.isprintable() else "·" for character in line).replace(
+        "[", "\\["
+    )

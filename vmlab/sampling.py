@@ -67,4 +67,6 @@ def sparkline(values: deque[float] | list[float]) -> str:
     if top <= 0:
         return _BARS[0] * len(values)
     last = len(_BARS) - 1
-    return "".join(_BARS[0 if value <= 0 else max(1, round(value / top * last))] for value in values)
+    return "".join(
+        _BARS[0 if value <= 0 else max(1, round(value / top * last))] for value in values
+    )

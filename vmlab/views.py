@@ -99,7 +99,9 @@ class DeviceView:
     def __repr__(self) -> str:
         place = f"{hexadecimal(self.base)}-{hexadecimal(self.base + self.size - 1)}"
         line = f" irq {self.irq}" if self.irq is not None else ""
-        return f"<{self.id}: {self.type} {self.space} {place}{line} {self.state} traps={self.traps}>"
+        return (
+            f"<{self.id}: {self.type} {self.space} {place}{line} {self.state} traps={self.traps}>"
+        )
 
 
 class IrqRow(Struct, frozen=True):
@@ -189,10 +191,16 @@ def _rows(items: list[tuple[str, int]], size: int) -> list[list[tuple[str, int]]
     return [items[at : at + size] for at in range(0, len(items), size)]
 
 
-def address_map(ram: list[tuple[int, int]], devices: list[DeviceEntry], bits: int = 36) -> list[Range]:
+def address_map(
+    ram: list[tuple[int, int]], devices: list[DeviceEntry], bits: int = 36
+) -> list[Range]:
     """Every range of the physical space up to `1 << bits`, RAM and holes included, by address."""
     used = [Range(base, base + size - 1, "ram", "ram") for base, size in ram]
-    used += [Range(one.base, one.base + one.size - 1, "mmio", one.id) for one in devices if one.space == "mmio"]
+    used += [
+        Range(one.base, one.base + one.size - 1, "mmio", one.id)
+        for one in devices
+        if one.space == "mmio"
+    ]
     used += INTERRUPT_CONTROLLERS
     used.sort(key=lambda one: one.start)
     found: list[Range] = []

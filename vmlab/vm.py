@@ -146,7 +146,8 @@ class VM:
         when it has not, because `timeout` seconds were over or `until()` was true."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._state in ("stopped", "crashed") or (until is not None and until()), timeout
+                lambda: self._state in ("stopped", "crashed") or (until is not None and until()),
+                timeout,
             )
         return self.exit
 
@@ -161,7 +162,10 @@ class VM:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -194,7 +198,9 @@ class VM:
             if self._session is not None:
                 return self._session
             if self._state != "created":
-                raise StateError(f"the machine is {self._state} ({self._state.reason}); start() it again")
+                raise StateError(
+                    f"the machine is {self._state} ({self._state.reason}); start() it again"
+                )
             session: Session
             if self.isolate:
                 session = MonitorSession(self.config.memory, self._on_event, self._on_lost)
@@ -337,7 +343,9 @@ class VM:
             if entry.irq is not None:
                 holders.setdefault(entry.irq, []).append(entry.id)
         page = self._session.page
-        return [IrqRow(line, ", ".join(ids), *page.line(line)) for line, ids in sorted(holders.items())]
+        return [
+            IrqRow(line, ", ".join(ids), *page.line(line)) for line, ids in sorted(holders.items())
+        ]
 
     @property
     def address_map(self) -> list[Range]:
@@ -392,9 +400,9 @@ class VM:
     def trace(self, last: int = 10_000, device: str | None = None) -> Trace:
         """Begin an access log; the last `last` accesses are kept, of one device or of all.
 
-            with vm.trace() as log:
-                vm.console.run("peek 0xd0000000")
-            log.events
+        with vm.trace() as log:
+            vm.console.run("peek 0xd0000000")
+        log.events
         """
         if last < 1:
             raise ConfigError(f"a log of {last} accesses; keep at least 1")
@@ -427,12 +435,20 @@ class VM:
                 for one in self.address_map
             ],
             "irqs": [
-                {"line": row.line, "device": row.device, "raised": row.raised, "delivered": row.delivered}
+                {
+                    "line": row.line,
+                    "device": row.device,
+                    "raised": row.raised,
+                    "delivered": row.delivered,
+                }
                 for row in self.irqs
             ],
             "devices": devices,
             "unmapped": {
-                f"{space}:{'elsewhere' if at is None else hex(at)}": {"reads": reads, "writes": writes}
+                f"{space}:{'elsewhere' if at is None else hex(at)}": {
+                    "reads": reads,
+                    "writes": writes,
+                }
                 for space, at, reads, writes in exits.unmapped
             },
             "exits": exits.exits,
@@ -508,5 +524,3 @@ def describe(event: AccessEvent) -> str:
         f"{event.time * 1e3:10.3f} ms  cpu{event.cpu}  {what} {event.size}  {event.address:#012x}"
         f"  {event.value:#0{2 + 2 * event.size}x}  {name}"
     )
-
-

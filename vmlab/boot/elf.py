@@ -15,7 +15,15 @@ __all__ = ["ELF_MAGIC", "ElfFile", "Segment"]
 ELF_MAGIC = b"\x7fELF"
 PT_LOAD, PT_NOTE = 1, 4
 EM_386, EM_X86_64 = 3, 62
-_MACHINES = {EM_386: "i386", EM_X86_64: "x86_64", 183: "arm64", 40: "arm", 243: "riscv", 22: "s390", 21: "ppc64"}
+_MACHINES = {
+    EM_386: "i386",
+    EM_X86_64: "x86_64",
+    183: "arm64",
+    40: "arm",
+    243: "riscv",
+    22: "s390",
+    21: "ppc64",
+}
 #: program headers that an image may have; the largest kernels have about a dozen
 MAX_SEGMENTS = 1024
 
@@ -37,7 +45,9 @@ class ElfFile:
         self.data = memoryview(data)
         self.name = name
         if len(data) < 52:
-            raise KernelError(f"{name}: truncated: an ELF header is longer than its {len(data)} bytes")
+            raise KernelError(
+                f"{name}: truncated: an ELF header is longer than its {len(data)} bytes"
+            )
         self.bits = {1: 32, 2: 64}.get(self.data[4], 0)
         if not self.bits or self.data[5] != 1:
             raise KernelError(f"{name}: not a little-endian 32- or 64-bit ELF file")
@@ -48,7 +58,9 @@ class ElfFile:
             raise KernelError(f"{name}: made for {what}; this machine is x86_64")
         if kind not in (2, 3):
             what = {1: "a relocatable object", 4: "a core dump"}.get(kind, f"of type {kind}")
-            raise KernelError(f"{name}: an ELF file that is {what}, not an executable; link it first")
+            raise KernelError(
+                f"{name}: an ELF file that is {what}, not an executable; link it first"
+            )
         self.entry: int = entry
         self.segments: list[Segment] = []
         self._notes: list[tuple[int, int]] = []
@@ -83,7 +95,9 @@ class ElfFile:
             self._notes.append((offset, size))
         elif memory:
             if size > memory:
-                raise KernelError(f"{self.name}: a segment has {size:#x} bytes for {memory:#x} of memory")
+                raise KernelError(
+                    f"{self.name}: a segment has {size:#x} bytes for {memory:#x} of memory"
+                )
             self.segments.append(Segment(offset, paddr, vaddr, size, memory))
 
     def note(self, owner: bytes, kind: int) -> bytes | None:

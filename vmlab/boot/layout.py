@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vmlab.core.memory import GuestMemory
 
-__all__ = ["BOOT_INFO", "CMDLINE", "CMDLINE_ROOM", "MapEntry", "RAM", "RESERVED", "memory_map"]
+__all__ = ["BOOT_INFO", "CMDLINE", "CMDLINE_ROOM", "RAM", "RESERVED", "MapEntry", "memory_map"]
 
 #: the structure that names everything else (PVH start info, multiboot information)
 BOOT_INFO = 0x7000

@@ -83,7 +83,9 @@ def _place_initrd(memory: GuestMemory, initrd: bytes, kernel_end: int) -> tuple[
 def _guess(image: bytes) -> str:
     """What a file that is no ELF seems to be, and what to do."""
     if len(image) > 0x206 and image[0x202:0x206] == b"HdrS":
-        return "a Linux bzImage; this version boots PVH and multiboot 1 ELF images (try the vmlinux)"
+        return (
+            "a Linux bzImage; this version boots PVH and multiboot 1 ELF images (try the vmlinux)"
+        )
     if len(image) > 0x3C and struct.unpack_from("<I", image, 0x38)[0] == 0x644D_5241:
         return "an arm64 Linux Image; this machine is x86_64"
     if image[:2] == b"\x1f\x8b":

@@ -29,7 +29,9 @@ _INFO = struct.Struct("<IIIIIII16xII")
 class Entry(NamedTuple):
     address: int
 
-    def prepare(self, memory: GuestMemory, cmdline: bool, module: tuple[int, int] | None) -> CpuState:
+    def prepare(
+        self, memory: GuestMemory, cmdline: bool, module: tuple[int, int] | None
+    ) -> CpuState:
         """Write the information structure; `cmdline` lies at CMDLINE already."""
         table = b"".join(
             struct.pack("<IQQI", 20, one.start, one.size, one.kind) for one in memory_map(memory)
@@ -37,7 +39,9 @@ class Entry(NamedTuple):
         modules = BOOT_INFO + 0x80
         at = modules + 16
         flags = _MEMORY | _MAP | (_CMDLINE if cmdline else 0) | (_MODULES if module else 0)
-        upper = sum(one.size for one in memory_map(memory) if one.kind == RAM and one.start == 0x10_0000)
+        upper = sum(
+            one.size for one in memory_map(memory) if one.kind == RAM and one.start == 0x10_0000
+        )
         memory.write(
             BOOT_INFO,
             _INFO.pack(

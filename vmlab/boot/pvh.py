@@ -27,7 +27,9 @@ _MAP_ENTRY = struct.Struct("<QQII")
 class Entry(NamedTuple):
     address: int
 
-    def prepare(self, memory: GuestMemory, cmdline: bool, module: tuple[int, int] | None) -> CpuState:
+    def prepare(
+        self, memory: GuestMemory, cmdline: bool, module: tuple[int, int] | None
+    ) -> CpuState:
         """Write the start info; `cmdline` lies at CMDLINE already."""
         modules = BOOT_INFO + _START_INFO.size
         table = modules + (_MODULE.size if module else 0)

@@ -7,7 +7,16 @@ from msgspec import Struct
 from vmlab.core.memory import check_size
 from vmlab.errors import ConfigError
 
-__all__ = ["MAX_CPUS", "STATES", "DeviceEntry", "Exit", "Fault", "MachineConfig", "Range", "RegisterEntry"]
+__all__ = [
+    "MAX_CPUS",
+    "STATES",
+    "DeviceEntry",
+    "Exit",
+    "Fault",
+    "MachineConfig",
+    "Range",
+    "RegisterEntry",
+]
 
 #: what a machine can be doing; the counter page holds the index
 STATES = ("created", "running", "paused", "stopped", "crashed")

@@ -157,7 +157,9 @@ class Machine:
         with self._lock:
             self._require("paused")
             if self.fault is not None:
-                raise StateError(f"the guest waits at a failure of {self.fault.device!r}; resume or replace it")
+                raise StateError(
+                    f"the guest waits at a failure of {self.fault.device!r}; resume or replace it"
+                )
         self.engine.step(cpu)
 
     def reset(self) -> None:
@@ -286,7 +288,9 @@ class Machine:
             bus.insert(base, size, device, offset, id)
         self.attach(device, places[0][0], irq)
         end = places[-1][0] + places[-1][1]
-        self.devices[id] = Plugged(device, bus.name, places[0][0], end - places[0][0], irq, True, None)
+        self.devices[id] = Plugged(
+            device, bus.name, places[0][0], end - places[0][0], irq, True, None
+        )
 
     def attach(self, device: object, base: int, irq: int | None) -> None:
         """Give a device its capabilities (`core.manager.Wiring`)."""
@@ -437,4 +441,3 @@ class Machine:
     def _watch(self, log: AccessLog) -> None:
         for bus in (self.ports, self.mmio):
             log.watch(bus, self.engine.current_cpu)
-

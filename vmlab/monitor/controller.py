@@ -82,7 +82,9 @@ class Controller:
         except BaseException:
             machine.close()
             raise
-        machine.on_state = lambda: self._tell(wire.State(machine.state, machine.exit, machine.fault))
+        machine.on_state = lambda: self._tell(
+            wire.State(machine.state, machine.exit, machine.fault)
+        )
         self.machine = machine
         return wire.Built(machine.engine_name, machine.engine_reason, machine.directory(), ids)
 

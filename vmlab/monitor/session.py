@@ -156,7 +156,9 @@ class MonitorSession:
             # the reader finds out why
             pass
         if not slot.ready.wait(COMMAND_TIMEOUT):
-            raise MonitorLost(f"the monitor process {self.pid} did not answer for {COMMAND_TIMEOUT:.0f} s")
+            raise MonitorLost(
+                f"the monitor process {self.pid} did not answer for {COMMAND_TIMEOUT:.0f} s"
+            )
         if slot.reply is None:
             raise MonitorLost(self._gone or "the monitor process is gone")
         if isinstance(slot.reply, wire.Failed):
