@@ -218,6 +218,11 @@ class Bus:
         self.read = lambda address, size: (1 << 8 * size) - 1
         self.write = lambda address, size, value: None
 
+    def revive(self) -> None:
+        """Take back `deafen`: the machine starts anew. Nobody observes."""
+        self._deaf = False
+        self.observe(None)
+
 
 class _Nothing:
     """Stands below the lowest range, so that every look-up finds a row."""

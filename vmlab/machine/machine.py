@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import traceback
 from collections.abc import Callable
@@ -37,6 +38,8 @@ from vmlab.machine.config import (
 )
 
 __all__ = ["Machine", "Plugged"]
+
+log = logging.getLogger(__name__)
 
 
 class Plugged(NamedTuple):
@@ -81,8 +84,11 @@ class Machine:
         self.on_state: Callable[[], None] = _nothing
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        #: held by whoever takes the machine from one state to another, its waiting for vCPUs included;
+        #: never taken on a vCPU's thread. `_lock` guards the fields, for a moment.
+        self._control = threading.RLock()
+        self._engine_started = self._closed = False
         self._log: AccessLog | None = None
-        self._loaded = False
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
         self.ports = Bus("port", platform.PORT_BITS, page=page)
@@ -122,87 +128,99 @@ class Machine:
 
     def start(self) -> None:
         """created -> running."""
-        with self._lock:
+        with self._control:
             self._require("created")
             self._load()
-            self.clock.resume()
+            self._run()
+
+    def _run(self) -> None:
+        self.clock.resume()
+        with self._lock:
             self._enter("running")
-            self.engine.start()
+            if self._engine_started:
+                self.engine.resume()
+            else:
+                self._engine_started = True
+                self.engine.start()
 
     def pause(self) -> None:
         """running -> paused. When it returns, no vCPU executes."""
-        with self._lock:
+        with self._control:
             if self.state == "paused":
                 return
             self._require("running")
-        self.engine.pause()
-        with self._lock:
-            self.clock.pause()
-            if self.state == "running":
-                self._enter("paused")
+            self.engine.pause()
+            with self._lock:
+                # the guest may have ended, or a device failed, before it could be paused
+                if self.state == "running":
+                    self.clock.pause()
+                    self._enter("paused")
 
     def resume(self) -> None:
         """paused -> running. A guest that waits at a device's failure tries that access again."""
-        with self._lock:
+        with self._control:
             if self.state == "running":
                 return
             self._require("paused")
             self.fault = None
-            self.clock.resume()
-            self._enter("running")
-            self.engine.resume()
+            self._run()
 
     def step(self, cpu: int = 0) -> None:
         """One instruction of a paused machine."""
-        with self._lock:
+        with self._control:
             self._require("paused")
             if self.fault is not None:
                 raise StateError(
                     f"the guest waits at a failure of {self.fault.device!r}; resume or replace it"
                 )
-        self.engine.step(cpu)
+            self.engine.step(cpu)
 
     def reset(self) -> None:
         """As the reset button: memory cleared, devices and CPUs at power-on, the kernel loaded anew.
         It runs on if it ran; a machine that had ended stays paused."""
-        with self._lock:
+        with self._control:
             self._require("running", "paused", "stopped", "crashed")
             was_running = self.state == "running"
-        self.engine.pause()
-        with self._lock:
-            self.clock.reset()
-            for plugged in self.devices.values():
-                plugged.device.reset()
-            self.memory.clear()
-            for bus in (self.mmio, self.ports):
-                bus.observe(None)
-            self.fault, self.exit = None, None
-            self._load()
-            if self._log is not None:
-                self._watch(self._log)
+            self.engine.pause()
+            try:
+                self._power_on()
+            except BaseException as error:
+                self._end("crashed", Exit("reset-failed", 3, f"the reset failed: {error}"))
+                raise
             if was_running:
-                self.clock.resume()
-                self._enter("running")
-                self.engine.resume()
+                self._run()
             else:
                 self._enter("paused")
 
+    def _power_on(self) -> None:
+        self.clock.reset()
+        for plugged in list(self.devices.values()):
+            plugged.device.reset()
+        self.memory.clear()
+        for bus in (self.mmio, self.ports):
+            bus.revive()
+        self.fault, self.exit = None, None
+        self._load()
+        if self._log is not None:
+            self._watch(self._log)
+
     def stop(self) -> None:
         """Power off; the machine's memory and registers can still be looked at until `close`."""
-        with self._lock:
+        with self._control:
             if self.state in ("stopped", "crashed"):
                 return
-            started = self._loaded
-        self._end("stopped", Exit("stopped", 0, "stopped by the host"))
-        if started:
-            self.engine.pause()
+            self._end("stopped", Exit("stopped", 0, "stopped by the host"))
+            if self._engine_started:
+                self.engine.pause()
 
     def close(self) -> None:
         """Free everything but memory and counters, which belong to the caller."""
-        self.engine.close()
-        self.clock.close()
-        for plugged in self.devices.values():
-            plugged.device.irq.close()
+        with self._control:
+            self._closed = True
+            self.engine.close()
+            self.clock.close()
+            for plugged in self.devices.values():
+                plugged.device.irq.close()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until the machine ends; False when `timeout` seconds were not enough."""
@@ -212,13 +230,13 @@ class Machine:
     def _load(self) -> None:
         state = load(self.memory, self._image, self.config.kernel, self._cmdline, self._initrd)
         self.engine.load(state)
-        self._loaded = True
 
     def _end(self, state: str, exit: Exit) -> None:
         for bus in (self.mmio, self.ports):
             bus.deafen()
         self.engine.request_pause()
         self.clock.pause()
+        self.fault = None
         self._enter(state, exit)
 
     # --- what the guest does to the machine -----------------------------------------------------
@@ -232,7 +250,16 @@ class Machine:
         for bus in (self.mmio, self.ports):
             bus.deafen()
         self.engine.request_pause()
-        threading.Thread(target=self.reset, name="vmlab-reset", daemon=True).start()
+        threading.Thread(target=self._reset_by_guest, name="vmlab-reset", daemon=True).start()
+
+    def _reset_by_guest(self) -> None:
+        with self._control:
+            if self._closed or self.state not in ("running", "paused"):
+                return
+            try:
+                self.reset()
+            except Exception:  # the machine's exit says it; nobody waits for this thread
+                log.exception("the guest's reset failed")
 
     def _on_stop(self, cpu: int, stop: Stop) -> None:
         reason = "triple-fault" if stop.kind == "shutdown" else stop.kind
@@ -253,6 +280,8 @@ class Machine:
         trace = "".join(traceback.format_exception(fault.error))
         self.engine.request_pause()
         with self._lock:
+            if self.state not in ("running", "paused"):
+                return False
             self.fault = Fault(name, text, trace)
             self.clock.pause()
             self._enter("paused")
