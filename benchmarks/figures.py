@@ -54,12 +54,12 @@ def ratio(
     below: dict[str, Sequence[float]],
     target: float | None,
 ) -> Figure:
-    """Median of the one over median of the other; the rounds of both were taken in turns."""
+    """The median of the rounds' ratios: the two of a round were measured right after one another."""
     (over, tops), (under, bottoms) = *above.items(), *below.items()
     rounds = [top / bottom for top, bottom in zip(tops, bottoms, strict=True)]
     return Figure(
         name,
-        median(tops) / median(bottoms),
+        median(rounds),
         "x",
         target,
         {over: median(tops), under: median(bottoms)},

@@ -36,6 +36,9 @@ def main() -> int:
     ]
     host = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{host}, {'with' if kvm else 'NO'} /dev/kvm", flush=True)
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"load average {load:.1f}: others are at work on this host; look at the quartiles")
     figures: list[Figure] = []
     missing: dict[str, str] = {}
     for name, needs_kvm, measure in plan:
@@ -54,6 +57,7 @@ def main() -> int:
         told = {
             "host": host,
             "kvm": kvm,
+            "load": load,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "figures": [figure.as_json() for figure in figures],
             "not_measured": missing,
