@@ -16,7 +16,7 @@ Layout, little endian, in 64-bit words:
 A block belongs to one device, three words a row: reads, writes, bytes.
 
     row 0   accesses that hit no register        row 1   pieces: what to take off, because one access
-    row 2   kicks, mistakes, reserved                    took several registers
+    row 2   kicks, mistakes, state (index into DEVICE_STATES)                    took several registers
     row 3.. one row a register, in the order of the device's table
 """
 
@@ -36,6 +36,8 @@ RAISED, DELIVERED, LEVEL, BLOCKS = 8, 264, 520, 776
 LINES = 256
 ROW = 3
 FIRST_REGISTER = 3
+#: how far the guest is with a device
+DEVICE_STATES = ("added", "seen", "driver_ok", "failed", "removing")
 #: 1 MiB: about 40,000 registers
 PAGE_SIZE = 1 << 20
 
@@ -56,6 +58,7 @@ class DeviceCounts:
     bytes: int
     kicks: int
     mistakes: int
+    state: str
     registers: dict[str, RegisterCounts]
 
     @property
@@ -89,6 +92,15 @@ class Block:
     def mistake(self) -> None:
         self.words[2 * ROW + 1] += 1
 
+    @property
+    def state(self) -> str:
+        """One of DEVICE_STATES."""
+        return DEVICE_STATES[self.words[2 * ROW + 2]]
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self.words[2 * ROW + 2] = DEVICE_STATES.index(state)
+
     def counts(self) -> DeviceCounts:
         w = self.words
         registers = {}
@@ -98,7 +110,7 @@ class Block:
             one = RegisterCounts(w[at], w[at + 1], w[at + 2])
             reads, writes, size = reads + one.reads, writes + one.writes, size + one.bytes
             registers[name] = one
-        return DeviceCounts(reads, writes, size, w[6], w[7], registers)
+        return DeviceCounts(reads, writes, size, w[6], w[7], self.state, registers)
 
     def free(self) -> None:
         if self._page is not None:

@@ -58,6 +58,11 @@ def _moved(value: int, at: int) -> int:
     return value << 8 * at if at >= 0 else value >> -8 * at
 
 
+def _common(row: Register, offset: int, size: int) -> int:
+    """How many bytes of the row [offset, offset + size) takes."""
+    return min(row.offset + row.size, offset + size) - max(row.offset, offset)
+
+
 class Accessors:
     """The compiled tables of one device."""
 
@@ -189,9 +194,10 @@ class Accessors:
 
         return write
 
-    def _read_one(self, row: Register) -> Reader:
+    def _read_one(self, row: Register, size: int = 0) -> Reader:
+        """Read the row; `size`: the bytes to count, when not all of its."""
         device, name, mask = self._device, row.name, row.mask
-        (lock, words, at), size = self._counting(row), row.size
+        (lock, words, at), size = self._counting(row), size or row.size
         action = bound_handlers(device, "read", name)
         pure = bound_handlers(device, "peek", name)
         clears = row.access == "rc"
@@ -218,9 +224,10 @@ class Accessors:
 
         return read
 
-    def _write_one(self, row: Register) -> Writer:
+    def _write_one(self, row: Register, size: int = 0) -> Writer:
+        """Write the row; `size`: the bytes to count, when not all of its."""
         device, name = self._device, row.name
-        (lock, words, at), size = self._counting(row), row.size
+        (lock, words, at), size = self._counting(row), size or row.size
         action = bound_handlers(device, "write", name)
         stored, clear, missing = row.masks()
         mask, plain = row.mask, stored == row.mask and not missing
@@ -306,20 +313,25 @@ class Accessors:
         nowhere = self._nowhere_read(size)
         if not rows:
             return nowhere
-        parts = [(row.offset - offset, row, self._read_one(row)) for row in rows]
+        parts = [
+            (row.offset - offset, row, count, self._read_one(row, count))
+            for row in rows
+            for count in [_common(row, offset, size)]
+        ]
         words, mask, reserved = self._block.words, (1 << 8 * size) - 1, self._device.reserved
         there, lock = self._there, self._device.lock
 
         def read() -> int:
-            value, done = reserved, 0
+            value, done, left = reserved, 0, size
             with lock:
-                for at, row, part in parts:
+                for at, row, count, part in parts:
                     if there(row):
                         value = value & ~_moved(row.mask, at) | _moved(part(), at)
-                        done += 1
+                        done, left = done + 1, left - count
                 if not done:
                     return nowhere()
                 words[ROW] += done - 1
+                words[2] += left
             return value & mask
 
         return read
@@ -331,18 +343,23 @@ class Accessors:
         nowhere = self._nowhere_write(size)
         if not rows:
             return nowhere
-        parts = [(row, *self._taken(row, offset, size), self._write_one(row)) for row in rows]
+        parts = [
+            (row, *self._taken(row, offset, size), count, self._write_one(row, count))
+            for row in rows
+            for count in [_common(row, offset, size)]
+        ]
         words, there, lock = self._block.words, self._there, self._device.lock
 
         def write(value: int) -> None:
-            done = 0
+            done, left = 0, size
             with lock:
-                for row, fetch, at, taken, kept, part in parts:
+                for row, fetch, at, taken, kept, count, part in parts:
                     if there(row):
                         part(_moved(value, at) & taken | fetch() & kept)
-                        done += 1
+                        done, left = done + 1, left - count
                 if done:
                     words[ROW + 1] += done - 1
+                    words[2] += left
                 else:
                     nowhere(value)
 

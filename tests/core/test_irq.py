@@ -1,0 +1,76 @@
+"""An interrupt line as a device drives it."""
+
+from __future__ import annotations
+
+import pytest
+
+from vmlab.core.counters import CounterPage
+from vmlab.core.irq import IrqLine
+
+
+class Sink:
+    def __init__(self, taken: bool | None = True) -> None:
+        self.taken = taken
+        self.calls: list[object] = []
+
+    def set(self, level: bool) -> bool | None:
+        self.calls.append(level)
+        return self.taken
+
+    def pulse(self) -> bool | None:
+        self.calls.append("pulse")
+        return self.taken
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def test_only_changes_reach_the_engine() -> None:
+    sink, page = Sink(), CounterPage()
+    line = IrqLine(5, sink, page)
+    for level in (False, True, True, False, False, True):
+        line.set(level)
+        assert line.level is level
+        assert page.line(5)[2] is level
+    assert sink.calls == [True, False, True]
+    assert (line.raised, line.delivered) == (2, 2)
+    assert page.line(5) == (2, 2, True)
+
+
+@pytest.mark.parametrize(("taken", "delivered"), [(True, 2), (False, 0), (None, 0)])
+def test_delivered_is_what_the_controllers_took(taken: bool | None, delivered: int) -> None:
+    line = IrqLine(5, Sink(taken), CounterPage())
+    line.set(True)
+    line.set(False)
+    line.pulse()
+    assert (line.raised, line.delivered) == (2, delivered)
+
+
+def test_close_tells_the_engine_once() -> None:
+    sink, page = Sink(), CounterPage()
+    line = IrqLine(5, sink, page)
+    line.set(True)
+    line.close()
+    line.close()
+    line.set(True)
+    assert sink.calls == [True, "close"]
+    assert not page.line(6)[2]
+
+
+def test_a_line_without_an_engine_remembers_and_counts() -> None:
+    line = IrqLine()
+    line.set(True)
+    line.pulse()
+    assert (line.level, line.raised, line.delivered) == (True, 2, 0)
+
+
+@pytest.mark.parametrize("number", [None, -1, 256, 1019])
+def test_a_line_that_the_page_has_no_words_for_counts_elsewhere(number: int | None) -> None:
+    page = CounterPage()
+    page.format()
+    before = bytes(page.words)
+    line = IrqLine(number, None, page)
+    line.set(True)
+    line.pulse()
+    assert line.raised == 2
+    assert bytes(page.words) == before

@@ -1,0 +1,99 @@
+"""The access log."""
+
+from __future__ import annotations
+
+from vmlab.core.bus import Bus
+from vmlab.core.device import Device
+from vmlab.core.trace import AccessLog
+from vmlab.regs import Registers, ro, rw
+
+
+class Pair(Device):
+    class regs(Registers):
+        A = rw(0, "a")
+        B = ro(4, "b", reset=9)
+
+
+class Bare:
+    """A bus device without a table."""
+
+    def read(self, offset: int, size: int) -> int:
+        return 1
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Nothing."""
+
+
+def buses() -> tuple[Bus, Bus]:
+    mmio, ports = Bus("mmio"), Bus("port", 16)
+    mmio.insert(0x1000, 0x1000, Pair(), name="pair0")
+    ports.insert(0x60, 4, Bare(), offset=4, name="bare")
+    return mmio, ports
+
+
+def test_an_entry_for_each_access_with_its_registers_name() -> None:
+    mmio, ports = buses()
+    log, cpus = AccessLog(), iter([0, 1, 1, 0, 0])
+    for bus in (mmio, ports):
+        log.watch(bus, lambda: next(cpus))
+    mmio.write(0x1000, 4, 5)
+    mmio.read(0x1004, 4)
+    mmio.read(0x1000, 8)
+    ports.read(0x61, 1)
+    mmio.read(0x9000, 2)
+    events, dropped = log.take()
+    assert dropped == 0
+    assert [event[1:] for event in events] == [
+        (0, "mmio", 0x1000, "pair0", "A", True, 4, 5),
+        (1, "mmio", 0x1004, "pair0", "B", False, 4, 9),
+        (1, "mmio", 0x1000, "pair0", "A+B", False, 8, 9 << 32 | 5),
+        (0, "port", 0x61, "bare", "", False, 1, 1),
+        (0, "mmio", 0x9000, "", "", False, 2, 0xFFFF),
+    ]
+    times = [event.time for event in events]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert log.take() == ([], 0)
+
+
+def test_the_last_n_are_kept() -> None:
+    mmio, _ = buses()
+    log = AccessLog(last=3)
+    log.watch(mmio, lambda: 0)
+    for value in range(10):
+        mmio.write(0x1000, 4, value)
+    events, dropped = log.take()
+    assert [event.value for event in events] == [7, 8, 9]
+    assert dropped == 7
+
+
+def test_one_device_only() -> None:
+    mmio, _ = buses()
+    log = AccessLog(device="pair0")
+    log.watch(mmio, lambda: 0)
+    mmio.read(0x9000, 1)
+    mmio.read(0x1004, 4)
+    assert [event.device for event in log.take()[0]] == ["pair0"]
+
+
+def test_off_means_off() -> None:
+    mmio, ports = buses()
+    plain = mmio.read
+    log = AccessLog()
+    log.watch(mmio, lambda: 0)
+    log.watch(ports, lambda: 0)
+    log.stop()
+    assert mmio.read == plain
+    mmio.read(0x1000, 4)
+    ports.read(0x60, 1)
+    assert log.take() == ([], 0)
+
+
+def test_looking_changes_no_count() -> None:
+    mmio, _ = buses()
+    log = AccessLog()
+    log.watch(mmio, lambda: 0)
+    mmio.read(0x1004, 4)
+    device = mmio.ranges[0].device
+    assert isinstance(device, Pair)
+    assert device.counters.counts().traps == 1
