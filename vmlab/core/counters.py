@@ -15,8 +15,9 @@ Layout, little endian, in 64-bit words:
 
 A block belongs to one device, three words a row: reads, writes, bytes.
 
-    row 0   accesses that hit no register        row 1   pieces: what to take off, because one access
-    row 2   kicks, mistakes, state (index into DEVICE_STATES)                    took several registers
+    row 0   accesses that hit no register, and bytes that did not
+    row 1   pieces: reads and writes to take off, because one access took several registers
+    row 2   kicks, mistakes, state (index into DEVICE_STATES)
     row 3.. one row a register, in the order of the device's table
 """
 
