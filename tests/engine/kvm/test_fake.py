@@ -230,6 +230,27 @@ def test_exits_that_end_a_vcpu(entry: Exit, kind: str, words: str) -> None:
     r.close()
 
 
+def test_a_shutdown_that_lost_its_registers_does_not_name_a_wrong_place() -> None:
+    """AMD hosts: KVM has reset the vCPU when it tells of the shutdown."""
+    host = FakeKvm()
+    host.script(0, mmio_write(MMIO, 4, 1), leaves(abi.KVM_EXIT_SHUTDOWN))
+    r = Rig(1, host)
+
+    def reset(*_: object) -> None:
+        (vcpu,) = host.vms[0].vcpus
+        sregs = abi.Sregs()
+        sregs.cs.base = 0xFFFF_0000
+        vcpu.regs, vcpu.sregs = bytes(abi.Regs(rip=0xFFF0)), bytes(sregs)
+
+    r.mmio.hook = reset
+    r.load(b"")
+    r.engine.start()
+    assert r.stopped.wait(5)
+    ((_, stop),) = r.stops
+    assert stop.text == ("the guest triple-faulted; vCPU 0, this host's CPU does not tell where")
+    r.close()
+
+
 def test_on_stop_may_ask_and_may_raise(caplog: pytest.LogCaptureFixture) -> None:
     host = FakeKvm()
     host.script(0, leaves(abi.KVM_EXIT_SHUTDOWN))

@@ -18,6 +18,7 @@ __all__ = ["code_bytes", "explain", "failure"]
 #: x86 instructions are at most 15 bytes long
 CODE_BYTES = 16
 PAGE = 0x1000
+RESET_VECTOR = (0xFFFF_0000, 0xFFF0)  # CS base and RIP
 
 _SUBERRORS = {
     abi.KVM_INTERNAL_ERROR_EMULATION: "an instruction that KVM cannot emulate",
@@ -71,6 +72,11 @@ def _stop(kind: str, text: str, vcpu: VcpuFd, memory: GuestMemory) -> Stop:
         registers = state.as_dict(vcpu.regs(), sregs)
     except EngineError as error:
         return Stop(kind, f"{text}; vCPU {vcpu.index}, its registers cannot be read: {error}")
+    if kind == "shutdown" and (sregs.cs.base, registers["rip"]) == RESET_VECTOR:
+        # AMD's VMCB is undefined after a shutdown, so KVM resets the vCPU (AMD APM vol. 2, 15.14.3)
+        return Stop(
+            kind, f"{text}; vCPU {vcpu.index}, this host's CPU does not tell where", registers
+        )
     code = code_bytes(vcpu, memory, sregs.cs.base + registers["rip"])
     where = f"vCPU {vcpu.index} at rip {registers['rip']:#x}"
     if sregs.cs.base:
