@@ -164,7 +164,7 @@ class GuestDebug(ctypes.Structure):
 
 
 class SignalMask(ctypes.Structure):
-    """struct kvm_signal_mask (KVM API 4.24) with the kernel's 8-byte signal set; `HEADER` is its
+    """struct kvm_signal_mask (KVM API 4.21) with the kernel's 8-byte signal set; `HEADER` is its
     fixed part, the one the ioctl number is made of."""
 
     _fields_ = (("len", c_uint32), ("sigset", c_uint8 * 8))

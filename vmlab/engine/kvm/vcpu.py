@@ -1,6 +1,6 @@
 """One vCPU and its thread: the run loop, and how it is stopped without losing an access.
 
-Stopping (KVM API 5, `immediate_exit`; 4.24, KVM_SET_SIGNAL_MASK). A vCPU that is asked to stop
+Stopping (KVM API 5, `immediate_exit`; 4.21, KVM_SET_SIGNAL_MASK). A vCPU that is asked to stop
 gets `immediate_exit` = 1, which makes the next KVM_RUN finish the access under way and come back
 before another instruction, and a signal for the case that it is inside KVM_RUN now. The signal is
 blocked in the thread and let through by KVM alone, only while the guest runs: it needs no handler,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["KvmVm", "VcpuFd", "control"]
 
 #: three pages and one page of guest-physical space that Intel hosts need for real mode (KVM API
-#: 4.36, 4.42); below 4 GiB, outside RAM, devices and firmware
+#: 4.36, 4.40); below 4 GiB, outside RAM, devices and firmware
 TSS_ADDRESS = 0xFFFB_D000
 IDENTITY_MAP_ADDRESS = 0xFFFB_C000
 
