@@ -17,6 +17,7 @@ import pytest
 from tests.engine.soft.guests import Guest
 from vmlab.core.memory import GuestMemory
 from vmlab.engine.api import CpuState, EngineConfig, Stop
+from vmlab.errors import VmlabError
 
 pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
 
@@ -82,7 +83,12 @@ class Lab:
         self.code: int | None = None
         self.stops: list[tuple[int, Stop]] = []
         config = EngineConfig(self.memory, self.mmio, self.ports, cpus, self._stopped)
-        self.engine = SoftEngine(config, deterministic)
+        try:
+            self.engine = SoftEngine(config, deterministic)
+        except VmlabError:
+            self.memory.close()
+            raise
+        self.deterministic = deterministic
         self._tables()
 
     def _stopped(self, cpu: int, stop: Stop) -> None:

@@ -96,7 +96,14 @@ def test_user_to_kernel(lab: Lab) -> None:
     lab.run(g.USER)
     error, rip, cs, flags, rsp, ss = lab.results(6)
     hlt = CODE + g.USER.code.index(b"\xf4\xcd\x80")
-    assert (error, rip, cs, flags & 0x202, rsp, ss) == (0, hlt, UCODE | 3, 0x202, 0x50000, UDATA | 3)
+    assert (error, rip, cs, flags & 0x202, rsp, ss) == (
+        0,
+        hlt,
+        UCODE | 3,
+        0x202,
+        0x50000,
+        UDATA | 3,
+    )
     assert lab.u64(RESULTS + 0x38) == 0x60000 - 48
     rip, cs, _flags, rsp, ss = (lab.u64(RESULTS + 0x40 + 8 * n) for n in range(5))
     assert (rip, cs, rsp, ss) == (hlt + 3, UCODE | 3, 0x50000, UDATA | 3)
@@ -153,7 +160,12 @@ def test_exceptions_in_protected_mode(lab: Lab) -> None:
     assert lab.u64(RESULTS) & 0xFFFF_FFFF == CODE + g.PROTECTED.code.index(b"\xf7\xf1")
     frame = struct.unpack("<5I", lab.memory.read(RESULTS + 0x40, 20))
     interrupt = CODE + g.PROTECTED.code.index(b"\xcd\x80")
-    assert (frame[0], frame[1], frame[3], frame[4]) == (interrupt + 2, UCODE32 | 3, 0x50000, UDATA | 3)
+    assert (frame[0], frame[1], frame[3], frame[4]) == (
+        interrupt + 2,
+        UCODE32 | 3,
+        0x50000,
+        UDATA | 3,
+    )
     assert lab.u64(RESULTS + 0x78) & 0xFFFF_FFFF == 0x60000 - 20
 
 

@@ -231,12 +231,12 @@ class SoftEngine:
         vcpu = self._running
         assert vcpu is not None
         undo = Undo(self._config.memory.regions)
-        vcpu.abandon(undo)
+        handle = vcpu.abandon(undo)
         self._resume()
         self.request_pause()
         while not self._idle:
             self._changed.wait()
-        vcpu.access.muted = False
+        vcpu.abandoned(handle)
         undo.apply()
 
     def current_cpu(self) -> int:

@@ -76,6 +76,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "uc_mem_unmap": (c_size_t, c_uint64, c_uint64),
     "uc_mmio_map": (c_size_t, c_uint64, c_uint64, c_void_p, c_void_p, c_void_p, c_void_p),
     "uc_hook_add": (c_size_t, c_void_p, c_int, c_void_p, c_void_p, c_uint64, c_uint64),  # variadic
+    "uc_hook_del": (c_size_t, c_size_t),
     "uc_emu_start": (c_size_t, c_uint64, c_uint64, c_uint64, c_size_t),
     "uc_emu_stop": (c_size_t,),
     "uc_reg_read": (c_size_t, c_int, c_void_p),
@@ -202,6 +203,10 @@ class Uc:
         )
         self._check(status, "hook")
         return handle.value
+
+    def unhook(self, handle: int) -> None:
+        """Not from inside a run."""
+        self._check(self.lib.uc_hook_del(self.handle, handle), "remove a hook")
 
     def read_register(self, number: int) -> int:
         value = c_int64()

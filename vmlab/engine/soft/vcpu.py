@@ -154,7 +154,7 @@ class Vcpu:
 
     def load(self, state: CpuState | None) -> None:
         """Put the CPU in its start state; None: wait for INIT/SIPI."""
-        self.nmi = self.init = self.stop_wanted = self._hit = False
+        self.nmi = self.init = self._hit = False
         self.startup = self._exception = None
         self._syscall = 0
         self.access.failure = None
@@ -176,9 +176,9 @@ class Vcpu:
     def _start_up(self) -> bool:
         """INIT and start-up IPIs -> whether the CPU can run now."""
         if self.init:
-            self.init = False
-            self.startup = None
+            startup = self.startup  # one that came after the INIT, before this CPU's turn
             self.load(None if self.number else CpuState("real", 0xFFFF_FFF0))
+            self.startup = startup
         if self.mode is Mode.WAITING and self.startup is not None:
             vector, self.startup = self.startup, None
             entry.set_startup_ipi(self.context, vector)
@@ -342,15 +342,22 @@ class Vcpu:
         where = f" at rip={self.rip:#x}" + (f", code {code}" if code else "")
         return Stop(kind, text + where, self.registers())
 
-    def abandon(self, undo: Undo) -> None:
-        """The access that this CPU waits in is not to be completed: see SoftEngine.load."""
+    def abandon(self, undo: Undo) -> int:
+        """The access that this CPU waits in is not to be completed: see SoftEngine.load.
+
+        -> a handle for `abandoned`, to be called when the CPU has left the guest.
+        """
         self.access.muted = True
 
         def on_write(_uc: int, _kind: int, address: int, size: int, _new: int, _data: int) -> None:
             undo.note(address, size)
 
         # data accesses look their hooks up each time, so this one works inside the block, too
-        self._uc.hook(uclib.HOOK_MEM_WRITE, uclib.MEM_HOOK(on_write), 1, 0)
+        return self._uc.hook(uclib.HOOK_MEM_WRITE, uclib.MEM_HOOK(on_write), 1, 0)
+
+    def abandoned(self, handle: int) -> None:
+        self._uc.unhook(handle)
+        self.access.muted = False
 
     def close(self) -> None:
         self._kick.close()
