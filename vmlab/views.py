@@ -82,9 +82,9 @@ class DeviceView:
 
     @property
     def state(self) -> str:
-        """ "added" until the guest first touches the device, then "seen"."""
+        """How far the guest is: "added" -> "seen" -> "driver_ok" | "failed" | "removing"."""
         counts = self.counts
-        return "seen" if counts.traps or counts.kicks else "added"
+        return "seen" if counts.state == "added" and counts.traps else counts.state
 
     @property
     def registers(self) -> list[RegisterEntry]:
@@ -92,7 +92,8 @@ class DeviceView:
         return list(self._entry.registers)
 
     def peek(self, name: str | None = None) -> Any:
-        """Register values by name, or one of them; no side effect in the device."""
+        """Register values and the device's public attributes by name, or one of them; no side
+        effect in the device."""
         values = self._vm._peek(self.id)
         return values if name is None else values[name]
 

@@ -7,7 +7,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,15 +19,18 @@ from vmlab.core.cmdline import Cmdline
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, Block, DeviceCounts
 from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
-from vmlab.core.trace import AccessEvent
 from vmlab.core.units import parse_size, show_size
 from vmlab.errors import ConfigError, DeviceFault, EngineError, MonitorLost, StateError
 from vmlab.machine.config import DeviceEntry, Exit, MachineConfig, Range
 from vmlab.monitor import wire
-from vmlab.monitor.session import LocalSession, MonitorSession, Session
+from vmlab.monitor.session import COMMAND_TIMEOUT, LocalSession, MonitorSession, Session
 from vmlab.views import Cpu, DeviceView, IrqRow, State, Traps, address_map
+from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["VM", "Trace"]
+
+#: what can be plugged in
+AnyDevice = Device | VirtioDevice
 
 
 class VM:
@@ -48,7 +53,7 @@ class VM:
         engine: str = "auto",
         memory: str | int = "64M",
         cpus: int = 1,
-        devices: Sequence[Device] = (),
+        devices: Sequence[AnyDevice] = (),
         cmdline: str = "",
         initrd: str | os.PathLike[str] | None = None,
         isolate: bool = True,
@@ -60,24 +65,26 @@ class VM:
             memory=parse_size(memory),
             cpus=cpus,
             cmdline=cmdline,
-            initrd=os.path.abspath(initrd) if initrd is not None else None,
+            initrd=str(Path(initrd).absolute()) if initrd is not None else None,
             debug_exit=debug_exit,
         )
         self.config.check()
         self._check_files()
         Cmdline(text=cmdline)
         for device in devices:
-            if not isinstance(device, Device):
-                raise ConfigError(f"devices=[...]: {device!r} is not a vmlab Device")
+            _check_device(device)
         self.isolate = isolate
         self._wanted = list(devices)
         self._session: Session | None = None
+        #: ends the session: called by `stop`, when nobody holds the VM any more, and at exit
+        self._finalizer: Callable[[], object] | None = None
         self._lock = threading.RLock()
         self._changed = threading.Condition()
         self._state = State("created")
         self._directory: list[DeviceEntry] = []
         self._generation = -1
         self._last: dict[str, Any] = {}
+        self._trace: Trace | None = None
         self._started: float | None = None
         self._fault_shown = False
         self.engine = engine
@@ -116,8 +123,13 @@ class VM:
         self._call(wire.Resume(), fault=False)
 
     def step(self, count: int = 1, cpu: int = 0) -> None:
-        """Execute `count` instructions of a paused machine."""
-        self._call(wire.Step(cpu, count))
+        """Execute `count` instructions of a paused machine; fewer when it ends, or a device fails."""
+        while True:
+            part = min(count, STEPS)
+            done = self._call(wire.Step(cpu, part)).count
+            count -= part
+            if done < part or count <= 0:
+                return
 
     def reset(self) -> None:
         """The reset button: the kernel starts anew, devices stay plugged in."""
@@ -132,10 +144,14 @@ class VM:
                     self._set_state(State("stopped", Exit("stopped", 0, "stopped by the host")))
                 return
             with contextlib.suppress(MonitorLost):
-                session.call(wire.Stop())
+                session.call(wire.Stop(), STOP_TIMEOUT)
+                self._last["exits"] = self._exits(STOP_TIMEOUT)
+                if self._trace is not None:
+                    self._trace.stop()
             self._remember()
-            self._session = None
-            session.close()
+            self._session, self._trace = None, None
+            if self._finalizer is not None:
+                self._finalizer()
             if self._state not in ("stopped", "crashed"):
                 self._set_state(State("stopped", Exit("stopped", 0, "stopped by the host")))
 
@@ -169,12 +185,6 @@ class VM:
     ) -> None:
         self.stop()
 
-    def __del__(self) -> None:
-        session = getattr(self, "_session", None)
-        if session is not None:
-            with contextlib.suppress(Exception):
-                session.close()
-
     @property
     def state(self) -> State:
         """ "created", "running", "paused", "stopped" or "crashed"; `.reason` says why."""
@@ -203,11 +213,15 @@ class VM:
                 )
             session: Session
             if self.isolate:
-                session = MonitorSession(self.config.memory, self._on_event, self._on_lost)
+                session = MonitorSession(
+                    self.config.memory, _weakly(self._on_event), _weakly(self._on_lost)
+                )
             else:
-                session = LocalSession(self.config.memory, self._on_event)
+                session = LocalSession(self.config.memory, _weakly(self._on_event))
             try:
-                parcels = [(session.parcel(device), None) for device in self._wanted]
+                parcels: list[tuple[bytes, str | None]] = [
+                    (session.parcel(device), None) for device in self._wanted
+                ]
                 built = session.call(wire.Build(self.config, parcels))
             except MonitorLost as error:
                 session.close()
@@ -216,6 +230,7 @@ class VM:
                 session.close()
                 raise
             self._session = session
+            self._finalizer = weakref.finalize(self, session.close)
             self.engine, self.engine_reason = built.engine, built.reason
             self._directory = built.devices
             self._generation = session.page.generation
@@ -269,10 +284,9 @@ class VM:
 
     # --- devices --------------------------------------------------------------------------------
 
-    def hot_add(self, device: Device, id: str | None = None) -> DeviceView:
+    def hot_add(self, device: AnyDevice, id: str | None = None) -> DeviceView:
         """Plug a device into the machine, running or not. Its window is the first free one."""
-        if not isinstance(device, Device):
-            raise ConfigError(f"{device!r} is not a vmlab Device")
+        _check_device(device)
         session = self._up()
         added = self._call(wire.HotAdd(session.parcel(device), id)).id
         return self.devices[added]
@@ -281,10 +295,9 @@ class VM:
         """Unplug the device; its window and line are free again."""
         self._call(wire.HotRemove(id, force))
 
-    def replace(self, id: str, device: Device) -> DeviceView:
+    def replace(self, id: str, device: AnyDevice) -> DeviceView:
         """Put `device` in the place of the one called `id`: same window, same line."""
-        if not isinstance(device, Device):
-            raise ConfigError(f"{device!r} is not a vmlab Device")
+        _check_device(device)
         session = self._up()
         self._call(wire.Replace(id, session.parcel(device)), fault=False)
         return self.devices[id]
@@ -313,9 +326,9 @@ class VM:
             return kept or Block.private(names).counts()
         return session.page.attach(entry.block, names).counts()
 
-    def _peek(self, id: str) -> dict[str, int]:
-        values: dict[str, int] = self._call(wire.Peek(id)).values
-        return values
+    def _peek(self, id: str) -> dict[str, Any]:
+        reply: wire.Peeked = self._call(wire.Peek(id))
+        return {**reply.attributes, **reply.registers}
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -391,10 +404,10 @@ class VM:
         those past the first 4,096."""
         return {(space, at): (reads, writes) for space, at, reads, writes in self._exits().unmapped}
 
-    def _exits(self) -> wire.ExitCounts:
+    def _exits(self, timeout: float = COMMAND_TIMEOUT) -> wire.ExitCounts:
         if self._session is None:
             return self._last.get("exits") or wire.ExitCounts({}, [])
-        counts: wire.ExitCounts = self._session.call(wire.Exits())
+        counts: wire.ExitCounts = self._session.call(wire.Exits(), timeout)
         return counts
 
     def trace(self, last: int = 10_000, device: str | None = None) -> Trace:
@@ -404,66 +417,24 @@ class VM:
             vm.console.run("peek 0xd0000000")
         log.events
         """
-        if last < 1:
-            raise ConfigError(f"a log of {last} accesses; keep at least 1")
+        if self._trace is not None:
+            self._trace.stop()
         self._call(wire.Trace(True, last, device))
-        return Trace(self)
+        self._trace = Trace(self, last)
+        return self._trace
 
     def stats(self) -> dict[str, Any]:
         """Everything that `--stats` writes."""
-        exits = self._exits()
-        traps = self.traps.to_dict()
-        devices = {}
-        for entry in self._entries():
-            counted = traps[entry.id]
-            devices[entry.id] = {
-                "type": entry.type,
-                "space": entry.space,
-                "base": entry.base,
-                "size": entry.size,
-                "irq": entry.irq,
-                **counted,
-            }
-        return {
-            "engine": self.engine,
-            "engine_reason": self.engine_reason,
-            "exit": {"reason": self.exit.reason, "code": self.exit.code, "text": self.exit.text}
-            if self.exit
-            else None,
-            "map": [
-                {"start": one.start, "end": one.end, "kind": one.kind, "name": one.name}
-                for one in self.address_map
-            ],
-            "irqs": [
-                {
-                    "line": row.line,
-                    "device": row.device,
-                    "raised": row.raised,
-                    "delivered": row.delivered,
-                }
-                for row in self.irqs
-            ],
-            "devices": devices,
-            "unmapped": {
-                f"{space}:{'elsewhere' if at is None else hex(at)}": {
-                    "reads": reads,
-                    "writes": writes,
-                }
-                for space, at, reads, writes in exits.unmapped
-            },
-            "exits": exits.exits,
-        }
+        return stats(self)
 
     def _remember(self) -> None:
         """Keep what was counted, past the end of the session."""
-        with contextlib.suppress(MonitorLost):
-            self._last["exits"] = self._exits()
         self._last["irqs"] = self.irqs
         traps = self.traps
         self._last["devices"], self._last["unmapped"] = dict(traps), traps.unmapped
 
     def __repr__(self) -> str:
-        name = os.path.basename(self.config.kernel).removesuffix(".elf")
+        name = Path(self.config.kernel).name.removesuffix(".elf")
         why = f", {self._state.reason}" if self._state.reason else ""
         return (
             f"<VM {name}: {self._state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
@@ -471,56 +442,19 @@ class VM:
         )
 
 
-class Trace:
-    """An access log that runs until `stop`, or the end of its `with`."""
-
-    def __init__(self, vm: VM) -> None:
-        self._vm = vm
-        self._events: list[AccessEvent] = []
-        self._on = True
-        #: accesses that did not fit
-        self.dropped = 0
-
-    @property
-    def events(self) -> list[AccessEvent]:
-        """What was logged so far, oldest first."""
-        self._fetch()
-        return list(self._events)
-
-    def _fetch(self) -> None:
-        if self._on:
-            reply = self._vm._call(wire.TakeTrace())
-            self._events += [AccessEvent(*row) for row in reply.events]
-            self.dropped = reply.dropped
-
-    def stop(self) -> None:
-        """Stop logging; the events stay."""
-        if self._on:
-            self._fetch()
-            self._on = False
-            self._vm._call(wire.Trace(False, 1, None))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def __iter__(self) -> Iterator[AccessEvent]:
-        return iter(self.events)
-
-    def __len__(self) -> int:
-        return len(self.events)
-
-    def __repr__(self) -> str:
-        return "\n".join(describe(event) for event in self.events[-20:]) or "<no access yet>"
+def _check_device(device: object) -> None:
+    if not isinstance(device, (Device, VirtioDevice)):
+        hint = " (an instance, not the class)" if isinstance(device, type) else ""
+        raise ConfigError(f"{device!r} is not a vmlab Device{hint}")
 
 
-def describe(event: AccessEvent) -> str:
-    """One line: when, which CPU, what, where."""
-    what = "write" if event.write else "read "
-    name = f"{event.device}.{event.register}" if event.register else event.device or "unmapped"
-    return (
-        f"{event.time * 1e3:10.3f} ms  cpu{event.cpu}  {what} {event.size}  {event.address:#012x}"
-        f"  {event.value:#0{2 + 2 * event.size}x}  {name}"
-    )
+def _weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`method`, as long as its object is held elsewhere: a session must not keep its VM alive."""
+    found = weakref.WeakMethod(method)
+
+    def call(argument: Any) -> None:
+        alive = found()
+        if alive is not None:
+            alive(argument)
+
+    return call

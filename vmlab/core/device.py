@@ -142,6 +142,19 @@ class Device:
     def detached(self) -> None:
         """The device is being unplugged."""
 
+    def doorbells(self) -> list[tuple[int, int, int | None, Callable[[int], None]]]:
+        """(offset, size, value or None for any, ring) of writes that need not trap: `ring(n)` is
+        called instead, on a thread of the engine's, after n of them."""
+        return []
+
+    def inspect(self) -> dict[str, Any]:
+        """What `peek` shows beside the registers: the device's public attributes."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and name not in _WIRING
+        }
+
     def update(self) -> None:
         """Drive the line as `irq_level` says; for changes that no access caused."""
         level = getattr(self, "irq_level", None)

@@ -7,6 +7,7 @@ where that one is silent (a duplicate id, an end past the address space).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -211,20 +212,16 @@ class MMIODeviceManager:
             )
         irq = self._free_irq() if wants_irq else None
         base = self._free_window(size)
-        self._insert(base, size, device, id)
-        try:
+        with contextlib.ExitStack() as undo:
+            # bound before it is on the bus: no access may reach a device without its line
             if self.wiring is not None:
                 self.wiring.attach(device, base, irq)
-            try:
-                if after is not None:
-                    after(base)
-            except BaseException:
-                if self.wiring is not None:
-                    self.wiring.detach(device)
-                raise
-        except BaseException:
-            self.bus.remove(base)
-            raise
+                undo.callback(self.wiring.detach, device)
+            self._insert(base, size, device, id)
+            undo.callback(self.bus.remove, base)
+            if after is not None:
+                after(base)
+            undo.pop_all()
         self._info[kind, id] = DeviceInfo(base, size, irq)
         self._devices[kind, id] = device
         return base, irq

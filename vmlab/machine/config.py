@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from msgspec import Struct
 
 from vmlab.core.memory import check_size
@@ -16,10 +18,12 @@ __all__ = [
     "MachineConfig",
     "Range",
     "RegisterEntry",
+    "StateName",
 ]
 
 #: what a machine can be doing; the counter page holds the index
-STATES = ("created", "running", "paused", "stopped", "crashed")
+StateName = Literal["created", "running", "paused", "stopped", "crashed"]
+STATES: tuple[StateName, ...] = get_args(StateName)
 MAX_CPUS = 8
 
 

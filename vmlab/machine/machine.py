@@ -6,7 +6,6 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable
-from typing import NamedTuple
 
 from vmlab.boot.load import load, read_image
 from vmlab.core.bus import Bus
@@ -15,8 +14,7 @@ from vmlab.core.clock import Clock
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.counters import STATE, CounterPage
 from vmlab.core.device import Device
-from vmlab.core.irq import IrqLine
-from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
+from vmlab.core.manager import MMIO_LEN
 from vmlab.core.memory import GuestMemory
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
@@ -26,32 +24,21 @@ from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
-from vmlab.errors import ConfigError, DeviceNotFound, StateError
+from vmlab.errors import StateError
 from vmlab.machine import platform
 from vmlab.machine.config import (
     STATES,
-    DeviceEntry,
     Exit,
     Fault,
     MachineConfig,
-    RegisterEntry,
+    StateName,
 )
+from vmlab.machine.plugboard import Plugboard
+from vmlab.virtio.device import VirtioDevice
 
-__all__ = ["Machine", "Plugged"]
+__all__ = ["Machine"]
 
 log = logging.getLogger(__name__)
-
-
-class Plugged(NamedTuple):
-    """A device in its place."""
-
-    device: Device
-    space: str
-    base: int
-    size: int
-    irq: int | None
-    fixed: bool
-    kind: DeviceType | None
 
 
 def _nothing(*_: object) -> None:
@@ -78,7 +65,7 @@ class Machine:
         self.memory = memory
         self.page = page
         page.format()
-        self.state = "created"
+        self.state: StateName = "created"
         self.exit: Exit | None = None
         self.fault: Fault | None = None
         self.on_state: Callable[[], None] = _nothing
@@ -92,8 +79,6 @@ class Machine:
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
         self.ports = Bus("port", platform.PORT_BITS, page=page)
-        self.manager = MMIODeviceManager(bus=self.mmio, wiring=self)
-        self.devices: dict[str, Plugged] = {}
         self._image = read_image(config.kernel)
         self._initrd = read_image(config.initrd, "initrd") if config.initrd else None
         self._cmdline = Cmdline(text=config.cmdline)
@@ -102,6 +87,7 @@ class Machine:
             self.engine_name,
             EngineConfig(memory, self.mmio, self.ports, config.cpus, on_stop=self._on_stop),
         )
+        self.board = Plugboard(self.engine, memory, page, self.clock, self.mmio)
         try:
             self.uart = Uart16550(on_console)
             self._plug_fixed()
@@ -113,7 +99,7 @@ class Machine:
 
     # --- states ---------------------------------------------------------------------------------
 
-    def _enter(self, state: str, exit: Exit | None = None) -> None:
+    def _enter(self, state: StateName, exit: Exit | None = None) -> None:
         with self._changed:
             self.state = state
             self.page.words[STATE] = STATES.index(state)
@@ -194,8 +180,7 @@ class Machine:
 
     def _power_on(self) -> None:
         self.clock.reset()
-        for plugged in list(self.devices.values()):
-            plugged.device.reset()
+        self.board.reset()
         self.memory.clear()
         for bus in (self.mmio, self.ports):
             bus.revive()
@@ -218,9 +203,8 @@ class Machine:
         with self._control:
             self._closed = True
             self.engine.close()
+            self.board.close()
             self.clock.close()
-            for plugged in self.devices.values():
-                plugged.device.irq.close()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until the machine ends; False when `timeout` seconds were not enough."""
@@ -231,7 +215,7 @@ class Machine:
         state = load(self.memory, self._image, self.config.kernel, self._cmdline, self._initrd)
         self.engine.load(state)
 
-    def _end(self, state: str, exit: Exit) -> None:
+    def _end(self, state: StateName, exit: Exit) -> None:
         for bus in (self.mmio, self.ports):
             bus.deafen()
         self.engine.request_pause()
@@ -290,155 +274,37 @@ class Machine:
     # --- devices --------------------------------------------------------------------------------
 
     def _plug_fixed(self) -> None:
-        self._fix("com1", self.uart, self.ports, [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ)
+        self.board.fix("com1", self.uart, self.ports, [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ)
         keyboard = I8042(self._on_reset)
-        self._fix(
+        self.board.fix(
             "i8042",
             keyboard,
             self.ports,
             [(platform.I8042_DATA, 1, 0), (platform.I8042_STATUS, 1, 4)],
         )
-        self._fix("rtc", CmosRtc(), self.ports, [(platform.RTC_PORT, 2, 0)])
+        self.board.fix("rtc", CmosRtc(), self.ports, [(platform.RTC_PORT, 2, 0)])
         if self.config.debug_exit:
             exit_port = DebugExit(self._on_debug_exit)
-            self._fix("debug-exit", exit_port, self.ports, [(platform.DEBUG_EXIT_PORT, 4, 0)])
-        timer = [(platform.TIMER_BASE, MMIO_LEN, 0)]
-        self._fix("timer0", Timer(), self.mmio, timer, platform.TIMER_IRQ)
+            self.board.fix("debug-exit", exit_port, self.ports, [(platform.DEBUG_EXIT_PORT, 4, 0)])
+        for name, device, base, irq in (
+            ("timer0", Timer(), platform.TIMER_BASE, platform.TIMER_IRQ),
+            ("hotplug", self.board.hotplug, platform.HOTPLUG_BASE, platform.HOTPLUG_IRQ),
+        ):
+            self.board.fix(name, device, self.mmio, [(base, MMIO_LEN, 0)], irq)
 
-    def _fix(
-        self,
-        id: str,
-        device: Device,
-        bus: Bus,
-        places: list[tuple[int, int, int]],
-        irq: int | None = None,
-    ) -> None:
-        for base, size, offset in places:
-            bus.insert(base, size, device, offset, id)
-        self.attach(device, places[0][0], irq)
-        end = places[-1][0] + places[-1][1]
-        self.devices[id] = Plugged(
-            device, bus.name, places[0][0], end - places[0][0], irq, True, None
-        )
-
-    def attach(self, device: object, base: int, irq: int | None) -> None:
-        """Give a device its capabilities (`core.manager.Wiring`)."""
-        assert isinstance(device, Device)
-        block = self.page.allocate([row.name for row in device.regs.table])
-        try:
-            sink = self.engine.irq_sink(irq) if irq is not None else None
-        except BaseException:
-            block.free()
-            raise
-        device.irq = IrqLine(irq, sink, self.page)
-        device.clock = self.clock
-        device.memory = self.memory
-        device._wire(block)
-        try:
-            device.attached()
-        except BaseException:
-            self._strip(device)
-            raise
-
-    def detach(self, device: object) -> None:
-        """Take them back."""
-        assert isinstance(device, Device)
-        try:
-            device.detached()
-        finally:
-            self._strip(device)
-
-    def _strip(self, device: Device) -> None:
-        device.irq.set(False)
-        device.irq.close()
-        block = device.counters
-        device.irq, device.clock, device.memory = IrqLine(), Clock(), None
-        device._rewire()
-        block.free()
-
-    def hot_add(self, device: Device, id: str | None = None) -> str:
+    def hot_add(self, device: Device | VirtioDevice, id: str | None = None) -> str:
         """Plug `device` into the machine, running or not; returns its id."""
-        if not isinstance(device, Device):
-            raise ConfigError(f"{device!r} is not a vmlab Device")
         with self._lock:
             self._require("created", "running", "paused")
-            name = id or self._free_id(device.type)
-            if name in self.devices:
-                raise ConfigError(f"there is a device {name!r} already; give another id")
-            size = -(-device.size // MMIO_LEN) * MMIO_LEN
-            base, irq = self.manager.register_device(
-                device, DeviceType.USER, name, size, irq=device.wants_irq
-            )
-            self.devices[name] = Plugged(device, "mmio", base, size, irq, False, DeviceType.USER)
-            return name
+            return self.board.add(device, id, announce=self.state != "created")
 
-    def hot_remove(self, id: str) -> Device:
-        """Unplug a device; its window and line are free again."""
-        with self._lock:
-            plugged = self._added(id)
-            assert plugged.kind is not None
-            self.manager.unregister(plugged.kind, id)
-            del self.devices[id]
-            return plugged.device
-
-    def replace(self, id: str, device: Device) -> None:
-        """`device` takes the place of the one called `id`: same window, same line."""
-        if not isinstance(device, Device):
-            raise ConfigError(f"{device!r} is not a vmlab Device")
-        with self._lock:
-            plugged = self._added(id)
-            assert plugged.kind is not None
-            if device.size > plugged.size:
-                raise ConfigError(
-                    f"the new device needs {device.size:#x} bytes, the window of {id!r} has {plugged.size:#x}"
-                )
-            self.manager.replace(plugged.kind, id, device)
-            self.devices[id] = plugged._replace(device=device)
-
-    def _added(self, id: str) -> Plugged:
-        plugged = self.devices.get(id)
-        if plugged is None:
-            raise DeviceNotFound(f"{id!r}; there are {', '.join(self.devices)}")
-        if plugged.fixed:
-            raise ConfigError(f"{id!r} is part of the machine and stays where it is")
-        return plugged
-
-    def _free_id(self, kind: str) -> str:
-        number = 0
-        while f"{kind}{number}" in self.devices:
-            number += 1
-        return f"{kind}{number}"
+    def hot_remove(self, id: str, force: bool = False) -> None:
+        """Unplug a device; its window and line are free again. StateError when the guest does not let
+        it go; `force` takes it out under the guest."""
+        self._require("created", "running", "paused")
+        self.board.remove(id, force, running=self.state == "running")
 
     # --- looking --------------------------------------------------------------------------------
-
-    def directory(self) -> list[DeviceEntry]:
-        """Every device, by address, ports first."""
-        entries = [
-            DeviceEntry(
-                id=id,
-                type=one.device.type,
-                space=one.space,
-                base=one.base,
-                size=one.size,
-                irq=one.irq,
-                fixed=one.fixed,
-                block=one.device.counters.start,
-                registers=[
-                    RegisterEntry(row.name, row.offset, row.width, row.access, row.doc)
-                    for row in one.device.regs.table
-                ],
-            )
-            for id, one in list(self.devices.items())
-        ]
-        return sorted(entries, key=lambda entry: (entry.space != "port", entry.base))
-
-    def peek(self, id: str) -> dict[str, int]:
-        plugged = self.devices.get(id)
-        if plugged is None:
-            raise DeviceNotFound(repr(id))
-        with plugged.device.lock:
-            values: dict[str, int] = plugged.device.peek()
-        return values
 
     def unmapped(self) -> list[tuple[str, int | None, int, int]]:
         """(space, address or None for the rest, reads, writes) of accesses that hit nothing."""
@@ -449,8 +315,8 @@ class Machine:
         ]
 
     def receive(self, data: bytes) -> int:
-        """Bytes for COM1; how many it took."""
-        return self.uart.receive(data)
+        """Bytes for COM1; how many it took: as many as it has room for."""
+        return self.uart.receive(data[: self.uart.room])
 
     # --- the access log -------------------------------------------------------------------------
 
@@ -464,8 +330,8 @@ class Machine:
                 if self.state not in ("stopped", "crashed"):
                     self._watch(self._log)
 
-    def take_trace(self) -> tuple[list[AccessEvent], int]:
-        return self._log.take() if self._log is not None else ([], 0)
+    def take_trace(self, limit: int | None = None) -> tuple[list[AccessEvent], int]:
+        return self._log.take(limit) if self._log is not None else ([], 0)
 
     def _watch(self, log: AccessLog) -> None:
         for bus in (self.ports, self.mmio):

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-__all__ = ["COM1_IRQ", "COM1_PORT", "DEBUG_EXIT_PORT", "I8042_DATA", "I8042_STATUS", "PORT_BITS"]
-__all__ += ["RTC_PORT", "TIMER_BASE", "TIMER_IRQ"]
+__all__ = ["COM1_IRQ", "COM1_PORT", "DEBUG_EXIT_PORT", "HOTPLUG_BASE", "HOTPLUG_IRQ"]
+__all__ += ["I8042_DATA", "I8042_STATUS", "PORT_BITS", "RTC_PORT", "TIMER_BASE", "TIMER_IRQ"]
 
 PORT_BITS = 16
 COM1_PORT, COM1_IRQ = 0x3F8, 4
@@ -16,3 +16,5 @@ RTC_PORT = 0x70
 DEBUG_EXIT_PORT = 0xF4
 #: the teaching timer; outside the manager's windows and lines
 TIMER_BASE, TIMER_IRQ = 0xCF00_0000, 3
+#: the hot-plug controller; the keyboard's line, which has no keyboard here
+HOTPLUG_BASE, HOTPLUG_IRQ = 0xCF00_1000, 1

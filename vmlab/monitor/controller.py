@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from vmlab.core.counters import CounterPage
 from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
-from vmlab.errors import ConfigError, StateError, VmlabError
+from vmlab.errors import ConfigError, DeviceNotFound, StateError, VmlabError
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
+from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["Controller"]
 
 #: instructions of one Step command; a longer run is a `resume`
 MAX_STEPS = 1_000_000
+#: accesses that a log keeps; each is about 200 bytes in the monitor's memory
+MAX_TRACE = 1_000_000
 
 
 class Controller:
@@ -31,7 +35,7 @@ class Controller:
         self._tell = tell
         self.machine: Machine | None = None
         #: devices that are handed over as objects, when no process boundary lies between
-        self.parcels: dict[bytes, Device] = {}
+        self.parcels: dict[bytes, Device | VirtioDevice] = {}
         self._actions: dict[type, Callable[[Any], wire.Reply]] = {
             wire.Build: self._build,
             wire.Look: self._look,
@@ -41,14 +45,16 @@ class Controller:
             wire.Reset: lambda c: self._do(self._up.reset),
             wire.Stop: lambda c: self._do(self._up.stop),
             wire.Step: self._step,
-            wire.Peek: lambda c: wire.Registers(self._up.peek(c.id)),
+            wire.Peek: self._peek,
             wire.GetRegs: self._get_regs,
             wire.SetRegs: self._set_regs,
             wire.HotAdd: lambda c: wire.Added(self._up.hot_add(self._open(c.device), c.id)),
-            wire.HotRemove: lambda c: self._do(lambda: self._up.hot_remove(c.id)),
-            wire.Replace: lambda c: self._do(lambda: self._up.replace(c.id, self._open(c.device))),
+            wire.HotRemove: lambda c: self._do(lambda: self._up.hot_remove(c.id, c.force)),
+            wire.Replace: lambda c: self._do(
+                lambda: self._up.board.replace(c.id, self._open(c.device))
+            ),
             wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
-            wire.Trace: lambda c: self._do(lambda: self._up.trace(c.on, c.last, c.device)),
+            wire.Trace: self._trace,
             wire.TakeTrace: self._take_trace,
             wire.Exits: lambda c: wire.ExitCounts(self._up.engine.exits, self._up.unmapped()),
         }
@@ -58,8 +64,7 @@ class Controller:
             return self._actions[type(command)](command)
         except VmlabError as error:
             return wire.Failed(type(error).__name__, str(error), "")
-        except Exception as error:
-            # a user's device: its __init__, attached or peek raised
+        except BaseException as error:  # noqa: BLE001 - a user's device: it may raise anything
             text = f"{type(error).__name__}: {error}"
             return wire.Failed("DeviceFault", text, traceback.format_exc())
 
@@ -86,18 +91,24 @@ class Controller:
             wire.State(machine.state, machine.exit, machine.fault)
         )
         self.machine = machine
-        return wire.Built(machine.engine_name, machine.engine_reason, machine.directory(), ids)
+        return wire.Built(
+            machine.engine_name, machine.engine_reason, machine.board.directory(), ids
+        )
 
-    def _open(self, parcel: bytes) -> Device:
+    def _open(self, parcel: bytes) -> Device | VirtioDevice:
         device = self.parcels.pop(parcel, None)
         if device is None:
             device = pickle.loads(parcel)
-        if not isinstance(device, Device):
+        if not isinstance(device, (Device, VirtioDevice)):
             raise ConfigError(f"{device!r} is not a vmlab Device")
         return device
 
+    def _peek(self, command: wire.Peek) -> wire.Reply:
+        registers, attributes = self._up.board.peek(command.id)
+        return wire.Peeked(registers, {name: _plain(value) for name, value in attributes.items()})
+
     def _look(self, command: wire.Look) -> wire.Reply:
-        return wire.Devices(self._page.generation, self._up.directory())
+        return wire.Devices(self._page.generation, self._up.board.directory())
 
     def _step(self, command: wire.Step) -> wire.Reply:
         if not 1 <= command.count <= MAX_STEPS:
@@ -122,11 +133,36 @@ class Controller:
         self._up.engine.set_regs(self._check_cpu(command.cpu), command.values)
         return wire.Done()
 
+    def _trace(self, command: wire.Trace) -> wire.Reply:
+        if not 1 <= command.last <= MAX_TRACE:
+            raise ConfigError(f"a log of {command.last} accesses; it keeps 1 to {MAX_TRACE:,}")
+        if command.device is not None and command.device not in self._up.board.devices:
+            raise DeviceNotFound(
+                f"{command.device!r}; there are {', '.join(self._up.board.devices)}"
+            )
+        self._up.trace(command.on, command.last, command.device)
+        return wire.Done()
+
     def _take_trace(self, command: wire.TakeTrace) -> wire.Reply:
-        events, dropped = self._up.take_trace()
-        return wire.AccessList([tuple(event) for event in events], dropped)
+        events, dropped = self._up.take_trace(wire.TRACE_PART)
+        return wire.AccessList([*events], dropped)
 
     def close(self) -> None:
         machine, self.machine = self.machine, None
         if machine is not None:
             machine.close()
+
+
+def _plain(value: Any, depth: int = 4) -> Any:
+    """`value` as the wire can carry it; what it cannot is shown by its repr."""
+    if value is None or isinstance(value, (bool, float, str)):
+        return value
+    if isinstance(value, int):
+        return value if -(1 << 63) <= value < 1 << 64 else hex(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value[:4096])
+    if depth and isinstance(value, (list, tuple, set, frozenset, deque)):
+        return [_plain(one, depth - 1) for one in list(value)[:1000]]
+    if depth and isinstance(value, dict):
+        return {str(key): _plain(one, depth - 1) for key, one in list(value.items())[:1000]}
+    return repr(value)[:1000]

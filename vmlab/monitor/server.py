@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.host import HOST
@@ -22,6 +21,8 @@ __all__ = ["main"]
 GATHER = 0.002
 #: bytes that wait for a notebook which does not read; older ones go
 MAX_WAITING = 8 << 20
+#: characters of what a device prints in one message
+SAID = 1 << 20
 #: seconds between two looks at whether the parent is still there; a fork of it may hold the socket open
 PARENT_CHECK = 0.5
 
@@ -32,14 +33,15 @@ class Server:
     def __init__(self, connection: socket.socket, memory: GuestMemory, page: CounterPage) -> None:
         self._connection = connection
         self._sending = threading.Lock()
-        self._waiting: deque[bytes] = deque()
+        self._gathering = threading.Lock()
+        self._output = bytearray()
+        self._lost = 0
         self._flushing = threading.Lock()
         self._wake = threading.Event()
         self.controller = Controller(memory, page, self.tell)
         threading.Thread(target=self._pump, name="vmlab-console", daemon=True).start()
 
-    def send(self, message: wire.FromMonitor) -> None:
-        data = wire.pack(message)
+    def send(self, data: bytes) -> None:
         with self._sending:
             try:
                 self._connection.sendall(data)
@@ -48,23 +50,27 @@ class Server:
 
     def tell(self, event: wire.Event) -> None:
         if isinstance(event, wire.Output):
-            self._waiting.append(event.data)
+            with self._gathering:
+                self._output += event.data
+                if len(self._output) > 2 * MAX_WAITING:
+                    self._lost += len(self._output) - MAX_WAITING
+                    del self._output[:-MAX_WAITING]
             if not self._wake.is_set():
                 self._wake.set()
             return
         self._flush()
-        self.send(event)
+        self.send(wire.pack(event))
 
     def _flush(self) -> None:
         with self._flushing:
-            if not self._waiting:
-                return
-            chunks = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            output = b"".join(chunks)
-            if len(output) > MAX_WAITING:
-                lost = len(output) - MAX_WAITING
-                output = f"\n[{lost} bytes of output lost]\n".encode() + output[lost:]
-            self.send(wire.Output(output))
+            with self._gathering:
+                output, lost = bytes(self._output[:MAX_WAITING]), self._lost
+                del self._output[:MAX_WAITING]
+                self._lost = 0
+            if lost:
+                self.send(wire.pack(wire.Output(f"\r\n[{lost} bytes lost]\r\n".encode())))
+            if output:
+                self.send(wire.pack(wire.Output(output)))
 
     def _pump(self) -> None:
         while True:
@@ -77,7 +83,7 @@ class Server:
         while (request := wire.receive(self._connection, wire.Request)) is not None:
             reply = self.controller.handle(request.command)
             self._flush()
-            self.send(wire.Answer(request.number, reply))
+            self.send(wire.pack_answer(request.number, reply))
 
 
 class _Teller(io.TextIOBase):
@@ -90,8 +96,10 @@ class _Teller(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        if text:
-            self._server.tell(wire.Said(text[: 1 << 20]))
+        # what no encoding has (lone surrogates) must not end the device that printed it
+        sendable = text.encode("utf-8", "backslashreplace").decode()
+        for at in range(0, len(sendable), SAID):
+            self._server.tell(wire.Said(sendable[at : at + SAID]))
         return len(text)
 
 
@@ -115,7 +123,7 @@ def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, par
     try:
         server.serve()
         server.controller.close()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - told to the notebook, which reads this process's stderr
         import traceback
 
         os.write(2, traceback.format_exc().encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -10,21 +11,27 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any, Protocol
 
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.device import Device
 from vmlab.core.host import HOST
 from vmlab.core.memory import GuestMemory
-from vmlab.errors import EngineError, MonitorLost, WireError
+from vmlab.errors import ConfigError, EngineError, MonitorLost, StateError, WireError
 from vmlab.monitor import wire
+from vmlab.virtio.device import VirtioDevice
 
-__all__ = ["LocalSession", "MonitorSession", "Session"]
+__all__ = ["LocalSession", "MonitorSession", "Session", "pickled"]
+
+log = logging.getLogger(__name__)
 
 #: seconds that a monitor has for one command; the longest is a reset of a large guest
 COMMAND_TIMEOUT = 60.0
 #: seconds from closing the connection to SIGKILL
 GRACE = 2.0
+#: packages whose classes every monitor process has
+_BY_NAME = ("builtins", "vmlab.core", "vmlab.devices", "vmlab.regs", "vmlab.virtio")
 
 
 class Session(Protocol):
@@ -32,11 +39,11 @@ class Session(Protocol):
     page: CounterPage
     pid: int
 
-    def parcel(self, device: Device) -> bytes:
+    def parcel(self, device: Device | VirtioDevice) -> bytes:
         """The device, as commands carry it."""
         ...
 
-    def call(self, command: wire.Command) -> Any:
+    def call(self, command: wire.Command, timeout: float = COMMAND_TIMEOUT) -> Any:
         """The reply; the exception that the command ended with."""
         ...
 
@@ -55,20 +62,20 @@ class LocalSession:
         self.pid = os.getpid()
         self._controller = Controller(self.memory, self.page, tell)
 
-    def parcel(self, device: Device) -> bytes:
+    def parcel(self, device: Device | VirtioDevice) -> bytes:
         token = str(id(device)).encode()
         self._controller.parcels[token] = device
         return token
 
-    def call(self, command: wire.Command) -> Any:
-        reply = self._controller.handle(command)
-        if isinstance(reply, wire.Failed):
-            wire.raise_failure(reply)
-        return reply
+    def call(self, command: wire.Command, timeout: float = COMMAND_TIMEOUT) -> Any:
+        wire.pack_request(0, command)
+        return wire.result(command, self._controller.handle(command))
 
     def close(self) -> None:
-        self._controller.close()
-        self.memory.close()
+        # in a fork the machine's threads do not exist
+        if self.pid == os.getpid():
+            self._controller.close()
+            self.memory.close()
 
 
 class MonitorSession:
@@ -81,6 +88,7 @@ class MonitorSession:
         tell: Callable[[wire.Event], None],
         lost: Callable[[str], None],
     ) -> None:
+        self._owner = os.getpid()
         self._tell = tell
         self._lost = lost
         self._number = 0
@@ -89,7 +97,7 @@ class MonitorSession:
         self._sending = threading.Lock()
         self._closing = False
         self._gone: str | None = None
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the session
         self._connection, theirs = socket.socketpair()
         memory_fd = page_fd = -1
         try:
@@ -118,7 +126,7 @@ class MonitorSession:
 
     def _spawn(self, connection: int, memory: int, size: int, page: int) -> subprocess.Popen[bytes]:
         # -S and our own path: the monitor sees what this interpreter sees, without site's start-up
-        path = [entry or os.getcwd() for entry in sys.path]
+        path = [entry or str(Path.cwd()) for entry in sys.path]
         program = (
             f"import sys; sys.path[:] = {path!r};"
             " from vmlab.monitor.server import main;"
@@ -134,59 +142,69 @@ class MonitorSession:
             start_new_session=True,
         )
 
-    def parcel(self, device: Device) -> bytes:
-        import cloudpickle
+    def parcel(self, device: Device | VirtioDevice) -> bytes:
+        return pickled(device)
 
-        data: bytes = cloudpickle.dumps(device)
-        return data
-
-    def call(self, command: wire.Command) -> Any:
+    def call(self, command: wire.Command, timeout: float = COMMAND_TIMEOUT) -> Any:
+        if threading.current_thread() is self._reader:
+            raise StateError("a console listener cannot ask the machine for anything; use a thread")
         slot = _Slot()
         with self._lock:
             if self._gone is not None:
                 raise MonitorLost(self._gone)
             self._number += 1
             number = self._number
+            data = wire.pack_request(number, command)
             self._pending[number] = slot
-        data = wire.pack(wire.Request(number, command))
         try:
             with self._sending:
                 self._connection.sendall(data)
         except OSError:
             # the reader finds out why
             pass
-        if not slot.ready.wait(COMMAND_TIMEOUT):
+        if not slot.ready.wait(timeout):
             raise MonitorLost(
-                f"the monitor process {self.pid} did not answer for {COMMAND_TIMEOUT:.0f} s"
+                f"the monitor process {self.pid} has not answered for {timeout:.0f} s;"
+                " a device's handler may not return"
             )
         if slot.reply is None:
             raise MonitorLost(self._gone or "the monitor process is gone")
-        if isinstance(slot.reply, wire.Failed):
-            wire.raise_failure(slot.reply)
-        return slot.reply
+        try:
+            return wire.result(command, slot.reply)
+        except WireError as error:
+            self._process.kill()
+            raise MonitorLost(
+                f"the monitor process {self.pid} is not to be trusted: {error}"
+            ) from error
 
     def _read(self) -> None:
         trouble = ""
         try:
             while (message := wire.receive(self._connection, wire.FromMonitor)) is not None:
-                if isinstance(message, wire.Answer):
-                    slot = self._pending.pop(message.number, None)
-                    if slot is not None:
-                        slot.give(message.reply)
-                else:
-                    self._tell(message)
+                self._take(message)
         except WireError as error:
             trouble = str(error)
             self._process.kill()
-        if not self._closing:
-            reason = self._reason(trouble)
+        reason = "the machine has been stopped" if self._closing else self._reason(trouble)
+        with self._lock:
             self._gone = reason
+            slots = list(self._pending.values())
+            self._pending.clear()
+        if not self._closing:
             self._lost(reason)
-        else:
-            self._gone = "the machine has been stopped"
-        for slot in list(self._pending.values()):
+        for slot in slots:
             slot.give(None)
-        self._pending.clear()
+
+    def _take(self, message: wire.FromMonitor) -> None:
+        if isinstance(message, wire.Answer):
+            slot = self._pending.pop(message.number, None)
+            if slot is not None:
+                slot.give(message.reply)
+            return
+        try:
+            self._tell(message)
+        except Exception:  # what listens must not end the session
+            log.exception("what the machine told could not be handled")
 
     def _reason(self, trouble: str) -> str:
         """Why the process is gone, in words."""
@@ -199,16 +217,17 @@ class MonitorSession:
         if trouble:
             return f"{what}broke the wire format: {trouble}"
         if status < 0:
-            return f"{what}was killed by {signal.Signals(-status).name}"
+            return f"{what}was killed by {_signal_name(-status)}"
         self._stderr.seek(0)
         text = self._stderr.read()[-4000:].decode(errors="replace").strip()
         return f"{what}ended with status {status}" + (f":\n{text}" if text else "")
 
     def close(self) -> None:
         """End the process and free what was shared. Idempotent."""
-        if self._closing:
-            return
-        self._closing = True
+        with self._lock:
+            if self._closing or self._owner != os.getpid():
+                return  # a fork has copies of the descriptors, but the machine is not its own
+            self._closing = True
         try:
             self._connection.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -229,6 +248,40 @@ class MonitorSession:
         except BufferError:
             # someone still looks at a count; the mapping goes with them
             pass
+
+
+def pickled(device: Device | VirtioDevice) -> bytes:
+    """The device with its class, by value: the other process can import what this one cannot, and
+    a class that was edited and run again is the new one. vmlab's own classes travel by name."""
+    import cloudpickle
+
+    modules = [
+        sys.modules[name]
+        for name in {cls.__module__ for cls in type(device).__mro__}
+        if name in sys.modules and not name.startswith(_BY_NAME)
+    ]
+    registered = cloudpickle.list_registry_pickle_by_value()
+    fresh = [one for one in modules if one.__name__ not in registered]
+    for module in fresh:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        data: bytes = cloudpickle.dumps(device)
+    except Exception as error:
+        raise ConfigError(
+            f"{device!r} cannot go to the monitor process: {error}. Make what it holds in `attached`,"
+            " or use VM(isolate=False)"
+        ) from error
+    finally:
+        for module in fresh:
+            cloudpickle.unregister_pickle_by_value(module)
+    return data
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class _Slot:

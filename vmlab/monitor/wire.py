@@ -15,13 +15,15 @@ import msgspec
 from msgspec import Struct
 
 from vmlab import errors
-from vmlab.errors import DeviceFault, VmlabError, WireError
-from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
+from vmlab.errors import ConfigError, DeviceFault, VmlabError, WireError
+from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig, StateName
 
 __all__ = ["MAX_MESSAGE", "Command", "Event", "Reply"]
 
 #: bytes; memory is shared, so nothing large needs to travel
 MAX_MESSAGE = 16 << 20
+#: accesses of the log in one answer, about 100 bytes each
+TRACE_PART = 50_000
 
 
 # --- commands: what the notebook asks ---------------------------------------------------------------
@@ -112,8 +114,8 @@ class Exits(Struct, tag=True):
 
 
 Command = (
-    Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | GetRegs | SetRegs | HotAdd | HotRemove
-    | Replace | Send | Trace | TakeTrace | Exits
+    Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | GetRegs | SetRegs | HotAdd
+    | HotRemove | Replace | Send | Trace | TakeTrace | Exits
 )  # fmt: skip
 
 
@@ -159,8 +161,15 @@ class Registers(Struct, tag=True):
     values: dict[str, int]
 
 
+class Peeked(Struct, tag=True):
+    """Register values, and what else a device shows: plain values by name."""
+
+    registers: dict[str, int]
+    attributes: dict[str, Any]
+
+
 class AccessList(Struct, tag=True):
-    """Rows as `core.trace.AccessEvent`."""
+    """Rows as `core.trace.AccessEvent`. Full when there may be more: ask again."""
 
     events: list[tuple[float, int, str, int, str, str, bool, int, int]]
     dropped: int
@@ -173,7 +182,18 @@ class ExitCounts(Struct, tag=True):
     unmapped: list[tuple[str, int | None, int, int]]
 
 
-Reply = Done | Failed | Built | Devices | Added | Registers | AccessList | ExitCounts
+Reply = Done | Failed | Built | Devices | Added | Registers | Peeked | AccessList | ExitCounts
+
+#: command -> what answers it, beside Failed; Done where nothing is said
+_ANSWERS: dict[type, type] = {
+    Build: Built,
+    Look: Devices,
+    HotAdd: Added,
+    Peek: Peeked,
+    GetRegs: Registers,
+    TakeTrace: AccessList,
+    Exits: ExitCounts,
+}
 
 
 class Answer(Struct, tag=True):
@@ -191,7 +211,7 @@ class Output(Struct, tag=True):
 
 
 class State(Struct, tag=True):
-    state: str
+    state: StateName
     exit: Exit | None
     fault: Fault | None
 
@@ -217,6 +237,36 @@ def pack(message: Struct) -> bytes:
     return len(body).to_bytes(4, "little") + body
 
 
+def pack_request(number: int, command: Command) -> bytes:
+    """The request; ConfigError when a field has a value that the other side would not take."""
+    try:
+        data = pack(Request(number, command))
+        decode(data[4:], Request)
+    except (WireError, TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{type(command).__name__.lower()}: {error}") from error
+    return data
+
+
+def pack_answer(number: int, reply: Reply) -> bytes:
+    """The answer; one that says why when the reply itself does not fit a message."""
+    try:
+        return pack(Answer(number, reply))
+    except (WireError, TypeError, ValueError, OverflowError) as error:
+        return pack(Answer(number, Failed("WireError", f"the answer cannot be sent: {error}", "")))
+
+
+def decode(body: bytes, kind: Any) -> Any:
+    """The message of type `kind`; WireError when it is none."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    try:
+        return decoder.decode(body)
+    # beside DecodeError, a ValueError: text that is no UTF-8, nesting without end
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a message that is none: {error}") from error
+
+
 def receive_exactly(connection: socket.socket, size: int) -> bytes | None:
     """`size` bytes, or None when the other side is gone."""
     data = bytearray(size)
@@ -224,7 +274,7 @@ def receive_exactly(connection: socket.socket, size: int) -> bytes | None:
     while at < size:
         try:
             got = connection.recv_into(view[at:])
-        except (ConnectionError, OSError):
+        except OSError:
             return None
         if not got:
             return None
@@ -242,20 +292,22 @@ def receive(connection: socket.socket, kind: Any) -> Any:
     if size > MAX_MESSAGE:
         raise WireError(f"a message of {size} bytes was announced; at most {MAX_MESSAGE} fit")
     body = receive_exactly(connection, size)
-    if body is None:
-        return None
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
-    try:
-        return decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise WireError(f"a message that is none: {error}") from error
+    return None if body is None else decode(body, kind)
+
+
+def result(command: Command, reply: Reply) -> Any:
+    """What `command` returns; the exception that it ended with."""
+    if isinstance(reply, Failed):
+        raise_failure(reply)
+    wanted = _ANSWERS.get(type(command), Done)
+    if not isinstance(reply, wanted):
+        raise WireError(f"{type(command).__name__} was answered with {type(reply).__name__}")
+    return reply
 
 
 def raise_failure(failed: Failed) -> None:
     """The error that a reply carries, as the exception of that name."""
-    kind = getattr(errors, failed.error, VmlabError)
+    kind = getattr(errors, failed.error) if failed.error in errors.__all__ else VmlabError
     if kind is DeviceFault:
         raise DeviceFault(failed.text, traceback=failed.traceback)
     error = kind.__new__(kind)

@@ -1,0 +1,171 @@
+"""The hot-plug controller: which windows hold a device, and what the guest answers.
+
+A bare-metal kernel reads it directly; ACPI methods can as well, for every register is a plain 32-bit
+word and each slot's `_STA` is a byte of its own. One edge on its line says "look at EVENT".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vmlab.core.counters import DEVICE_STATES
+from vmlab.core.device import Device, on_peek, on_read, on_write
+from vmlab.regs import Registers, block, rc, ro, rw, wo
+
+__all__ = ["SLOT_COUNT", "HotPlug", "Slot"]
+
+SLOT_COUNT = 64
+NO_LINE = 0xFFFF_FFFF
+#: ACPI's _STA of a device that is there: present, enabled, shown, working (ACPI 6.5 §6.3.7)
+PRESENT = 0x0F
+#: ANSWER values, by what they make of the device's state
+ANSWERS = {1: "seen", 2: "driver_ok", 3: "failed"}
+RELEASED = 4
+
+
+class Slot(NamedTuple):
+    """A device in a window. kind: its virtio device id, 0 for any other device."""
+
+    base: int
+    size: int
+    irq: int | None
+    kind: int
+    holder: Device
+
+
+class HotPlug(Device):
+    """Slot n is the n-th window of the MMIO device manager."""
+
+    type = "hot-plug"
+
+    class regs(Registers):
+        ID = ro(0x00, '"VLHP"', reset=0x5048_4C56)
+        VERSION = ro(0x04, "version of this interface", reset=1)
+        SLOTS = ro(0x08, "how many slots there are", reset=SLOT_COUNT)
+        EVENT_LOW = rc(0x10, "slots 0 to 31 that changed since the last read")
+        EVENT_HIGH = rc(0x14, "slots 32 to 63 that changed since the last read")
+        SLOT = rw(0x18, "the slot that the following registers speak of")
+        STATE = ro(0x1C, "0 empty, 1 added, 2 seen, 3 driver_ok, 4 failed, 5 removing")
+        BASE_LOW = ro(0x20, "guest-physical address of the device's window")
+        BASE_HIGH = ro(0x24, "its upper half")
+        SIZE = ro(0x28, "bytes of the window")
+        IRQ = ro(0x2C, "its interrupt line; all ones: none")
+        KIND = ro(0x30, "its virtio device id; 0: not a virtio device")
+        ANSWER = wo(0x34, "1 seen, 2 driver_ok, 3 failed, 4 released (the guest lets it go)")
+        STA = block(0x100, SLOT_COUNT, "a byte a slot, as ACPI's _STA: 0x0f present, 0 empty")
+
+    def __init__(self) -> None:
+        self._slots: list[Slot | None] = [None] * SLOT_COUNT
+        #: called with the slot that the guest has let go
+        self._on_released: Callable[[int], None] = lambda index: None
+        #: whether a guest listens: it has read the event registers
+        self._watched = False
+
+    # --- the machine's side ---------------------------------------------------------------------
+
+    @property
+    def watched(self) -> bool:
+        return self._watched
+
+    def on_released(self, call: Callable[[int], None]) -> None:
+        self._on_released = call
+
+    def fill(self, index: int, slot: Slot, announce: bool) -> None:
+        """A device is in the slot now; `announce`: tell the guest."""
+        with self.lock:
+            self._slots[index] = slot
+            if announce:
+                self._event(index)
+
+    def ask_removal(self, index: int) -> None:
+        """Ask the guest to let the slot's device go."""
+        with self.lock:
+            slot = self._slots[index]
+            if slot is not None:
+                slot.holder.counters.state = "removing"
+                self._event(index)
+
+    def empty(self, index: int, announce: bool) -> None:
+        """The device is gone."""
+        with self.lock:
+            self._slots[index] = None
+            if announce:
+                self._event(index)
+
+    def _event(self, index: int) -> None:
+        if index < 32:
+            self.r.EVENT_LOW |= 1 << index
+        else:
+            self.r.EVENT_HIGH |= 1 << (index - 32)
+        self.irq.pulse()
+
+    def reset(self) -> None:
+        with self.lock:
+            super().reset()
+            self._watched = False
+
+    # --- the guest's side -----------------------------------------------------------------------
+
+    @property
+    def _selected(self) -> Slot | None:
+        index: int = self.r.SLOT
+        return self._slots[index] if index < SLOT_COUNT else None
+
+    @on_read("EVENT_LOW")
+    def _event_low(self) -> int:
+        self._watched = True
+        low: int = self.r.EVENT_LOW
+        return low
+
+    @on_peek("STATE")
+    def _state(self) -> int:
+        slot = self._selected
+        return 0 if slot is None else 1 + DEVICE_STATES.index(slot.holder.counters.state)
+
+    @on_peek("BASE_LOW")
+    def _base_low(self) -> int:
+        slot = self._selected
+        return slot.base & 0xFFFF_FFFF if slot else 0
+
+    @on_peek("BASE_HIGH")
+    def _base_high(self) -> int:
+        slot = self._selected
+        return slot.base >> 32 if slot else 0
+
+    @on_peek("SIZE")
+    def _size(self) -> int:
+        slot = self._selected
+        return slot.size if slot else 0
+
+    @on_peek("IRQ")
+    def _irq(self) -> int:
+        slot = self._selected
+        return NO_LINE if slot is None or slot.irq is None else slot.irq
+
+    @on_peek("KIND")
+    def _kind(self) -> int:
+        slot = self._selected
+        return slot.kind if slot else 0
+
+    @on_write("ANSWER")
+    def _answer(self, value: int) -> None:
+        slot = self._selected
+        if slot is None:
+            self.mistake(f"an answer for slot {self.r.SLOT}, which is empty")
+        elif value == RELEASED:
+            if slot.holder.counters.state != "removing":
+                self.mistake(f"slot {self.r.SLOT} was released and nobody had asked")
+            else:
+                self._on_released(self.r.SLOT)
+        elif value not in ANSWERS:
+            self.mistake(f"an answer of {value:#x}")
+        elif slot.holder.counters.state != "removing":
+            slot.holder.counters.state = ANSWERS[value]
+
+    @on_read("STA")
+    def _sta(self, offset: int, size: int) -> int:
+        there = bytes(
+            PRESENT if slot is not None else 0 for slot in self._slots[offset : offset + size]
+        )
+        return int.from_bytes(there, "little")

@@ -1,0 +1,279 @@
+"""Where devices are plugged in: ids, windows, lines, doorbells, and the guest's consent to a removal."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any, NamedTuple
+
+from vmlab.core.bus import Bus
+from vmlab.core.clock import Clock
+from vmlab.core.counters import CounterPage
+from vmlab.core.device import Device
+from vmlab.core.irq import IrqLine
+from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
+from vmlab.core.memory import GuestMemory
+from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
+from vmlab.engine.api import Doorbell, Engine
+from vmlab.errors import ConfigError, DeviceNotFound, StateError
+from vmlab.machine.config import DeviceEntry, RegisterEntry
+from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.mmio import MmioTransport
+
+__all__ = ["Plugboard", "Plugged"]
+
+#: seconds that a guest has to let a device go
+CONSENT = 5.0
+#: what the guest did wrong, kept for whoever asks
+MISTAKES_KEPT = 256
+
+
+class Plugged(NamedTuple):
+    """A device in its place. kind: how the manager knows it; None: part of the machine."""
+
+    device: Device
+    space: str
+    base: int
+    size: int
+    irq: int | None
+    kind: DeviceType | None
+
+    @property
+    def fixed(self) -> bool:
+        return self.kind is None
+
+
+class Plugboard:
+    """Gives devices their capabilities and takes them back (`core.manager.Wiring`)."""
+
+    def __init__(
+        self, engine: Engine, memory: GuestMemory, page: CounterPage, clock: Clock, mmio: Bus
+    ) -> None:
+        self._engine = engine
+        self._memory = memory
+        self._page = page
+        self._clock = clock
+        self.manager = MMIODeviceManager(bus=mmio, wiring=self)
+        self.devices: dict[str, Plugged] = {}
+        self.hotplug = HotPlug()
+        self.hotplug.on_released(self._released)
+        self._lock = threading.RLock()
+        self._bells: dict[int, list[Doorbell]] = {}
+        self._consents: dict[int, threading.Event] = {}
+
+    # --- capabilities ---------------------------------------------------------------------------
+
+    def attach(self, device: object, base: int, irq: int | None) -> None:
+        """On any error the device has nothing and nothing is left of it."""
+        assert isinstance(device, Device)
+        with contextlib.ExitStack() as undo:
+            block = self._page.allocate([row.name for row in device.regs.table])
+            undo.callback(block.free)
+            sink = self._engine.irq_sink(irq) if irq is not None else None
+            device.irq = IrqLine(irq, sink, self._page)
+            device.clock, device.memory = self._clock, self._memory
+            device._wire(block)
+            undo.pop_all()
+            undo.callback(self._strip, device)
+            device.attached()
+            undo.callback(device.detached)
+            bells: list[Doorbell] = []
+            undo.callback(lambda: [bell.close() for bell in bells])
+            for offset, size, match, ring in device.doorbells():
+                bells.append(self._engine.doorbell(base + offset, size, match, ring))
+            self._bells[id(device)] = bells
+            undo.pop_all()
+
+    def detach(self, device: object) -> None:
+        assert isinstance(device, Device)
+        for bell in self._bells.pop(id(device), []):
+            bell.close()
+        try:
+            device.detached()
+        finally:
+            self._strip(device)
+
+    @staticmethod
+    def _strip(device: Device) -> None:
+        device.irq.set(False)
+        device.irq.close()
+        block = device.counters
+        device.irq, device.clock, device.memory = IrqLine(), Clock(), None
+        device._rewire()
+        block.free()
+
+    # --- plugging -------------------------------------------------------------------------------
+
+    def fix(
+        self,
+        id: str,
+        device: Device,
+        bus: Bus,
+        places: list[tuple[int, int, int]],
+        irq: int | None = None,
+    ) -> None:
+        """Part of the machine: at (address, size, offset in the device) each, for good."""
+        self.attach(device, places[0][0], irq)
+        for base, size, offset in places:
+            bus.insert(base, size, device, offset, id)
+        start, end = places[0][0], places[-1][0] + places[-1][1]
+        self.devices[id] = Plugged(device, bus.name, start, end - start, irq, None)
+
+    def add(self, device: Device | VirtioDevice, id: str | None, announce: bool) -> str:
+        """Plug in; returns the id. `announce`: a guest is running and is told."""
+        kind, bus_device = self._carried(device)
+        with self._lock:
+            name = id or self._free_id(device.type.removeprefix("virtio-"))
+            if name in self.devices:
+                raise ConfigError(f"there is a device {name!r} already; give another id")
+            size = -(-bus_device.size // MMIO_LEN) * MMIO_LEN
+            base, irq = self.manager.register_device(
+                bus_device, kind, name, size, irq=bus_device.wants_irq
+            )
+            self.devices[name] = Plugged(bus_device, "mmio", base, size, irq, kind)
+            slot = self._slot(base)
+            if slot is not None:
+                self.hotplug.fill(slot, Slot(base, size, irq, kind.number, bus_device), announce)
+            return name
+
+    @staticmethod
+    def _carried(device: object) -> tuple[DeviceType, Device]:
+        """The device as a bus takes it: a virtio device gets its transport."""
+        if isinstance(device, VirtioDevice):
+            return DeviceType.virtio(device.device_id), MmioTransport(device)
+        if isinstance(device, Device):
+            return DeviceType.USER, device
+        raise ConfigError(f"{device!r} is not a vmlab Device")
+
+    def _slot(self, base: int) -> int | None:
+        index = (base - self.manager.mmio_base) // MMIO_LEN
+        return index if 0 <= index < SLOT_COUNT else None
+
+    def remove(self, id: str, force: bool, running: bool) -> None:
+        """Unplug. Unless forced, a guest that has seen the device is asked first and waited for."""
+        plugged = self._added(id)
+        assert plugged.kind is not None
+        slot = self._slot(plugged.base)
+        if not force and running and slot is not None:
+            self._ask(id, plugged, slot)
+        with self._lock:
+            if self.devices.get(id) is not plugged:
+                raise DeviceNotFound(repr(id))
+            self.manager.unregister(plugged.kind, id)
+            del self.devices[id]
+            if slot is not None:
+                self.hotplug.empty(slot, announce=running and force)
+
+    def _ask(self, id: str, plugged: Plugged, slot: int) -> None:
+        counters = plugged.device.counters
+        before = counters.state
+        if before == "added" and not counters.counts().traps:
+            return
+        if not self.hotplug.watched:
+            if before in ("driver_ok", "failed"):
+                raise StateError(
+                    f"the guest uses {id!r} and does not listen to the hot-plug controller;"
+                    " force=True takes it out under it"
+                )
+            return
+        with self._lock:
+            if slot in self._consents:
+                raise StateError(f"{id!r} is being removed already")
+            consent = self._consents[slot] = threading.Event()
+        try:
+            self.hotplug.ask_removal(slot)
+            if not consent.wait(CONSENT):
+                counters.state = before
+                raise StateError(
+                    f"the guest has not let {id!r} go within {CONSENT:g} s; force=True takes it out"
+                )
+        finally:
+            with self._lock:
+                del self._consents[slot]
+
+    def _released(self, slot: int) -> None:
+        consent = self._consents.get(slot)
+        if consent is not None:
+            consent.set()
+
+    def replace(self, id: str, device: Device | VirtioDevice) -> None:
+        """`device` takes the place of the one called `id`: same window, same line."""
+        kind, bus_device = self._carried(device)
+        with self._lock:
+            plugged = self._added(id)
+            if kind != plugged.kind:
+                raise ConfigError(f"{id!r} is a {plugged.device.type}, the new device a {device.type}")
+            if bus_device.size > plugged.size:
+                raise ConfigError(
+                    f"the new device needs {bus_device.size:#x} bytes, the window of {id!r} has"
+                    f" {plugged.size:#x}"
+                )
+            self.manager.replace(kind, id, bus_device)
+            self.devices[id] = plugged._replace(device=bus_device)
+            slot = self._slot(plugged.base)
+            if slot is not None:
+                new = Slot(plugged.base, plugged.size, plugged.irq, kind.number, bus_device)
+                self.hotplug.fill(slot, new, announce=False)
+
+    def _added(self, id: str) -> Plugged:
+        plugged = self._get(id)
+        if plugged.fixed:
+            raise ConfigError(f"{id!r} is part of the machine and stays where it is")
+        return plugged
+
+    def _get(self, id: str) -> Plugged:
+        plugged = self.devices.get(id)
+        if plugged is None:
+            raise DeviceNotFound(f"{id!r}; there are {', '.join(self.devices)}")
+        return plugged
+
+    def _free_id(self, kind: str) -> str:
+        number = 0
+        while f"{kind}{number}" in self.devices:
+            number += 1
+        return f"{kind}{number}"
+
+    # --- all of them ----------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Every device at power-on; what is plugged in stays."""
+        for plugged in list(self.devices.values()):
+            plugged.device.reset()
+            plugged.device.counters.state = "added"
+
+    def close(self) -> None:
+        """End what devices run on the host: threads, files, sockets."""
+        for plugged in list(self.devices.values()):
+            if not plugged.fixed:
+                with contextlib.suppress(Exception):
+                    plugged.device.detached()
+            plugged.device.irq.close()
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def directory(self) -> list[DeviceEntry]:
+        """Every device, by address, ports first."""
+        entries = [
+            DeviceEntry(
+                id=id,
+                type=one.device.type,
+                space=one.space,
+                base=one.base,
+                size=one.size,
+                irq=one.irq,
+                fixed=one.fixed,
+                block=one.device.counters.start,
+                registers=[
+                    RegisterEntry(row.name, row.offset, row.width, row.access, row.doc)
+                    for row in one.device.regs.table
+                ],
+            )
+            for id, one in list(self.devices.items())
+        ]
+        return sorted(entries, key=lambda entry: (entry.space != "port", entry.base))
+
+    def peek(self, id: str) -> tuple[dict[str, int], dict[str, Any]]:
+        """(register values, what else the device shows), without any side effect."""
+        device = self._get(id).device
+        with device.lock:
+            return device.peek(), device.inspect()

@@ -1,0 +1,131 @@
+"""What a virtio device is, whatever carries it (virtio 1.2 §2, §5).
+
+    class Rng(VirtioDevice):
+        type, device_id, queue_sizes = "virtio-rng", 4, (256,)
+        def handle(self, index, chain):
+            return chain.write(os.urandom(...))
+
+A device never sees registers, addresses or lines: it has queues, a configuration space and a carrier.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from vmlab.core.clock import Clock
+from vmlab.core.memory import GuestMemory
+from vmlab.errors import ConfigError
+from vmlab.regs.packed import Packed
+from vmlab.virtio.queue import Chain, Virtqueue
+
+__all__ = ["Carrier", "VirtioDevice"]
+
+
+class Carrier(Protocol):
+    """The transport, as its device sees it."""
+
+    memory: GuestMemory | None
+    clock: Clock
+    #: the queues that the driver made ready, by index
+    queues: dict[int, Virtqueue]
+    #: the features that both sides agreed on
+    negotiated: int
+
+    def wake(self, index: int) -> None:
+        """Look at queue `index` soon, on the device's own thread. Any thread may call."""
+        ...
+
+    def wake_in(self, seconds: float, index: int) -> None:
+        """The same after some of the machine's time."""
+        ...
+
+    def config_changed(self) -> None:
+        """Tell the driver that the configuration space has changed (§2.5)."""
+        ...
+
+    def mistake(self, text: str) -> None:
+        """The driver did what it must not; counted and shown."""
+        ...
+
+
+class VirtioDevice:
+    """Subclasses set the class attributes and define `handle`, or `process` for queues that the
+    device fills of its own accord.
+
+    notify: "ioeventfd" takes notifications out of the trap path (they are counted as kicks); "trap"
+    leaves them in, to be watched one by one.
+    """
+
+    type: ClassVar[str] = "virtio"
+    #: §5 numbers the device types
+    device_id: ClassVar[int] = 0
+    #: the largest size of each queue
+    queue_sizes: ClassVar[tuple[int, ...]] = ()
+
+    notify: str = "ioeventfd"
+    #: device-specific feature bits that are offered (bits 0 to 23 and 50 on)
+    features: int = 0
+    config: Packed | None = None
+    carrier: Carrier
+
+    def choose_notify(self, notify: str) -> None:
+        """For constructors: check and keep the way of notification."""
+        if notify not in ("ioeventfd", "trap"):
+            raise ConfigError(f"notify={notify!r}; there are 'ioeventfd' and 'trap'")
+        self.notify = notify
+
+    # --- what a device defines ------------------------------------------------------------------
+
+    def handle(self, index: int, chain: Chain) -> int:
+        """Serve one request of queue `index`; returns the bytes written to it."""
+        raise NotImplementedError
+
+    def process(self, index: int) -> bool:
+        """Serve what waits in queue `index`, some of it; True when more may wait. Called on the
+        device's own thread; must come back soon, since a reset waits for it."""
+        queue = self.carrier.queues.get(index)
+        if queue is None:
+            return False
+        chain = queue.pop()
+        if chain is None:
+            return False
+        queue.push(chain, self.handle(index, chain))
+        return True
+
+    def ready(self, index: int) -> bool:
+        """Whether a request in queue `index` could be served now; False for a queue that waits for the
+        world (a frame, a key) when the world has nothing."""
+        return True
+
+    def activate(self) -> None:
+        """The driver is ready: DRIVER_OK."""
+
+    def reset(self) -> None:
+        """Back to power-on; no request is under way."""
+
+    def attached(self) -> None:
+        """The carrier is there; open what the device needs of the host."""
+
+    def detached(self) -> None:
+        """The device goes; close it again."""
+
+    def read_config(self, offset: int, size: int) -> int:
+        """Bytes of the configuration space; what lies behind it reads as zero."""
+        if self.config is None:
+            return 0
+        data = bytes(self.config)[offset : offset + size]
+        return int.from_bytes(data, "little")
+
+    def write_config(self, offset: int, size: int, value: int) -> None:
+        """Most devices have nothing to write there."""
+        self.carrier.mistake(f"{size} bytes written to the configuration space at {offset:#x}")
+
+    def inspect(self) -> dict[str, Any]:
+        """What `peek` shows beside the registers: plain values by name."""
+        return self.config.to_dict() if self.config is not None else {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "carrier"}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.type}>"

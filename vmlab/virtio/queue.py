@@ -1,0 +1,230 @@
+"""Split virtqueues, the device's side (virtio 1.2 §2.7).
+
+The driver writes every byte that is read here, and may change it at any moment. Each index, address
+and length is checked when it is used; a ring that breaks the rules raises BrokenRing, which the
+transport turns into NEEDS_RESET. No walk takes more than the queue's size of steps.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+
+from vmlab.core.memory import GuestMemory
+
+__all__ = ["MAX_QUEUE_SIZE", "BrokenRing", "Chain", "Virtqueue"]
+
+#: §2.7: the queue size is a power of 2, at most 32768
+MAX_QUEUE_SIZE = 32768
+_DESCRIPTOR = struct.Struct("<QIHH")
+_USED = struct.Struct("<II")
+# descriptor flags (§2.7.5)
+NEXT, WRITE, INDIRECT = 1, 2, 4
+# ring flags (§2.7.6, §2.7.8)
+NO_INTERRUPT, NO_NOTIFY = 1, 1
+
+
+class BrokenRing(Exception):
+    """The driver's ring makes no sense; the message says where."""
+
+
+class Chain:
+    """One request: guest memory that the device reads, then guest memory that it writes.
+
+    The views are the guest's memory itself; their sizes are what the driver said, in bytes."""
+
+    __slots__ = ("head", "readable", "writable")
+
+    def __init__(self, head: int, readable: list[memoryview], writable: list[memoryview]) -> None:
+        self.head = head
+        self.readable = readable
+        self.writable = writable
+
+    def read(self, limit: int = 1 << 20) -> bytes:
+        """All that the device may read, as one; at most `limit` bytes are copied."""
+        if len(self.readable) == 1:
+            return bytes(self.readable[0][:limit])
+        taken, _ = split(self.readable, limit)
+        return b"".join(taken)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Put `data` into what the device may write; returns how many bytes fitted."""
+        at = 0
+        for view in self.writable:
+            part = data[at : at + len(view)]
+            view[: len(part)] = part
+            at += len(part)
+            if at >= len(data):
+                break
+        return at
+
+
+def split(views: list[memoryview], size: int) -> tuple[list[memoryview], list[memoryview]]:
+    """(the first `size` bytes, the rest); where a driver cuts its buffers means nothing (§2.7.4)."""
+    first: list[memoryview] = []
+    for index, view in enumerate(views):
+        if size < len(view):
+            rest = [view[size:], *views[index + 1 :]]
+            return ([*first, view[:size]] if size else first), rest
+        first.append(view)
+        size -= len(view)
+    return first, []
+
+
+class Virtqueue:
+    """A queue that the driver has made ready.
+
+    size: entries. desc, driver, device: guest-physical addresses of the three parts. All of them
+    must lie in RAM and be aligned as §2.7 says, else BrokenRing.
+    """
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        size: int,
+        desc: int,
+        driver: int,
+        device: int,
+        event_idx: bool = False,
+        indirect: bool = False,
+    ) -> None:
+        if not 0 < size <= MAX_QUEUE_SIZE or size & (size - 1):
+            raise BrokenRing(f"a queue of {size} entries is no power of 2 up to {MAX_QUEUE_SIZE}")
+        self.size = size
+        self._memory = memory
+        self._mask = size - 1
+        self._event_idx = event_idx
+        self._indirect = indirect
+        self._desc = self._part("descriptor table", desc, 16 * size, 16)
+        self._avail = self._part("driver area", driver, 6 + 2 * size, 2).cast("H")
+        used = self._part("device area", device, 6 + 8 * size, 4)
+        self._used_idx, self._used_ring = used[:4].cast("H"), used[4:]
+        self._avail_event = used[4 + 8 * size :].cast("H")
+        #: the next entry of the available ring that was not taken yet, and ours in the used ring
+        self.taken = 0
+        self.used = 0
+        self._signalled = 0
+        low = memory.regions[0]
+        self._low, self._low_end = low.buffer, low.end if low.base == 0 else 0
+        self._fence = threading.Lock()
+
+    def _part(self, what: str, address: int, size: int, alignment: int) -> memoryview:
+        if address % alignment:
+            raise BrokenRing(f"the {what} at {address:#x} is not aligned to {alignment}")
+        if self._memory.find(address, size) is None:
+            raise BrokenRing(f"the {what} [{address:#x}, {address + size:#x}) is not in RAM")
+        return self._memory.view(address, size)
+
+    # --- taking requests ------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Requests that the driver has made available and nobody took."""
+        count = (self._avail[1] - self.taken) & 0xFFFF
+        if count > self.size:
+            raise BrokenRing(f"{count} available entries in a ring of {self.size}")
+        return count
+
+    def pop(self) -> Chain | None:
+        """The next request; None when there is none."""
+        avail = self._avail
+        count = (avail[1] - self.taken) & 0xFFFF
+        if not count:
+            return None
+        if count > self.size:
+            raise BrokenRing(f"{count} available entries in a ring of {self.size}")
+        head = avail[2 + (self.taken & self._mask)]
+        if head >= self.size:
+            raise BrokenRing(f"available entry {self.taken & self._mask} names descriptor {head} of {self.size}")
+        chain = self._walk(head)
+        self.taken = (self.taken + 1) & 0xFFFF
+        return chain
+
+    def _walk(self, head: int) -> Chain:
+        readable: list[memoryview] = []
+        writable: list[memoryview] = []
+        table, entries, index = self._desc, self.size, head
+        unpack, low, low_end = _DESCRIPTOR.unpack_from, self._low, self._low_end
+        nested = False
+        for _ in range(self.size):
+            address, length, flags, following = unpack(table, 16 * index)
+            if flags & INDIRECT:
+                table, entries = self._enter(address, length, flags, nested)
+                nested, index = True, 0
+                continue
+            end = address + length
+            if end <= low_end:
+                view = low[address:end]
+            else:
+                view = self._elsewhere(index, address, length)
+            if flags & WRITE:
+                writable.append(view)
+            elif writable:
+                raise BrokenRing(f"descriptor {index} is readable after a writable one")
+            else:
+                readable.append(view)
+            if not flags & NEXT:
+                return Chain(head, readable, writable)
+            if following >= entries:
+                raise BrokenRing(f"descriptor {index} goes on at {following} of {entries}")
+            index = following
+        raise BrokenRing(f"the chain from descriptor {head} is longer than the queue of {self.size}")
+
+    def _enter(self, address: int, length: int, flags: int, nested: bool) -> tuple[memoryview, int]:
+        """The indirect table that a descriptor names (§2.7.5.3)."""
+        if not self._indirect:
+            raise BrokenRing("an indirect descriptor, which was not negotiated")
+        if nested or flags & NEXT:
+            raise BrokenRing("an indirect descriptor inside a table, or one that goes on")
+        if not length or length % 16 or length // 16 > self.size:
+            raise BrokenRing(f"an indirect table of {length} bytes for a queue of {self.size}")
+        if self._memory.find(address, length) is None:
+            raise BrokenRing(f"an indirect table [{address:#x}, {address + length:#x}) outside RAM")
+        return self._memory.view(address, length), length // 16
+
+    def _elsewhere(self, index: int, address: int, length: int) -> memoryview:
+        if self._memory.find(address, length) is None:
+            raise BrokenRing(
+                f"descriptor {index} names [{address:#x}, {address + length:#x}), which is not RAM"
+            )
+        return self._memory.view(address, length)
+
+    # --- giving them back -----------------------------------------------------------------------
+
+    def push(self, chain: Chain, written: int) -> None:
+        """The request is done; `written` bytes were put into its writable part."""
+        _USED.pack_into(self._used_ring, 8 * (self.used & self._mask), chain.head, written)
+        self.used = (self.used + 1) & 0xFFFF
+        # the entry before the index: x86 keeps stores in order, other hosts take the fence
+        self._barrier()
+        self._used_idx[1] = self.used
+
+    def interrupt_wanted(self) -> bool:
+        """Whether the driver wants to hear of what was pushed since it was asked last (§2.7.7.2)."""
+        before, self._signalled = self._signalled, self.used
+        if before == self.used:
+            return False
+        self._barrier()
+        if not self._event_idx:
+            return not self._avail[0] & NO_INTERRUPT
+        event = self._avail[2 + self.size]
+        return (self.used - event - 1) & 0xFFFF < (self.used - before) & 0xFFFF
+
+    def quiet(self) -> None:
+        """Ask the driver not to notify while we look anyway (§2.7.10)."""
+        if not self._event_idx:
+            self._used_idx[0] = NO_NOTIFY
+
+    def listen(self) -> bool:
+        """Ask for notifications again; True when a request came in meanwhile."""
+        if self._event_idx:
+            self._avail_event[0] = self.taken
+        else:
+            self._used_idx[0] = 0
+        self._barrier()
+        return self.waiting > 0
+
+    def _barrier(self) -> None:
+        """A full memory barrier: taking a lock is an atomic operation."""
+        with self._fence:
+            pass

@@ -1,0 +1,61 @@
+"""The entropy device (virtio 1.2 §5.4)."""
+
+from __future__ import annotations
+
+import os
+import random
+
+from vmlab.errors import ConfigError
+from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.limit import RateLimit
+from vmlab.virtio.queue import Chain
+
+__all__ = ["Rng"]
+
+#: bytes that one request gets; the rest of a larger buffer is left, as §5.4.6.1 allows
+MOST = 1 << 20
+
+
+class Rng(VirtioDevice):
+    """Random bytes for the guest.
+
+    seed: the same bytes at each run; None: the host's entropy. rate: bytes a second, None: no limit.
+    """
+
+    type = "virtio-rng"
+    device_id = 4
+    queue_sizes = (256,)
+
+    def __init__(
+        self, seed: int | None = None, rate: int | None = None, notify: str = "ioeventfd"
+    ) -> None:
+        if rate is not None and rate <= 0:
+            raise ConfigError(f"rate={rate}; bytes a second, larger than zero, or None")
+        self.seed = seed
+        self.rate = rate
+        self.choose_notify(notify)
+        self.bytes_given = 0
+        self._random = random.Random(seed) if seed is not None else None
+        self._limit = RateLimit(rate)
+
+    def process(self, index: int) -> bool:
+        wait = self._limit.wait(self.carrier.clock.now())
+        if wait:
+            self.carrier.wake_in(wait, index)
+            return False
+        return super().process(index)
+
+    def ready(self, index: int) -> bool:
+        return not self._limit.wait(self.carrier.clock.now())
+
+    def handle(self, index: int, chain: Chain) -> int:
+        if chain.readable:
+            self.carrier.mistake("a request for entropy with a readable buffer (§5.4.6)")
+        size = min(sum(len(view) for view in chain.writable), MOST)
+        data = self._random.randbytes(size) if self._random is not None else os.urandom(size)
+        self._limit.spend(size, self.carrier.clock.now())
+        self.bytes_given += size
+        return chain.write(data)
+
+    def inspect(self) -> dict[str, object]:
+        return {"seed": self.seed, "rate": self.rate, "bytes_given": self.bytes_given}
