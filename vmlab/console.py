@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -11,8 +12,14 @@ from vmlab.errors import ExpectTimeout
 
 __all__ = ["Console"]
 
+log = logging.getLogger(__name__)
+
 #: bytes of output kept; older ones go
 KEPT = 4 << 20
+#: bytes typed in one message
+PART = 64 << 10
+#: what bytes that are no UTF-8 become under "surrogateescape"
+_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 class Console:
@@ -39,17 +46,20 @@ class Console:
                 self._dropped += excess
             self._condition.notify_all()
         for listener in list(self._listeners):
-            listener(data)
+            try:
+                listener(data)
+            except Exception:  # what listens must not stop the guest's output
+                log.exception("a listener of the console raised and is taken off")
+                self._forget(listener)
 
     def listen(self, listener: Callable[[bytes], None]) -> Callable[[], None]:
         """Call `listener(data)` with what the guest writes from now on; returns what ends it."""
         self._listeners.append(listener)
+        return lambda: self._forget(listener)
 
-        def stop() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return stop
+    def _forget(self, listener: Callable[[bytes], None]) -> None:
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     def wake(self) -> None:
         """The machine's state has changed: whoever waits should look."""
@@ -99,7 +109,8 @@ class Console:
                 if left <= 0:
                     tail = _text(bytes(self._data[-400:]))
                     raise ExpectTimeout(
-                        f"no match for {wanted.pattern!r} within {timeout:g} s; the console ends with {tail!r}"
+                        f"no match for {wanted.pattern!r} within {timeout:g} s;"
+                        f" the console ends with {tail!r}"
                     )
                 # bounded: an end of the machine that nobody told of must not make this wait longer
                 self._condition.wait(min(left, 1.0))
@@ -109,14 +120,12 @@ class Console:
         raw = self._data[start:]
         if b"\r" not in raw and raw.isascii():
             return characters
+        text = raw.decode("utf-8", "surrogateescape")
         count = at = 0
-        text = bytes(raw).decode("utf-8", "replace")
-        consumed = 0
         while at < len(text) and count < characters:
             count += text[at] != "\r"
             at += 1
-        consumed = len(text[:at].encode())
-        return min(consumed, len(raw))
+        return len(text[:at].encode("utf-8", "surrogateescape"))
 
     def run(self, command: str, prompt: str = r"(?:vmlab> |[#$] )$", timeout: float = 5) -> str:
         """Type a command line and return what it printed, up to the next prompt."""
@@ -139,4 +148,6 @@ class Console:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace").replace("\r", "")
+    """One replacement character for each byte that is no UTF-8, so that `_raw_length` can count."""
+    text = data.decode("utf-8", "surrogateescape").replace("\r", "")
+    return _UNDECODED.sub("\ufffd", text)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
-from collections.abc import Callable
 from importlib import metadata
 from typing import NamedTuple
 
@@ -47,9 +45,8 @@ def findings() -> list[Finding]:
         )
     )
     found.append(_try_a_guest())
-    for package in ("unicorn", "ipywidgets", "anywidget", "matplotlib", "jupyterlab"):
-        found.append(_package(package))
-    return found
+    packages = ("unicorn", "ipywidgets", "anywidget", "matplotlib", "jupyterlab")
+    return found + [_package(name) for name in packages]
 
 
 def _try_a_guest() -> Finding:
@@ -73,10 +70,10 @@ def _package(name: str) -> Finding:
         return Finding(name, None, f"not installed (pip install 'vmlab[{extra}]')")
 
 
-def examine(write: Callable[[str], object] = sys.stdout.write) -> int:
+def examine() -> int:
     """Print the findings; 0 when a guest can run here."""
     marks = {True: "yes", False: "NO", None: " - "}
     found = findings()
     for one in found:
-        write(f"{one.what:<14}{marks[one.ok]:<5}{one.text}\n")
+        print(f"{one.what:<14}{marks[one.ok]:<5}{one.text}")
     return 0 if any(one.what == "a guest" and one.ok for one in found) else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from vmlab.errors import KernelError
@@ -41,24 +42,40 @@ def path(name: str) -> Path:
     return image
 
 
-def is_bundled(kernel: str) -> bool:
-    return kernel in names()
+def is_bundled(kernel: str | os.PathLike[str]) -> bool:
+    """Whether that is one of the bundled kernels, by name or by path."""
+    if os.fspath(kernel) in names():
+        return True
+    try:
+        return find(kernel).parent == _images().resolve()
+    except KernelError:
+        return False
 
 
-def find(kernel: str | Path) -> Path:
+def find(kernel: str | os.PathLike[str]) -> Path:
     """The file for what a person typed: a path, or the name of a bundled kernel.
 
-    A name with a slash or a dot is a path; so is one that no bundled kernel has."""
-    text = str(kernel)
-    if is_bundled(text):
+    A name with a slash or a dot is a path; so is one that no bundled kernel has. KernelError when
+    there is no such file."""
+    text = os.fspath(kernel)
+    if text in names():
         return path(text)
+    try:
+        return _file(text)
+    except (OSError, RuntimeError, ValueError) as error:
+        # a folder on the way that may not be entered, a name too long, an unknown ~user, a NUL
+        why = error.strerror if isinstance(error, OSError) else error
+        raise KernelError(f"kernel {text!r}: {why}") from error
+
+
+def _file(text: str) -> Path:
     file = Path(text).expanduser()
     if not file.exists():
         hint = "" if "/" in text or "." in text else f"; bundled kernels: {', '.join(names())}"
         raise KernelError(f"kernel {text!r}: no such file{hint}")
     if file.is_dir():
-        inside = _images() / f"{file.name}.elf"
+        inside = _images() / f"{file.resolve().name}.elf"
         if file.resolve().parent == inside.parent.parent.resolve() and inside.exists():
-            return inside
+            return inside.resolve()
         raise KernelError(f"kernel {text!r} is a folder, not an image")
     return file.resolve()

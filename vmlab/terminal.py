@@ -6,10 +6,10 @@ import contextlib
 import os
 import select
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 from vmlab.console import Console
+from vmlab.errors import StateError
 
 __all__ = ["ESCAPE", "EscapeReader", "forward", "interact", "raw_mode"]
 
@@ -79,17 +79,19 @@ def forward(fd: int, send: Callable[[bytes], int], ended: Callable[[], bool]) ->
             data, leave = reader.feed(data)
         while data and not ended():
             data = data[send(data) :]
-            if data:
-                time.sleep(0.01)
         if leave:
             return True
     return False
 
 
 def interact(console: Console) -> None:
-    """Give this terminal to the guest until Ctrl-A x."""
-    fd = sys.stdin.fileno()
-    out = sys.stdout.fileno()
+    """Give this terminal to the guest until Ctrl-A x. StateError where there is none."""
+    try:
+        fd, out = sys.stdin.fileno(), sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        raise StateError(
+            "interact() needs a terminal, and there is none here; use send() and expect()"
+        ) from None
     stop = console.listen(lambda data: write_all(out, data))
     try:
         with raw_mode(fd):
@@ -100,4 +102,8 @@ def interact(console: Console) -> None:
 
 def write_all(fd: int, data: bytes) -> None:
     while data:
-        data = data[os.write(fd, data) :]
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            # whoever shares the terminal has made it non-blocking
+            select.select([], [fd], [])

@@ -21,14 +21,22 @@ from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
 from vmlab.core.units import parse_size, show_size
 from vmlab.errors import ConfigError, DeviceFault, EngineError, MonitorLost, StateError
-from vmlab.machine.config import DeviceEntry, Exit, MachineConfig, Range
+from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig, Range
 from vmlab.monitor import wire
 from vmlab.monitor.session import COMMAND_TIMEOUT, LocalSession, MonitorSession, Session
+from vmlab.stats import stats
+from vmlab.tracing import Trace
 from vmlab.views import Cpu, DeviceView, IrqRow, State, Traps, address_map
 from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["VM", "Trace"]
 
+#: seconds that a machine has for its end; a device's handler that does not return is left behind
+STOP_TIMEOUT = 3.0
+#: instructions in one request of `step`, so that each is answered in time
+STEPS = 10_000
+#: `exit.reason` of a machine whose monitor process is gone
+LOST = "monitor-lost"
 #: what can be plugged in
 AnyDevice = Device | VirtioDevice
 
@@ -159,13 +167,27 @@ class VM:
         self, timeout: float | None = None, until: Callable[[], bool] | None = None
     ) -> Exit | None:
         """Until the machine ends, or `until()` (asked after each change). Returns why it ended; None
-        when it has not, because `timeout` seconds were over or `until()` was true."""
+        when it has not, because `timeout` seconds were over or `until()` was true. DeviceFault when
+        the guest waits at a device's failure: it would wait for ever."""
+        if self._state == "created":
+            raise StateError("the machine is created, not started: start() it")
+
+        def wanted() -> bool:
+            return until is not None and until()
+
         with self._changed:
             self._changed.wait_for(
-                lambda: self._state in ("stopped", "crashed") or (until is not None and until()),
+                lambda: (
+                    wanted()
+                    or self._state in ("stopped", "crashed")
+                    or self._state.fault is not None
+                ),
                 timeout,
             )
-        return self.exit
+        state = self._state
+        if state.fault is not None and not wanted():
+            raise self._fault_error(state.fault)
+        return state.exit
 
     def stop_waiting(self) -> None:
         """Make `wait` ask its `until` again."""
@@ -260,7 +282,7 @@ class VM:
             print(event.text, end="", flush=True)
 
     def _on_lost(self, reason: str) -> None:
-        self._set_state(State("crashed", Exit("monitor-lost", 3, reason)))
+        self._set_state(State("crashed", Exit(LOST, 3, reason)))
 
     def _set_state(self, state: State) -> None:
         with self._changed:
@@ -272,11 +294,19 @@ class VM:
         """Why the console will not say anything more, if so."""
         state = self._state
         if state.fault is not None:
-            return DeviceFault(state.fault.text, state.fault.device, state.fault.traceback)
+            return self._fault_error(state.fault)
         if state == "running":
             return None
+        if state.exit is not None and state.exit.reason == LOST:
+            return MonitorLost(state.reason)
         why = f" ({state.reason})" if state.reason else ""
-        return StateError(f"the machine is {state}{why}: its console says nothing more")
+        what = "start" if state == "created" else "resume" if state == "paused" else ""
+        hint = f"; {what}() it" if what else ""
+        return StateError(f"the machine is {state}{why}: its console says nothing more{hint}")
+
+    def _fault_error(self, fault: Fault) -> DeviceFault:
+        self._fault_shown = True
+        return DeviceFault(fault.text, fault.device, fault.traceback)
 
     def _send(self, data: bytes) -> int:
         count: int = self._call(wire.Send(data)).count

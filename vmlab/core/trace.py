@@ -69,9 +69,9 @@ class AccessLog:
             bus.observe(None)
         self._buses.clear()
 
-    def take(self) -> tuple[list[AccessEvent], int]:
-        """The entries since the last `take`, and how many were dropped since the beginning."""
+    def take(self, limit: int | None = None) -> tuple[list[AccessEvent], int]:
+        """The entries since the last `take`, oldest first and at most `limit`, and how many were
+        dropped since the beginning."""
         with self._lock:
-            events = list(self._events)
-            self._events.clear()
-        return events, self.dropped
+            count = len(self._events) if limit is None else min(limit, len(self._events))
+            return [self._events.popleft() for _ in range(count)], self.dropped

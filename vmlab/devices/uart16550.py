@@ -142,7 +142,7 @@ class Uart16550(Device):
         SCR = rw(7, "scratch", 8, spec="§8.9")
 
     def __init__(self, sink: Callable[[bytes], None] | None = None) -> None:
-        self.sink = sink
+        self._sink = sink
         #: bytes of input that were lost: the backlog or, in loopback, the FIFO was full
         self.overruns = 0
         self._power_on()
@@ -213,8 +213,8 @@ class Uart16550(Device):
             self.update()
         if self.r.MCR & self.regs.MCR.LOOP:
             self._loop(value)
-        elif self.sink is not None:
-            self.sink(bytes((value,)))
+        elif self._sink is not None:
+            self._sink(bytes((value,)))
         self._thr_emptied = True
 
     def _loop(self, value: int) -> None:
@@ -224,6 +224,11 @@ class Uart16550(Device):
             self._lose(1)
 
     # --- receiver -------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """Bytes of input that would be taken now."""
+        return BACKLOG - len(self._backlog)
 
     def receive(self, data: bytes) -> int:
         """Input from the host, from any thread. Returns how many bytes were taken; the rest did not
