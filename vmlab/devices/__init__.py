@@ -33,12 +33,12 @@ def make(spec: str) -> tuple[Device, str | None]:
     spec: `name[,key=value][,flag]`, such as `timer,id=t1`. Keys are the arguments of the device's
     constructor; integers may be hexadecimal or end in K, M, G or T. ConfigError says what there is.
     """
-    name, _, rest = spec.partition(",")
+    name, more, rest = spec.partition(",")
     name = name.strip()
     known = options(name)
     given: dict[str, Any] = {}
     id: str | None = None
-    for item in rest.split(",") if rest else ():
+    for item in rest.split(",") if more else ():
         key, equals, text = (part.strip() for part in item.partition("="))
         key = key.replace("-", "_")
         if key == "id":

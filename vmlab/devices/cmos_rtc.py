@@ -121,8 +121,8 @@ class CmosRtc(Device):
         CENTURY = ro(1, "century", 8, when=_at(CENTURY), spec="ACPI 6.5 §5.2.9")
 
     def __init__(self, now: Callable[[], time.struct_time] | None = None, memory: int = 0) -> None:
-        self.now = now or time.gmtime
-        self.ram_size = memory
+        self._now = now or time.gmtime
+        self._ram_size = memory
         self._store_memory_size()
 
     def reset(self) -> None:
@@ -133,7 +133,7 @@ class CmosRtc(Device):
     def _store_memory_size(self) -> None:
         """The sizes where a PC's firmware leaves them: KiB below 1 MiB at 0x15, KiB above it at 0x17
         and 0x30, units of 64 KiB above 16 MiB at 0x34 and above 4 GiB at 0x5b."""
-        size = self.ram_size
+        size = self._ram_size
         low = min(size, 0xC000_0000)
         for address, length, value in (
             (0x15, 2, min(low, 640 * KIB) // KIB),
@@ -151,35 +151,35 @@ class CmosRtc(Device):
     @on_peek("SECONDS")
     def _seconds(self) -> int:
         # the C library may report a leap second, which the chip cannot
-        return self._format(min(self.now().tm_sec, 59))
+        return self._format(min(self._now().tm_sec, 59))
 
     @on_peek("MINUTES")
     def _minutes(self) -> int:
-        return self._format(self.now().tm_min)
+        return self._format(self._now().tm_min)
 
     @on_peek("HOURS")
     def _hours(self) -> int:
-        hour = self.now().tm_hour
+        hour = self._now().tm_hour
         if self.r.B & self.regs.B.H24:
             return self._format(hour)
         return self._format(hour % 12 or 12) | (0x80 if hour >= 12 else 0)
 
     @on_peek("DAY_OF_WEEK")
     def _day_of_week(self) -> int:
-        return self._format((self.now().tm_wday + 1) % 7 + 1)
+        return self._format((self._now().tm_wday + 1) % 7 + 1)
 
     @on_peek("DATE")
     def _date(self) -> int:
-        return self._format(self.now().tm_mday)
+        return self._format(self._now().tm_mday)
 
     @on_peek("MONTH")
     def _month(self) -> int:
-        return self._format(self.now().tm_mon)
+        return self._format(self._now().tm_mon)
 
     @on_peek("YEAR")
     def _year(self) -> int:
-        return self._format(self.now().tm_year % 100)
+        return self._format(self._now().tm_year % 100)
 
     @on_peek("CENTURY")
     def _century(self) -> int:
-        return self._format(self.now().tm_year // 100)
+        return self._format(self._now().tm_year // 100)

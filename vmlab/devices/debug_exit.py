@@ -21,8 +21,8 @@ class DebugExit(Device):
         CODE = wo(0, "the value to end with; a narrower write leaves the other bytes zero")
 
     def __init__(self, on_exit: Callable[[int], None] = lambda value: None) -> None:
-        self.on_exit = on_exit
+        self._on_exit = on_exit
 
     @on_write("CODE")
     def _end(self, value: int) -> None:
-        self.on_exit(value)
+        self._on_exit(value)

@@ -75,7 +75,7 @@ class I8042(Device):
         COMMAND = wo(4, "command", 8)
 
     def __init__(self, on_reset: Callable[[], None] = lambda: None) -> None:
-        self.on_reset = on_reset
+        self._on_reset = on_reset
         self._power_on()
 
     def _power_on(self) -> None:
@@ -122,7 +122,7 @@ class I8042(Device):
             return
         if command >= PULSE:
             if not command & OUTPUT_RESET:
-                self.on_reset()
+                self._on_reset()
         elif command in _ACTIONS:
             _ACTIONS[command](self)
         else:
@@ -138,7 +138,7 @@ class I8042(Device):
         elif command == WRITE_OUTPUT_PORT:
             self._output_port = value
             if not value & OUTPUT_RESET:
-                self.on_reset()
+                self._on_reset()
         elif command == WRITE_OUTPUT_BUFFER:
             self._answer(value)
         elif command == WRITE_AUX_OUTPUT_BUFFER:

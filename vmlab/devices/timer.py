@@ -15,7 +15,7 @@ from vmlab.regs import Registers, bit, bits, rc, ro, rw, w1c
 
 __all__ = ["SHORTEST_US", "Timer"]
 
-#: "VMLT", little endian
+#: its bytes in memory spell "VLMT"
 ID_VALUE = 0x544D4C56
 #: Shorter periods behave as this one, so that no guest can keep the host busy with a timer.
 SHORTEST_US = 50
@@ -32,7 +32,7 @@ class Timer(Device):
     compatible = "vmlab,timer"
 
     class regs(Registers):
-        ID = ro(0x00, "what this device is: VMLT", reset=ID_VALUE)
+        ID = ro(0x00, "what this device is", reset=ID_VALUE)
         CTRL = rw(
             0x04,
             "control",

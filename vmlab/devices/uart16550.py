@@ -266,12 +266,12 @@ class Uart16550(Device):
     @on_write("FCR")
     def _control_fifos(self, value: int) -> None:
         FCR = self.regs.FCR
-        depth = FIFO_DEPTH if value & FCR.ENABLE else 1
-        if depth != self._depth or value & FCR.RX_RESET:
+        enabled = bool(value & FCR.ENABLE)
+        if enabled != (self._depth > 1) or (enabled and value & FCR.RX_RESET):
             self._fifo.clear()
         # §8.4: without ENABLE the other bits are not programmed; the reset bits clear themselves
-        self.r.FCR = value & ~(FCR.RX_RESET | FCR.TX_RESET) if value & FCR.ENABLE else 0
-        self._depth = depth
+        self.r.FCR = value & ~(FCR.RX_RESET | FCR.TX_RESET) if enabled else 0
+        self._depth = FIFO_DEPTH if enabled else 1
         self._refill()
 
     # --- line and modem status ------------------------------------------------------------------
