@@ -9,8 +9,7 @@ SDM vol 3 table 6-5 says, so the recursion has at most three levels however host
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vmlab.engine.soft import registers as r
 from vmlab.engine.soft.physical import Fault, Paging, Physical
@@ -28,8 +27,7 @@ _TRAP_GATE_BIT = 1
 _IDT_ERROR = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What is to be delivered. "software" is INT n, INT3, INTO; `error` None: no error code."""
 
     vector: int

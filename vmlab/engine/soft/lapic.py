@@ -7,7 +7,7 @@ performance, thermal and error interrupts (their LVT entries hold what is writte
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["BASE", "BUS_HZ", "Ipi", "LocalApic"]
 
@@ -31,8 +31,7 @@ _LVT_BITS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Ipi:
+class Ipi(NamedTuple):
     """What a write to the interrupt command register asks for (§10.6.1)."""
 
     vector: int

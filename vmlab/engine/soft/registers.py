@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.uclib import Uc
@@ -69,8 +69,7 @@ MSR_EFER = 0xC0000080
 _EFER_LMA = 0x400
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A segment register, hidden part included; `flags` is the descriptor's second word."""
 
     selector: int
@@ -79,8 +78,7 @@ class Segment:
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """Byte offsets inside a context; those of MSRs by name."""
 
     registers: int
