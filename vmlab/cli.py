@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from vmlab import __version__, kernels
 from vmlab.errors import ConfigError, VmlabError
@@ -25,23 +26,29 @@ USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status. Never a traceback for a mistake of the user's."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         status: int = options.action(options)
-        return status
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except VmlabError as error:
         return _say(str(error), USAGE)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # whoever read our output has gone; nothing is left to be said to them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return CRASHED
+    except OSError as error:
+        return _say(str(error), CRASHED)
+    return status
 
 
 def _say(text: str, status: int) -> int:
-    with contextlib.suppress(OSError):
-        print(f"vmlab: {text}", file=sys.stderr, flush=True)
+    """One line on stderr. A traceback that follows the first line is for those who debug in Python."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"vmlab: {text.splitlines()[0] if text else ''}", file=sys.stderr, flush=True)
     return status
 
 
@@ -112,15 +119,16 @@ _seconds.__name__ = "number of seconds"
 
 
 def _run(options: argparse.Namespace) -> int:
-    _check_stats(options.stats)
     vm = _machine(options)
-    began = time.monotonic()
     try:
+        if options.stats:
+            _check_stats(options.stats)
+        began = time.monotonic()
         if options.live:
             from vmlab.live import watch
 
             vm.start()
-            finished = watch(vm, options.timeout)
+            finished: bool | None = watch(vm, options.timeout)
         else:
             finished = _attach(vm, options.timeout)
         status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
@@ -145,24 +153,31 @@ def _machine(options: argparse.Namespace) -> VM:
         # the terminal needs little of this interpreter; drawing the live view needs much
         isolate=options.live,
     )
-    if options.device:
+    try:
+        _plug(vm, options.device)
+    except BaseException:
+        vm.stop()
+        raise
+    return vm
+
+
+def _plug(vm: VM, specs: list[str]) -> None:
+    if specs:
         from vmlab.devices import make
 
-        for spec in options.device:
-            device, id = make(spec)
-            vm.hot_add(device, id)
-    return vm
+        for spec in specs:
+            vm.hot_add(*make(spec))
 
 
 def _attach(vm: VM, timeout: float | None) -> bool | None:
     """The terminal is the console. True: the guest ended; False: time is up; None: the user left."""
-    from vmlab.terminal import forward, raw_mode, write_all
+    from vmlab.terminal import forward, raw_mode
 
-    out = sys.stdout.fileno()
-    vm.console.listen(lambda data: write_all(out, data))
+    printer = _Printer(vm)
+    vm.console.listen(printer.show)
     left = threading.Event()
     over = threading.Event()
-    fd = sys.stdin.fileno() if sys.stdin is not None and not sys.stdin.closed else -1
+    fd = _descriptor(sys.stdin)
 
     def type_in() -> None:
         with contextlib.suppress(VmlabError, OSError):
@@ -170,17 +185,50 @@ def _attach(vm: VM, timeout: float | None) -> bool | None:
                 left.set()
                 vm.stop_waiting()
 
+    def done() -> bool:
+        return left.is_set() or printer.error is not None or vm.state.fault is not None
+
     with raw_mode(fd) if fd >= 0 else contextlib.nullcontext():
         vm.start()
         if fd >= 0:
             threading.Thread(target=type_in, name="vmlab-terminal", daemon=True).start()
         try:
-            ended = vm.wait(timeout, until=lambda: left.is_set() or vm.state.fault is not None)
+            ended = vm.wait(timeout, until=done)
         finally:
             over.set()
+    if printer.error is not None:
+        raise printer.error
     if left.is_set():
         return None
     return ended is not None or vm.state.fault is not None
+
+
+class _Printer:
+    """Shows the guest's output; `error` is why it no longer can."""
+
+    def __init__(self, vm: VM) -> None:
+        self._vm = vm
+        self._out = _descriptor(sys.stdout)
+        self.error: OSError | None = None
+
+    def show(self, data: bytes) -> None:
+        from vmlab.terminal import write_all
+
+        if self._out < 0 or self.error is not None:
+            return
+        try:
+            write_all(self._out, data)
+        except OSError as error:
+            self.error = error
+            self._vm.stop_waiting()
+
+
+def _descriptor(stream: TextIO | None) -> int:
+    """The stream's descriptor; -1 for one that was closed before we began."""
+    try:
+        return stream.fileno() if stream is not None else -1
+    except (OSError, ValueError):
+        return -1
 
 
 def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: float) -> int:
@@ -198,11 +246,11 @@ def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: floa
     )
 
 
-def _check_stats(target: str | None) -> None:
+def _check_stats(target: str) -> None:
     """Say before the run, not after it, that the file cannot be written."""
-    if target and target != "-":
+    if target != "-":
         try:
-            with open(target, "a", encoding="utf-8"):
+            with Path(target).open("a", encoding="utf-8"):
                 pass
         except OSError as error:
             raise ConfigError(f"--stats {target}: {error.strerror}") from error
@@ -213,12 +261,11 @@ def _write_stats(vm: VM, target: str) -> None:
 
     text = json.dumps(vm.stats(), indent=2) + "\n"
     if target == "-":
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.write(text)
         return
     try:
-        with open(target, "w", encoding="utf-8") as file:
-            file.write(text)
+        Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--stats {target}: {error.strerror}") from error
 
@@ -245,9 +292,11 @@ def _kernels(options: argparse.Namespace) -> int:
 
 
 def entry() -> NoReturn:
-    """The installed command: a closed pipe or a signal must not print a traceback."""
-    with contextlib.suppress(AttributeError, ValueError):
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """The installed command: a signal ends the machine too, and puts the terminal back."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
     sys.exit(main())
 
 

@@ -44,17 +44,22 @@ class Console:
             if excess > KEPT // 4:
                 del self._data[:excess]
                 self._dropped += excess
+            listeners = list(self._listeners)
             self._condition.notify_all()
-        for listener in list(self._listeners):
+        for listener in listeners:
             try:
                 listener(data)
             except Exception:  # what listens must not stop the guest's output
                 log.exception("a listener of the console raised and is taken off")
                 self._forget(listener)
 
-    def listen(self, listener: Callable[[bytes], None]) -> Callable[[], None]:
-        """Call `listener(data)` with what the guest writes from now on; returns what ends it."""
-        self._listeners.append(listener)
+    def listen(self, listener: Callable[[bytes], None], replay: bool = False) -> Callable[[], None]:
+        """Call `listener(data)` with what the guest writes from now on, and with `replay` first with
+        what it has written; returns what ends it. It must be short: the guest may wait for it."""
+        with self._condition:
+            if replay and self._data:
+                listener(bytes(self._data))
+            self._listeners.append(listener)
         return lambda: self._forget(listener)
 
     def _forget(self, listener: Callable[[bytes], None]) -> None:
@@ -82,10 +87,20 @@ class Console:
         """The same as text; lines end with a line feed alone."""
         return _text(self.data)
 
-    def send(self, text: str | bytes) -> int:
-        """Type `text`; returns how many bytes the serial port took. A line ends with "\\n"."""
+    def send(self, text: str | bytes, timeout: float = 5) -> int:
+        """Type `text`; a line ends with "\\n". Returns how many bytes the serial port took: all, unless
+        the guest reads so little that there was no room for them within `timeout` seconds."""
         data = text.encode() if isinstance(text, str) else bytes(text)
-        return self._send(data)
+        end = time.monotonic() + timeout
+        sent = 0
+        while sent < len(data):
+            taken = self._send(data[sent : sent + PART])
+            sent += taken
+            if not taken:
+                if time.monotonic() >= end:
+                    break
+                time.sleep(0.01)
+        return sent
 
     def expect(self, pattern: str | re.Pattern[str], timeout: float = 5) -> re.Match[str]:
         """Wait until the output after the last match matches the regular expression `pattern`.

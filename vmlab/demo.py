@@ -12,7 +12,7 @@ from vmlab.live import watch
 from vmlab.regs import Registers, ro, rw
 from vmlab.vm import VM
 
-__all__ = ["Dice", "demo"]
+__all__ = ["Dice", "demo", "play"]
 
 
 class Dice(Device):
@@ -29,7 +29,8 @@ class Dice(Device):
     def roll(self) -> int:
         # a small generator of its own, so that each demo rolls alike
         self._state = (self._state * 1103515245 + 12345) & 0x7FFF_FFFF
-        return (self._state >> 16) % max(self.r.SIDES, 1) + 1
+        sides: int = max(self.r.SIDES, 1)
+        return (self._state >> 16) % sides + 1
 
 
 #: what is typed, in turn; the dice are plugged in while the guest runs
@@ -44,7 +45,7 @@ _THEN = (
 )
 
 
-def _play(vm: VM, seconds: float, done: threading.Event) -> None:
+def play(vm: VM, seconds: float, done: threading.Event) -> None:
     """Type the script over and over until the time is up."""
     end = time.monotonic() + seconds
     pause = min(0.5, seconds / 20)
@@ -78,7 +79,7 @@ def demo(engine: str = "auto", seconds: float = 12.0) -> int:
     done = threading.Event()
     try:
         vm.start()
-        player = threading.Thread(target=_play, args=(vm, seconds, done), daemon=True)
+        player = threading.Thread(target=play, args=(vm, seconds, done), daemon=True)
         player.start()
         watch(vm, until=done.is_set)
         crashed = vm.state == "crashed"

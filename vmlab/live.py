@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.layout import Layout
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from vmlab.core.counters import DeviceCounts, RegisterCounts
 from vmlab.core.units import show_size
 from vmlab.machine.config import Range
 from vmlab.sampling import Sample, Sampler, show_rate, sparkline
-from vmlab.views import hexadecimal
+from vmlab.views import DeviceView, hexadecimal
 from vmlab.vm import VM
 
-__all__ = ["report", "watch"]
+__all__ = ["report", "screen", "watch"]
 
 #: looks a second: numbers that change faster cannot be read
 RATE = 8
 #: rows that the live view takes at most, and columns that it wants for two columns
 HEIGHT, WIDE = 40, 110
+#: below so many columns the device table drops what the report has anyway
+NARROW = 80
 _LAMPS = {
     "running": "green",
     "paused": "yellow",
@@ -60,7 +63,7 @@ def watch(
     with Live(console=console, auto_refresh=False, transient=not keep) as live:
         while True:
             ended = over()
-            live.update(_screen(vm, sampler.sample(), sampler, console), refresh=True)
+            live.update(screen(vm, sampler.sample(), sampler, console), refresh=True)
             if ended:
                 return True
             if end is not None and time.monotonic() >= end:
@@ -77,8 +80,7 @@ def _plain(
         sys.stdout.write(data.decode("utf-8", "replace").replace("\r", ""))
         sys.stdout.flush()
 
-    show(vm.console.data)
-    stop = vm.console.listen(show)
+    stop = vm.console.listen(show, replay=True)
     end = time.monotonic() + timeout if timeout is not None else None
     try:
         while vm.state not in ("stopped", "crashed") and vm.state.fault is None:
@@ -86,7 +88,7 @@ def _plain(
                 break
             if end is not None and time.monotonic() >= end:
                 return False
-            vm.wait(0.1)
+            vm.wait(0.1, until=lambda: vm.state.fault is not None)
         return True
     finally:
         stop()
@@ -107,7 +109,7 @@ def report(vm: VM, console: Console | None = None) -> None:
 # --- the parts ------------------------------------------------------------------------------------------
 
 
-def _screen(vm: VM, sample: Sample, sampler: Sampler, console: Console) -> RenderableType:
+def screen(vm: VM, sample: Sample, sampler: Sampler, console: Console) -> RenderableType:
     height = min(console.height - 1, HEIGHT)
     wide = console.width >= WIDE
     serial_rows = max(6, height // 4)
@@ -120,7 +122,7 @@ def _screen(vm: VM, sample: Sample, sampler: Sampler, console: Console) -> Rende
         Layout(_serial(vm, serial_rows - 2, console.width - 4), size=serial_rows),
     )
     table = Panel(
-        _devices(vm, sample, sampler, rows - 3),
+        _devices(vm, sample, sampler, rows - 3, console.width),
         title="devices",
         title_align="left",
         box=box.ROUNDED,
@@ -145,8 +147,8 @@ class _Sized:
         self._layout = layout
         self._height = height
 
-    def __rich_console__(self, console: Console, options: object) -> object:
-        yield from console.render(self._layout, console.options.update(height=self._height))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._layout, options.update(height=self._height))
 
 
 def _title(vm: VM, sample: Sample | None = None) -> Text:
@@ -160,7 +162,8 @@ def _title(vm: VM, sample: Sample | None = None) -> Text:
     if sample is not None:
         line.append(f"up {vm.uptime:.1f} s  {show_rate(sample.total)} traps/s")
     if state.reason:
-        line.append(f"  {state.reason}", "red" if state == "crashed" or state.fault else "dim")
+        first = state.reason.splitlines()[0]
+        line.append(f"  {first}", "red" if state == "crashed" or state.fault else "dim")
     line.no_wrap = True
     line.overflow = "ellipsis"
     return line
@@ -198,54 +201,65 @@ def _about(one: Range) -> str:
     return f"{one.size} B"
 
 
-def _devices(vm: VM, sample: Sample, sampler: Sampler | None, rows: int | None = None) -> Table:
+def _devices(
+    vm: VM,
+    sample: Sample,
+    sampler: Sampler | None,
+    rows: int | None = None,
+    width: int = WIDE,
+) -> Table:
+    """rows: how many the table may have; width: columns of the terminal."""
+    narrow = width < NARROW
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("device", "type", "window"):
+    for name in ("device",) if narrow else ("device", "type", "window"):
         table.add_column(name, no_wrap=True)
-    for name in ("irq", "reads", "writes", "bytes"):
+    for name in ("irq", "reads", "writes", "bytes", "/s"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("/s", justify="right", no_wrap=True)
-    if sampler is not None:
+    if sampler is not None and not narrow:
         table.add_column("", no_wrap=True)
     devices = vm.devices
-    left = None if rows is None else rows - len(devices)
+    left = len(devices) * 100 if rows is None else rows - len(devices)
     for id, counts in sample.traps.items():
         device = devices.get(id)
         if device is None:
             continue
-        prefix = "port " if device.space == "port" else ""
         rate = sample.rates[id]
-        cells = [
-            Text(id, "bold" if rate else ""),
-            device.type,
-            f"{prefix}{hexadecimal(device.base)}",
-            "" if device.irq is None else str(device.irq),
-            f"{counts.reads:,}",
-            f"{counts.writes:,}",
-            f"{counts.bytes:,}",
-            show_rate(rate),
-        ]
-        if sampler is not None:
-            cells.append(Text(sparkline(sampler.history[id]), "green"))
-        table.add_row(*cells)
+        history = sampler.history[id] if sampler is not None else None
+        table.add_row(*_device_row(device, counts, rate, history, narrow))
         for name, register in counts.registers.items():
-            if not (register.reads or register.writes) or (left is not None and left <= 0):
-                continue
-            left = None if left is None else left - 1
-            table.add_row(
-                Text(f"  {name}", "dim"),
-                "",
-                "",
-                "",
-                *(
-                    Text(f"{number:,}", "dim")
-                    for number in (register.reads, register.writes, register.bytes)
-                ),
-            )
+            if left > 0 and (register.reads or register.writes):
+                left -= 1
+                table.add_row(*_register_row(name, register, narrow))
     reads, writes = sample.traps.unmapped
     if reads or writes:
-        table.add_row(Text("(unmapped)", "red"), "", "", "", f"{reads:,}", f"{writes:,}")
+        blank = [""] if narrow else ["", "", ""]
+        table.add_row(Text("(unmapped)", "red"), *blank, f"{reads:,}", f"{writes:,}")
     return table
+
+
+def _device_row(
+    device: DeviceView,
+    counts: DeviceCounts,
+    rate: float,
+    history: Iterable[float] | None,
+    narrow: bool,
+) -> list[Text]:
+    cells = [Text(device.id, "bold" if rate else "")]
+    if not narrow:
+        prefix = "port " if device.space == "port" else ""
+        cells += [Text(device.type), Text(f"{prefix}{hexadecimal(device.base)}")]
+    cells.append(Text("" if device.irq is None else str(device.irq)))
+    cells += [Text(f"{number:,}") for number in (counts.reads, counts.writes, counts.bytes)]
+    cells.append(Text(show_rate(rate)))
+    if history is not None and not narrow:
+        cells.append(Text(sparkline(list(history)), "green"))
+    return cells
+
+
+def _register_row(name: str, counts: RegisterCounts, narrow: bool) -> list[Text]:
+    numbers = (counts.reads, counts.writes, counts.bytes)
+    blank = [Text()] * (1 if narrow else 3)
+    return [Text(f"  {name}", "dim"), *blank, *(Text(f"{number:,}", "dim") for number in numbers)]
 
 
 def _lines(vm: VM) -> Text:
@@ -260,14 +274,10 @@ def _lines(vm: VM) -> Text:
 
 def _serial(vm: VM, rows: int, width: int) -> Panel:
     lines = vm.console.data[-16384:].decode("utf-8", "replace").replace("\r", "").split("\n")
-    shown = [_printable(line)[:width] for line in lines[-rows:]]
-    return Panel(
-        "\n".join(shown) or " ", title="serial", title_align="left", box=box.ROUNDED, style=""
-    )
+    shown = "\n".join(_printable(line)[:width] for line in lines[-rows:])
+    return Panel(Text(shown or " "), title="serial", title_align="left", box=box.ROUNDED)
 
 
-def _printable(line: str) -> Text | str:
+def _printable(line: str) -> str:
     """The guest must not draw on the terminal: no escape reaches it."""
-    return "".join(character if character.isprintable() else "·" for character in line).replace(
-        "[", "\\["
-    )
+    return "".join(character if character.isprintable() else "·" for character in line)

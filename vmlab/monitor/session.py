@@ -168,7 +168,7 @@ class MonitorSession:
                 " a device's handler may not return"
             )
         if slot.reply is None:
-            raise MonitorLost(self._gone or "the monitor process is gone")
+            raise MonitorLost(str(self._gone))
         try:
             return wire.result(command, slot.reply)
         except WireError as error:
