@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -116,3 +118,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         say.write_line(why)
         say.write_line(f"{hit} tests that need it did NOT run. The KVM engine is untested here.")
         say.write_sep("!", red=True, bold=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _measure_monitors() -> Iterator[None]:
+    """Under coverage, measure the monitor processes too. They start with -S, which leaves out the hook
+    that coverage has put into site-packages for every other Python."""
+    if "COVERAGE_PROCESS_CONFIG" not in os.environ:
+        yield
+        return
+    started = subprocess.Popen.__init__
+
+    def start(self: subprocess.Popen[bytes], args: object, *rest: Any, **options: Any) -> None:
+        if isinstance(args, list) and args[1:3] == ["-S", "-c"] and "vmlab.monitor" in args[3]:
+            paths, end, program = args[3].partition("];")  # sys.path[:] = [...]; and the rest
+            if end:
+                hook = "import coverage; coverage.process_startup();"
+                args = [*args[:3], paths + end + hook + program, *args[4:]]
+        started(self, args, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", start)
+        yield
