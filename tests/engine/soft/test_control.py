@@ -343,3 +343,32 @@ def test_without_unicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     uclib.library.cache_clear()
     with pytest.raises(EngineUnavailable), bench():
         pass
+
+
+def test_a_stopped_cpu_stays_stopped(lab: Lab) -> None:
+    lab.run(g.TRIPLE_FAULT)
+    before = lab.engine.get_regs()
+    lab.engine.step()
+    lab.engine.resume()
+    lab.engine.pause()
+    assert lab.engine.get_regs() == before
+    assert len(lab.stops) == 1
+
+
+def test_waiting_for_itself_is_refused(lab: Lab) -> None:
+    refused: list[str] = []
+
+    def inside(address: int, size: int) -> int:
+        for call in (lab.engine.pause, lab.engine.close):
+            try:
+                call()
+            except StateError as error:
+                refused.append(str(error))
+        lab.exited.set()
+        return 0
+
+    lab.mmio.reader = inside
+    lab.load(g.ACCESS_AND_STORE)
+    lab.engine.start()
+    lab.finish()
+    assert len(refused) == 2

@@ -261,16 +261,15 @@ class SoftEngine:
             self._vcpus[cpu].set_registers(dict(values))
 
     def close(self) -> None:
+        if self._thread is threading.current_thread():
+            raise StateError("close() on a vCPU's thread would wait for itself")
         with self._changed:
             self._closing = True
             for vcpu in self._vcpus:
                 vcpu.interrupt()
             self._changed.notify_all()
-        thread = self._thread
-        if thread is threading.current_thread():
-            raise StateError("close() on a vCPU's thread would wait for itself")
-        if thread is not None:
-            thread.join()
+        if self._thread is not None:
+            self._thread.join()
             self._thread = None
         self._chipset.close()
         self._doorbells.close()

@@ -220,6 +220,8 @@ class Vcpu:
 
         -> why the CPU cannot go on, or None. The mode says whether it is halted.
         """
+        if self.mode is Mode.STOPPED:
+            return None
         self._kick.disarm()
         self._hit = False
         if (self.init or self.mode is Mode.WAITING) and not self._start_up():
