@@ -336,3 +336,15 @@ def test_a_deaf_bus_stays_deaf() -> None:
     bus.read(0x1000, 1)
     assert echo.seen == []
     assert bus.unmapped == {}
+
+
+def test_a_bus_hears_again() -> None:
+    bus, echo = Bus(), Echo(3)
+    bus.insert(0, 8, echo)
+    bus.deafen()
+    bus.revive()
+    assert bus.read(0, 2) == 3
+    seen: list[object] = []
+    bus.observe(lambda *access: seen.append(access))
+    bus.read(0, 2)
+    assert len(seen) == 1
