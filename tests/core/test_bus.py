@@ -6,7 +6,7 @@ import logging
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmlab.core import bus as bus_module
@@ -49,6 +49,7 @@ class Broken:
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), max_size=12)
 
 
+@settings(deadline=None)
 @given(RANGES)
 def test_overlaps_as_byte_by_byte(ranges: list[tuple[int, int]]) -> None:
     bus, owner = Bus(bits=6), {}

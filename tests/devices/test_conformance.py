@@ -138,7 +138,7 @@ def test_looking_changes_nothing(build: Callable[[], Device]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DEVICES))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(program=PROGRAM)
 def test_no_program_makes_it_raise(name: str, program: Program) -> None:
     device = DEVICES[name]()

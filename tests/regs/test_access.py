@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmlab.core import dispatch
@@ -64,6 +64,7 @@ ACCESS = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(ACCESS, max_size=30))
 def test_accesses_of_any_size_are_as_on_bytes(program: list[tuple[bool, int, int, int]]) -> None:
     device, model = Plain(), ByteModel()
