@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vmlab import kernels
-    from vmlab.core.device import Device, on_peek, on_read, on_write
+    from vmlab.core.device import Device, command, on_peek, on_read, on_write
     from vmlab.regs import Registers, bit, bits, block, pair64, rc, ro, rw, w1c, wo
     from vmlab.vm import VM
 
 __version__ = "0.1.0"
 
 _REGS = ("Registers", "bit", "bits", "block", "pair64", "rc", "ro", "rw", "w1c", "wo")
-_DEVICE = ("Device", "on_peek", "on_read", "on_write")
+_DEVICE = ("Device", "command", "on_peek", "on_read", "on_write")
 _HOME = {
     "VM": "vmlab.vm",
     **dict.fromkeys(_REGS, "vmlab.regs"),
@@ -34,6 +34,7 @@ __all__ = [
     "bit",
     "bits",
     "block",
+    "command",
     "kernels",
     "on_peek",
     "on_read",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -90,6 +90,25 @@ class DeviceView:
     def registers(self) -> list[RegisterEntry]:
         """The device's table."""
         return list(self._entry.registers)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """A command of the device's class, as a function."""
+        entry = vars(self).get("_entry")
+        for one in entry.commands if entry is not None else ():
+            if one.name == name:
+
+                def call(*arguments: Any, **options: Any) -> Any:
+                    return self._vm.tell(self.id, name, *arguments, **options)
+
+                call.__name__ = call.__qualname__ = name
+                call.__doc__ = f"{name}{one.signature}\n\n{one.doc}"
+                return call
+        raise AttributeError(
+            f"a view of {vars(self).get('id')!r} has no attribute or command {name!r}"
+        )
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(one.name for one in self._entry.commands)]
 
     def peek(self, name: str | None = None) -> Any:
         """Register values and the device's public attributes by name, or one of them; no side

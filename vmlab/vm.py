@@ -332,6 +332,12 @@ class VM:
         self._call(wire.Replace(id, session.parcel(device)), fault=False)
         return self.devices[id]
 
+    def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the device in the machine, one that its class marks with `command`;
+        `vm.devices[id].method(...)` does the same."""
+        command = wire.Tell(id, method, list(arguments), options)
+        return self._call(command, fault=False).value
+
     def _entries(self) -> list[DeviceEntry]:
         """The directory, asked for anew only when a device came or went."""
         session = self._session

@@ -15,6 +15,7 @@ an interrupt line, the machine's clock, guest memory. It never sees the machine,
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
@@ -28,7 +29,7 @@ from vmlab.core.values import values_class
 from vmlab.errors import RegisterTableError
 from vmlab.regs import Registers
 
-__all__ = ["Device", "on_peek", "on_read", "on_write"]
+__all__ = ["Device", "command", "commands", "on_peek", "on_read", "on_write"]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -57,6 +58,51 @@ def on_peek(*names: str) -> Callable[[Handler], Handler]:
     """`handler(self) -> int` computes the register's value without any side effect. It serves `peek`
     and, where there is no `on_read`, the guest too."""
     return _marks("peek", names)
+
+
+def command(function: Handler) -> Handler:
+    """A method that whoever holds the machine may call on the device in it, from any thread:
+
+        @command
+        def press(self, button: int = 0) -> None: ...
+
+        vm.devices["pad0"].press(1)         # or vm.tell("pad0", "press", 1)
+
+    Of a register device it runs as a handler does: no access of the guest's meanwhile, and the
+    interrupt line follows. Arguments and result are plain values: numbers, text, bytes, lists, dicts.
+    """
+    function.__dict__["_vmlab_command"] = True
+    return function
+
+
+def commands(device: object) -> dict[str, tuple[str, str]]:
+    """name -> (signature, docstring) of the methods that `command` marks, by name."""
+    found = {}
+    for name in dir(type(device)):
+        makers = [vars(cls).get(name) for cls in type(device).__mro__]
+        if any(getattr(one, "_vmlab_command", False) for one in makers):
+            method = getattr(device, name)
+            found[name] = (_signature(method), inspect.getdoc(method) or "")
+    return found
+
+
+def _signature(method: Callable[..., Any]) -> str:
+    """As it is written, also where annotations are kept as text (their names may not be there)."""
+
+    def shown(annotation: Any) -> Any:
+        return _Written(annotation) if isinstance(annotation, str) else annotation
+
+    signature = inspect.signature(method)
+    parts = [one.replace(annotation=shown(one.annotation)) for one in signature.parameters.values()]
+    result = shown(signature.return_annotation)
+    return str(signature.replace(parameters=parts, return_annotation=result))
+
+
+class _Written(str):
+    """Text that is shown without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 class Device:

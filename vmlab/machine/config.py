@@ -12,6 +12,7 @@ from vmlab.errors import ConfigError
 __all__ = [
     "MAX_CPUS",
     "STATES",
+    "CommandEntry",
     "DeviceEntry",
     "Exit",
     "Fault",
@@ -78,6 +79,14 @@ class RegisterEntry(Struct, frozen=True):
     doc: str
 
 
+class CommandEntry(Struct, frozen=True):
+    """A method of a device that may be called from outside. signature: "(size: int) -> None"."""
+
+    name: str
+    signature: str
+    doc: str
+
+
 class DeviceEntry(Struct, frozen=True):
     """A device that is plugged in. space: "mmio" or "port"; block: its place in the counter page."""
 
@@ -90,6 +99,7 @@ class DeviceEntry(Struct, frozen=True):
     fixed: bool
     block: int
     registers: list[RegisterEntry]
+    commands: list[CommandEntry] = []
 
 
 class Range(Struct, frozen=True):

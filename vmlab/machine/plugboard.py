@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 from typing import Any, NamedTuple
 
 from vmlab.core.bus import Bus
 from vmlab.core.clock import Clock
 from vmlab.core.counters import CounterPage
-from vmlab.core.device import Device
+from vmlab.core.device import Device, commands
 from vmlab.core.irq import IrqLine
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
 from vmlab.core.memory import GuestMemory
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
-from vmlab.machine.config import DeviceEntry, RegisterEntry
+from vmlab.machine.config import CommandEntry, DeviceEntry, RegisterEntry
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
 
@@ -78,7 +79,7 @@ class Plugboard:
             device.attached()
             undo.callback(device.detached)
             bells: list[Doorbell] = []
-            undo.callback(lambda: [bell.close() for bell in bells])
+            undo.callback(_close_all, bells)
             for offset, size, match, ring in device.doorbells():
                 bells.append(self._engine.doorbell(base + offset, size, match, ring))
             self._bells[id(device)] = bells
@@ -86,8 +87,7 @@ class Plugboard:
 
     def detach(self, device: object) -> None:
         assert isinstance(device, Device)
-        for bell in self._bells.pop(id(device), []):
-            bell.close()
+        _close_all(self._bells.pop(id(device), []))
         try:
             device.detached()
         finally:
@@ -202,7 +202,9 @@ class Plugboard:
         with self._lock:
             plugged = self._added(id)
             if kind != plugged.kind:
-                raise ConfigError(f"{id!r} is a {plugged.device.type}, the new device a {device.type}")
+                raise ConfigError(
+                    f"{id!r} is a {plugged.device.type}, the new device a {device.type}"
+                )
             if bus_device.size > plugged.size:
                 raise ConfigError(
                     f"the new device needs {bus_device.size:#x} bytes, the window of {id!r} has"
@@ -267,6 +269,10 @@ class Plugboard:
                     RegisterEntry(row.name, row.offset, row.width, row.access, row.doc)
                     for row in one.device.regs.table
                 ],
+                commands=[
+                    CommandEntry(name, *about)
+                    for name, about in commands(_inner(one.device)).items()
+                ],
             )
             for id, one in list(self.devices.items())
         ]
@@ -277,3 +283,34 @@ class Plugboard:
         device = self._get(id).device
         with device.lock:
             return device.peek(), device.inspect()
+
+    def tell(self, id: str, method: str, arguments: list[Any], options: dict[str, Any]) -> Any:
+        """Call a `command` of the device; returns what it returns."""
+        device = self._get(id).device
+        target = _inner(device)
+        known = commands(target)
+        if method not in known:
+            what = f"it has {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"{id!r} ({device.type}) has no command {method!r}; {what}")
+        call = getattr(target, method)
+        try:
+            inspect.signature(call).bind(*arguments, **options)
+        except TypeError as error:
+            raise ConfigError(f"{id}.{method}{known[method][0]}: {error}") from error
+        if target is not device:
+            # a virtio device's own thread may be in a request of any length: it guards itself
+            return call(*arguments, **options)
+        with device.lock:
+            result = call(*arguments, **options)
+            device.update()
+            return result
+
+
+def _inner(device: Device) -> Device | VirtioDevice:
+    """What a user made: the virtio device in its transport."""
+    return device.device if isinstance(device, MmioTransport) else device
+
+
+def _close_all(bells: list[Doorbell]) -> None:
+    for bell in bells:
+        bell.close()

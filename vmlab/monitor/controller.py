@@ -53,6 +53,9 @@ class Controller:
             wire.Replace: lambda c: self._do(
                 lambda: self._up.board.replace(c.id, self._open(c.device))
             ),
+            wire.Tell: lambda c: wire.Told(
+                _plain(self._up.board.tell(c.id, c.method, c.arguments, c.options))
+            ),
             wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
             wire.Trace: self._trace,
             wire.TakeTrace: self._take_trace,

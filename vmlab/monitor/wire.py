@@ -3,7 +3,7 @@
 A message is its length (4 bytes, little endian, at most MAX_MESSAGE) and that many bytes of
 MessagePack. Every message is one of the records below; msgspec checks the type of each field as it
 decodes. The notebook's side decodes records alone: nothing that the monitor sends is ever unpickled.
-The other way, `HotAdd` and `Replace` carry a pickle of a user's device.
+The other way, `Build`, `HotAdd` and `Replace` carry a pickle of a user's device.
 """
 
 from __future__ import annotations
@@ -93,6 +93,15 @@ class Replace(Struct, tag=True):
     device: bytes
 
 
+class Tell(Struct, tag=True):
+    """Call a `core.device.command` of a device. Arguments are plain values."""
+
+    id: str
+    method: str
+    arguments: list[Any]
+    options: dict[str, Any]
+
+
 class Send(Struct, tag=True):
     """Bytes for COM1."""
 
@@ -115,7 +124,7 @@ class Exits(Struct, tag=True):
 
 Command = (
     Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | GetRegs | SetRegs | HotAdd
-    | HotRemove | Replace | Send | Trace | TakeTrace | Exits
+    | HotRemove | Replace | Tell | Send | Trace | TakeTrace | Exits
 )  # fmt: skip
 
 
@@ -157,6 +166,12 @@ class Added(Struct, tag=True):
     id: str
 
 
+class Told(Struct, tag=True):
+    """What a command returned, as a plain value."""
+
+    value: Any
+
+
 class Registers(Struct, tag=True):
     values: dict[str, int]
 
@@ -182,13 +197,16 @@ class ExitCounts(Struct, tag=True):
     unmapped: list[tuple[str, int | None, int, int]]
 
 
-Reply = Done | Failed | Built | Devices | Added | Registers | Peeked | AccessList | ExitCounts
+Reply = (
+    Done | Failed | Built | Devices | Added | Told | Registers | Peeked | AccessList | ExitCounts
+)
 
 #: command -> what answers it, beside Failed; Done where nothing is said
 _ANSWERS: dict[type, type] = {
     Build: Built,
     Look: Devices,
     HotAdd: Added,
+    Tell: Told,
     Peek: Peeked,
     GetRegs: Registers,
     TakeTrace: AccessList,
