@@ -1,0 +1,26 @@
+"""For tests of one's own devices: a driver without a guest, a machine's socket, a KVM without KVM.
+
+from vmlab.testing import Driver        # drives a VirtioDevice; see vmlab.testing.driver
+from vmlab.testing import Socket        # gives any Device what a machine would
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmlab.testing.driver import Driver, DriverError
+    from vmlab.testing.plug import Socket
+
+__all__ = ["Driver", "DriverError", "Socket"]
+
+_HOME = {"Driver": "driver", "DriverError": "driver", "Socket": "plug"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'vmlab.testing' has no attribute {name!r}")
+    value = getattr(import_module(f"vmlab.testing.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
