@@ -7,6 +7,7 @@
 #define IOAPIC_SELECT (IOAPIC_BASE + 0x00)
 #define IOAPIC_WINDOW (IOAPIC_BASE + 0x10)
 #define IOAPIC_REDIRECTION 0x10
+#define IOAPIC_LEVEL 0x8000
 
 #define PAGE_FAULT 14
 
@@ -14,7 +15,7 @@ extern const char idt_pointer[];
 
 volatile uint32_t irq_counts[IOAPIC_PINS];
 static irq_handler handlers[IOAPIC_PINS];
-static uint32_t enabled;
+static uint32_t enabled, level;
 
 static void fault_end(const struct trap_frame *frame)
 {
@@ -39,12 +40,26 @@ static void ioapic_write(unsigned index, uint32_t value)
     write32(IOAPIC_WINDOW, value);
 }
 
+static void route(unsigned pin, irq_handler handler, uint32_t trigger)
+{
+    uint32_t bit = 1u << pin;
+    handlers[pin] = handler;
+    if (enabled & bit && !(level & bit) == !trigger)
+        return;
+    enabled |= bit;
+    level = trigger ? level | bit : level & ~bit;
+    ioapic_write(IOAPIC_REDIRECTION + 2 * pin + 1, lapic_id() << 24);
+    ioapic_write(IOAPIC_REDIRECTION + 2 * pin, trigger | (IRQ_VECTOR + pin));
+}
+
 void irq_enable(unsigned pin, irq_handler handler)
 {
-    handlers[pin] = handler;
-    enabled |= 1u << pin;
-    ioapic_write(IOAPIC_REDIRECTION + 2 * pin + 1, lapic_id() << 24);
-    ioapic_write(IOAPIC_REDIRECTION + 2 * pin, IRQ_VECTOR + pin);
+    route(pin, handler, 0);
+}
+
+void irq_enable_level(unsigned pin, irq_handler handler)
+{
+    route(pin, handler, IOAPIC_LEVEL);
 }
 
 bool irq_enabled(unsigned pin)
@@ -79,7 +94,7 @@ void interrupt(const struct trap_frame *frame)
         unsigned pin = frame->vector - IRQ_VECTOR;
         irq_counts[pin]++;
         if (handlers[pin])
-            handlers[pin]();
+            handlers[pin](pin);
         lapic_write(LAPIC_EOI, 0);
     }
 }

@@ -1,4 +1,4 @@
-/* Exceptions, and device interrupts through the IOAPIC: pin = ISA line, edge-triggered. */
+/* Exceptions, and device interrupts through the IOAPIC: pin = ISA line. */
 #ifndef INTERRUPT_H
 #define INTERRUPT_H
 
@@ -13,7 +13,7 @@ struct trap_frame {
 };
 
 /* A handler runs with interrupts off and must clear the device's cause before it returns. */
-typedef void (*irq_handler)(void);
+typedef void (*irq_handler)(unsigned pin);
 
 extern volatile uint32_t irq_counts[IOAPIC_PINS];
 
@@ -23,8 +23,11 @@ extern void (*fault_handler)(const struct trap_frame *frame);
 
 /* Interrupts stay off; interrupts_on() when the handlers are in place. */
 void interrupt_init(void);
-/* Routes a pin to this CPU. Without a handler its interrupts are only counted. */
+/* Routes an edge-triggered pin to this CPU. Without a handler its interrupts are only counted.
+ * Of a pin that is routed already only the handler changes: no access to the IOAPIC. */
 void irq_enable(unsigned pin, irq_handler handler);
+/* The same for a line that stays high until the device is served. */
+void irq_enable_level(unsigned pin, irq_handler handler);
 bool irq_enabled(unsigned pin);
 /* One line that says what a fault was. */
 void fault_print(const struct trap_frame *frame);

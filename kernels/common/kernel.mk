@@ -14,14 +14,16 @@ ifneq ($(findstring clang,$(CC)),)
 TARGET_FLAGS := --target=x86_64-linux-gnu
 endif
 
+OPTIMIZE ?= -O2
+
 # General registers only: no kernel here saves vector state, and hypervisors that emulate ring 0
 # lack much of it.
-CFLAGS := $(TARGET_FLAGS) -std=c11 -O2 -Wall -Wextra -Werror \
+CFLAGS := $(TARGET_FLAGS) -std=c11 $(OPTIMIZE) -Wall -Wextra -Werror \
 	-ffreestanding -nostdlib -fno-pic -fno-stack-protector -fcf-protection=none \
 	-fno-asynchronous-unwind-tables -fno-common -ffunction-sections -fdata-sections \
 	-m64 -mcmodel=small -mno-red-zone -mgeneral-regs-only \
 	-ffile-prefix-map=$(abspath $(COMMON_DIR)..)=. -I$(COMMON_DIR)
-LDFLAGS := -m elf_x86_64 -static -nostdlib --gc-sections --strip-debug --build-id=none \
+LDFLAGS := -m elf_x86_64 -static -nostdlib --gc-sections --strip-debug $(SYMBOLS) --build-id=none \
 	-z noexecstack -z max-page-size=0x1000 -T $(COMMON_DIR)kernel.ld
 
 OBJECTS := $(addprefix $(BUILD)/common/,$(addsuffix .o,$(basename $(COMMON)))) \

@@ -25,7 +25,7 @@ static volatile uint32_t head, tail;
 
 /* Drains until the line has dropped: an edge-triggered pin sees the next byte only then. A byte that
  * finds the ring full is lost, as it would be in the UART. */
-static void receive(void)
+static void receive(__attribute__((unused)) unsigned pin)
 {
     while (in8(LSR) & LSR_DATA_READY) {
         uint8_t byte = in8(RBR);
@@ -38,7 +38,7 @@ static void receive(void)
 
 void serial_input_init(void)
 {
-    receive(); /* enabling the FIFO would drop what was typed ahead */
+    receive(COM1_IRQ); /* enabling the FIFO would drop what was typed ahead */
     out8(FCR, FCR_ENABLE);
     out8(LCR, LCR_8N1);
     out8(MCR, MCR_DTR_RTS_OUT2);

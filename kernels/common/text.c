@@ -34,7 +34,7 @@ bool text_equal(const char *a, const char *b)
     return *a == *b;
 }
 
-static unsigned digit_value(char c)
+unsigned digit_value(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -42,23 +42,29 @@ static unsigned digit_value(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10u : 16;
 }
 
-bool parse_number(const char *text, uint64_t *value)
+bool parse_digits(const char **text, uint64_t *value)
 {
+    const char *at = *text;
     unsigned base = 10;
-    if (text[0] == '0' && (text[1] | 0x20) == 'x') {
+    if (at[0] == '0' && (at[1] | 0x20) == 'x') {
         base = 16;
-        text += 2;
+        at += 2;
     }
+    const char *first = at;
     uint64_t sum = 0;
-    const char *at = text;
-    for (; *at && *at != ' '; at++) {
-        unsigned digit = digit_value(*at);
-        if (digit >= base || sum > (UINT64_MAX - digit) / base)
+    for (unsigned digit; (digit = digit_value(*at)) < base; at++) {
+        if (sum > (UINT64_MAX - digit) / base)
             return false;
         sum = sum * base + digit;
     }
+    *text = at;
     *value = sum;
-    return at != text;
+    return at != first;
+}
+
+bool parse_number(const char *text, uint64_t *value)
+{
+    return parse_digits(&text, value) && (!*text || *text == ' ');
 }
 
 static void put_padded(const char *text, size_t length, size_t width, char pad)

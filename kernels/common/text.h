@@ -13,6 +13,11 @@ bool text_equal(const char *a, const char *b);
 /* A decimal or 0x number that ends at a space or at the end of the text; false if it is none. */
 bool parse_number(const char *text, uint64_t *value);
 
+/* The same, ending anywhere: `text` is moved behind the last digit. */
+bool parse_digits(const char **text, uint64_t *value);
+/* What a hex digit stands for; 16 if it is none. */
+unsigned digit_value(char c);
+
 /* printf's %s %c %u %lu %x %lx %%, with a width, '-' and '0'. */
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
 

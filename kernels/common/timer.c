@@ -24,7 +24,7 @@ static void set(unsigned offset, uint32_t value)
 /* Two accesses a tick, one more for the last, however late the interrupt is: what expires before the
  * acknowledgement makes an overrun, not an interrupt. The last tick disables first, for the same
  * reason: nothing may expire between the acknowledgement and the end. */
-static void tick(void)
+static void tick(__attribute__((unused)) unsigned pin)
 {
     if (++timer_ticks == last_tick)
         set(TIMER_CTRL, 0);
@@ -32,7 +32,7 @@ static void tick(void)
         set(TIMER_STATUS, TIMER_STATUS_EXPIRED);
 }
 
-static void pit_edge(void)
+static void pit_edge(__attribute__((unused)) unsigned pin)
 {
     if (timer_ticks == last_tick || ++pit_edges < pit_edges_per_tick)
         return;

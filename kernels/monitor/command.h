@@ -21,6 +21,8 @@ struct command {
     void (*run)(int argc, char **argv); /* argv[0] is the name */
 };
 
+/* `arguments` that end in "..." tell that the last word is the rest of the line, spaces included. */
+
 /* The linker gathers the pointers in a table, by name. */
 #define COMMAND(id, arguments, summary)                                                            \
     static void id##_command(int, char **);                                                        \
@@ -43,5 +45,12 @@ bool optional(int argc, char **argv, int index, const char *what, uint64_t other
 bool width(int argc, char **argv, int index, unsigned otherwise, unsigned widest, unsigned *bytes);
 /* Whether a value can be written in that many bytes; says so if not. */
 bool fits(char **argv, uint64_t value, unsigned bytes);
+
+/* The words from `index` on as they were typed, in one piece: "" when there are none. */
+char *rest(int argc, char **argv, int index);
+/* For commands with several devices: takes a number in argv[1] away and returns it, else 0. */
+unsigned unit_argument(int *argc, char ***argv);
+/* Bytes in hex and as text. */
+void hex_dump(uint64_t address, uint64_t length);
 
 #endif

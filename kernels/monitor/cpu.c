@@ -2,6 +2,7 @@
 #include "command.h"
 #include "machine.h"
 #include "serial.h"
+#include "shell.h"
 #include "smp.h"
 
 #define SPIN_CHUNK 50000
@@ -37,7 +38,7 @@ COMMAND(spin, "[MILLIONS]", "busy loop for so many turns or until a key")
 COMMAND(halt, "", "sleep until a key")
 {
     print("halted until a key\n");
-    serial_wait();
+    wait_key();
 }
 
 COMMAND(fault, "divide|page|undefined|triple", "raise a CPU exception; triple is the end")

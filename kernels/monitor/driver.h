@@ -1,4 +1,5 @@
-/* What the monitor knows to recognise in a device window. A new driver is a file in the Makefile:
+/* What the monitor knows to recognise in a device window, besides virtio (virtio.h). A new driver is
+ * a file in the Makefile:
  *
  *     DRIVER(dice)
  *     {
@@ -19,6 +20,11 @@ struct driver {
      * the line. `id` is its first register, read once for all drivers: a read may be an event. */
     bool (*probe)(uintptr_t base, unsigned irq, uint32_t id);
 };
+
+extern const struct driver *const drivers_start[], *const drivers_end[];
+
+/* Asks the drivers; ends the line. */
+void describe(uintptr_t base, unsigned irq, uint32_t id);
 
 #define DRIVER(tag)                                                                                \
     static bool tag##_probe(uintptr_t, unsigned, uint32_t);                                        \

@@ -32,6 +32,7 @@ COMMAND(regions, "", "show the physical address space")
     }
     region(KERNEL_BASE, (uint64_t)image_end - KERNEL_BASE, "this monitor, in ram");
     region(TIMER_BASE, TIMER_SIZE, "teaching timer");
+    region(HOTPLUG_BASE, HOTPLUG_SIZE, "hot-plug controller");
     region(DEVICE_BASE, DEVICE_COUNT * DEVICE_SIZE, "device windows");
     region(IOAPIC_BASE, IOAPIC_SIZE, "ioapic");
     region(LAPIC_BASE, LAPIC_SIZE, "local apic");
@@ -41,6 +42,8 @@ static void print_irq_holder(unsigned irq)
 {
     if (irq == TIMER_IRQ)
         print("teaching timer");
+    else if (irq == HOTPLUG_IRQ)
+        print("hot-plug controller");
     else if (irq == COM1_IRQ)
         print("com1");
     else if (irq >= DEVICE_FIRST_IRQ && irq < DEVICE_FIRST_IRQ + DEVICE_COUNT)

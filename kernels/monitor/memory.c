@@ -100,12 +100,8 @@ COMMAND(fill, "ADDR LENGTH BYTE", "write one byte over and over")
         write8(address + i, byte);
 }
 
-COMMAND(dump, "ADDR [LENGTH]", "show bytes in hex and as text")
+void hex_dump(uint64_t address, uint64_t length)
 {
-    uint64_t address, length;
-    if (!required(argc, argv, 1, "address", &address) ||
-        !optional(argc, argv, 2, "length", 64, &length) || !short_enough(argv, length, 1))
-        return;
     while (length && !serial_interrupted()) {
         uint8_t bytes[16];
         unsigned count = length < sizeof(bytes) ? length : sizeof(bytes);
@@ -125,4 +121,13 @@ COMMAND(dump, "ADDR [LENGTH]", "show bytes in hex and as text")
         address += count;
         length -= count;
     }
+}
+
+COMMAND(dump, "ADDR [LENGTH]", "show bytes in hex and as text")
+{
+    uint64_t address, length;
+    if (!required(argc, argv, 1, "address", &address) ||
+        !optional(argc, argv, 2, "length", 64, &length) || !short_enough(argv, length, 1))
+        return;
+    hex_dump(address, length);
 }

@@ -1,9 +1,12 @@
 /* A small shell on the serial line: reads a line, runs a command, survives its faults. */
 #include "command.h"
+#include "hotplug.h"
 #include "interrupt.h"
 #include "platform.h"
 #include "serial.h"
+#include "shell.h"
 #include "timer.h"
+#include "virtio.h"
 
 #define LINE_MAX 256
 #define WORDS_MAX 8
@@ -96,40 +99,111 @@ static void recover(const struct trap_frame *frame)
     __builtin_longjmp(checkpoint, 1);
 }
 
+char *rest(int argc, char **argv, int index)
+{
+    if (index >= argc)
+        return "";
+    for (char *at = argv[index]; at < argv[argc - 1]; at++)
+        if (!*at)
+            *at = ' ';
+    return argv[index];
+}
+
+unsigned unit_argument(int *argc, char ***argv)
+{
+    uint64_t unit;
+    if (*argc < 2 || !parse_number((*argv)[1], &unit) || unit > UINT32_MAX)
+        return 0;
+    (*argv)[1] = (*argv)[0];
+    --*argc;
+    ++*argv;
+    return unit;
+}
+
+static bool takes_rest(const struct command *command)
+{
+    size_t length = text_length(command->arguments);
+    return length >= 3 && text_equal(command->arguments + length - 3, "...");
+}
+
 static void run(char *line)
 {
     char *argv[WORDS_MAX];
     int argc = 0;
+    const struct command *command = NULL;
     for (char *at = line; *at;) {
         while (*at == ' ')
             *at++ = 0;
         if (!*at)
             break;
+        if (argc == 1)
+            command = find(argv[0]);
         if (argc == WORDS_MAX) {
             print("%s: too many words\n", argv[0]);
             return;
         }
         argv[argc++] = at;
+        if (argc == WORDS_MAX && command && takes_rest(command))
+            break;
         while (*at && *at != ' ')
             at++;
     }
-    if (!argc)
-        return;
-    const struct command *command = find(argv[0]);
+    if (argc == 1)
+        command = find(argv[0]);
     if (command)
         command->run(argc, argv);
-    else
+    else if (argc)
         unknown(argv[0]);
+}
+
+/* The line being typed; `prompting` while it is, `broken` when something else was printed since. */
+static char line[LINE_MAX];
+static size_t length;
+static bool prompting, broken;
+
+/* An empty line is printed over, the beginnings of a command stay to be seen. */
+void notice(void)
+{
+    if (prompting && !broken)
+        print(length ? "\n" : "\r");
+    broken = true;
+}
+
+static void prompt(void)
+{
+    print("vmlab> ");
+    broken = false;
+}
+
+uint8_t wait_key(void)
+{
+    for (;;) {
+        int byte;
+        interrupts_off();
+        while ((byte = serial_get()) < 0 && !hotplug_attention && !virtio_attention)
+            sleep_until_interrupt();
+        interrupts_on();
+        if (byte >= 0)
+            return byte;
+        if (hotplug_attention)
+            hotplug_attend();
+        if (virtio_attention)
+            virtio_attend();
+        if (prompting && broken) {
+            prompt();
+            serial_write(line, length);
+        }
+    }
 }
 
 /* The arrow keys and their like: ESC [ ... letter, or ESC and one more. */
 static void skip_escape_sequence(void)
 {
-    if (serial_wait() != '[')
+    if (wait_key() != '[')
         return;
     uint8_t byte;
     do
-        byte = serial_wait();
+        byte = wait_key();
     while (byte < '@' || byte > '~');
 }
 
@@ -138,13 +212,14 @@ static void erase(void)
     print("\b \b");
 }
 
-static void read_line(char *line)
+static void read_line(void)
 {
     static uint8_t previous;
-    size_t length = 0;
-    print("vmlab> ");
+    length = 0;
+    prompting = true;
+    prompt();
     for (;;) {
-        uint8_t byte = serial_wait();
+        uint8_t byte = wait_key();
         bool second_half = byte == '\n' && previous == '\r';
         previous = byte;
         if (byte == '\r' || (byte == '\n' && !second_half)) {
@@ -172,13 +247,12 @@ static void read_line(char *line)
         }
     }
     line[length] = 0;
+    prompting = false;
     print("\n");
 }
 
 void main(const struct start_info *info)
 {
-    static char line[LINE_MAX];
-
     start_info = info;
     serial_crlf = true;
     print("vmlab monitor; help lists the commands\n");
@@ -186,12 +260,13 @@ void main(const struct start_info *info)
     timer_init();
     for (unsigned n = 0; n < DEVICE_COUNT; n++)
         irq_enable(DEVICE_FIRST_IRQ + n, NULL);
+    hotplug_init();
     serial_input_init();
     fault_handler = recover;
     for (;;) {
         if (!__builtin_setjmp(checkpoint)) {
             interrupts_on();
-            read_line(line);
+            read_line();
             run(line);
         }
     }

@@ -12,8 +12,32 @@ from tests.kernels.qemu import PROMPT, Guest
 
 pytestmark = pytest.mark.qemu
 
-COMMANDS = ["clock", "cmdline", "devices", "dump", "exit", "fault", "fill", "halt", "help", "in"]
-COMMANDS += ["irqs", "out", "peek", "poke", "regions", "regs", "reset", "smp", "spin", "timer"]
+COMMANDS = [
+    "blk",
+    "clock",
+    "cmdline",
+    "devices",
+    "dump",
+    "exit",
+    "fault",
+    "fill",
+    "halt",
+    "help",
+    "in",
+]
+COMMANDS += [
+    "irqs",
+    "out",
+    "peek",
+    "poke",
+    "regions",
+    "regs",
+    "reset",
+    "rng",
+    "smp",
+    "spin",
+    "timer",
+]
 
 
 @pytest.fixture(params=["tcg", pytest.param("kvm", marks=pytest.mark.kvm)])
