@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.engine.soft.guests import Guest
+from tests.engine.soft.guest import Guest
 from vmlab.core.memory import GuestMemory
 from vmlab.engine.api import CpuState, EngineConfig, Stop
 from vmlab.errors import VmlabError

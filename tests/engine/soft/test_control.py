@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.engine.soft import cpu_guests as c
 from tests.engine.soft import guests as g
 from tests.engine.soft.lab import CODE, DEVICE, RESULTS, Lab, bench
 from vmlab.engine.api import CpuState
@@ -244,10 +245,10 @@ def pair() -> Iterator[Lab]:
 def test_second_cpu_starts_and_both_run_by_turns(pair: Lab) -> None:
     seen: list[int] = []
     pair.ports.write = lambda port, size, value: seen.append(pair.engine.current_cpu())  # type: ignore[method-assign]
-    pair.memory.write(0xC000, g.REAL_TO_LONG.code)
-    code = bytearray(g.REAL_TO_LONG.code)
+    pair.memory.write(0xC000, c.REAL_TO_LONG.code)
+    code = bytearray(c.REAL_TO_LONG.code)
     pair.memory.write(0xC000, bytes(code))
-    pair.load(g.START_AP)
+    pair.load(c.START_AP)
     pair.engine.start()
     pair.wait_for(lambda: pair.u64(RESULTS + 0x108) == 1)
     pair.wait_for(lambda: seen == [1])
@@ -268,7 +269,7 @@ def test_cpus_are_bounded() -> None:
 )
 def test_close_in_every_state(state: str) -> None:
     with bench() as lab:
-        guest = {"halted": g.HALT, "parked": g.MMIO, "stopped": g.TRIPLE_FAULT}.get(state, g.COUNT)
+        guest = {"halted": g.HALT, "parked": g.MMIO, "stopped": c.TRIPLE_FAULT}.get(state, g.COUNT)
         inside = threading.Event()
 
         def parking(address: int, size: int) -> int:
@@ -346,7 +347,7 @@ def test_without_unicorn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stopped_cpu_stays_stopped(lab: Lab) -> None:
-    lab.run(g.TRIPLE_FAULT)
+    lab.run(c.TRIPLE_FAULT)
     before = lab.engine.get_regs()
     lab.engine.step()
     lab.engine.resume()

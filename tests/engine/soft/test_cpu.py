@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from tests.engine.soft import cpu_guests as c
 from tests.engine.soft import guests as g
 from tests.engine.soft.lab import (
     CODE,
@@ -35,7 +36,7 @@ def lab():
 
 
 def test_protected_mode_switches_to_long(lab: Lab) -> None:
-    lab.run(g.PROTECTED_TO_LONG, "protected")
+    lab.run(c.PROTECTED_TO_LONG, "protected")
     assert lab.code == 1
     assert lab.u64(RESULTS) == 0x1122334455667788
     registers = lab.engine.get_regs()
@@ -44,10 +45,10 @@ def test_protected_mode_switches_to_long(lab: Lab) -> None:
 
 
 def test_real_mode_switches_to_long(lab: Lab) -> None:
-    lab.load(g.REAL_TO_LONG, "real", rip=0xC000)
+    lab.load(c.REAL_TO_LONG, "real", rip=0xC000)
     # a real-mode start has its base at rip & ~0xffff; the code computes with CS, so start it as SIPI would
     lab.engine.set_regs(0, {"rip": 0xC000})
-    code = bytearray(g.REAL_TO_LONG.code)
+    code = bytearray(c.REAL_TO_LONG.code)
     at = code.index(struct.pack("<H", len(code) - 6))
     code[at : at + 2] = struct.pack("<H", 0xC000 + len(code) - 6)
     lab.memory.write(0xC000, bytes(code))
@@ -75,8 +76,8 @@ def test_start_states(lab: Lab) -> None:
 def test_exceptions_in_long_mode(lab: Lab) -> None:
     for vector, offset in ((0, 0x100), (14, 0x140), (6, 0x180), (0x80, 0x1C0), (13, 0x200)):
         lab.gate(vector, CODE + offset)
-    lab.run(g.EXCEPTIONS)
-    code = g.EXCEPTIONS.code
+    lab.run(c.EXCEPTIONS)
+    code = c.EXCEPTIONS.code
     divide, undefined, interrupt = (
         CODE + code.index(pattern) for pattern in (b"\xf7\xf1", b"\x0f\x0b", b"\xcd\x80")
     )
@@ -93,9 +94,9 @@ def test_exceptions_in_long_mode(lab: Lab) -> None:
 def test_user_to_kernel(lab: Lab) -> None:
     lab.gate(13, CODE + 0x100)
     lab.gate(0x80, CODE + 0x180, kind=0xEE)
-    lab.run(g.USER)
+    lab.run(c.USER)
     error, rip, cs, flags, rsp, ss = lab.results(6)
-    hlt = CODE + g.USER.code.index(b"\xf4\xcd\x80")
+    hlt = CODE + c.USER.code.index(b"\xf4\xcd\x80")
     assert (error, rip, cs, flags & 0x202, rsp, ss) == (
         0,
         hlt,
@@ -113,16 +114,16 @@ def test_user_to_kernel(lab: Lab) -> None:
 
 def test_int_from_user_through_a_kernel_gate_is_gp(lab: Lab) -> None:
     lab.gate(13, CODE + 0x180)
-    code = g.USER.code.replace(b"\xf4\xcd\x80", b"\x90\xcd\x80")
+    code = c.USER.code.replace(b"\xf4\xcd\x80", b"\x90\xcd\x80")
     lab.run(code)
     # the frame has an error code: vector 0x80 in the IDT
     assert lab.u64(RESULTS + 0x40) == 0x80 * 8 + 2
 
 
 def test_syscall_sysret_sysenter(lab: Lab) -> None:
-    lab.run(g.SYSCALL)
+    lab.run(c.SYSCALL)
     rcx, r11, count, cs, rsp, cs2, rbp, flags = lab.results(8)
-    second = g.SYSCALL.code.rindex(b"\x0f\x05")
+    second = c.SYSCALL.code.rindex(b"\x0f\x05")
     assert rcx == CODE + second + 2
     assert (r11 & 0x200, count, cs, rbp) == (0x200, 2, KCODE, 6)
     assert flags & 0x200 == 0  # FMASK
@@ -132,7 +133,7 @@ def test_syscall_sysret_sysenter(lab: Lab) -> None:
 def test_double_fault_on_its_own_stack(lab: Lab) -> None:
     lab.gate(14, CODE + 0x1C0)
     lab.gate(8, CODE + 0x100, ist=1)
-    lab.run(g.DOUBLE_FAULT)
+    lab.run(c.DOUBLE_FAULT)
     error, rsp, cr2 = lab.results(3)
     assert error == 0
     assert rsp == 0x70000 - 48
@@ -140,7 +141,7 @@ def test_double_fault_on_its_own_stack(lab: Lab) -> None:
 
 
 def test_triple_fault_stops_the_cpu(lab: Lab) -> None:
-    lab.run(g.TRIPLE_FAULT)
+    lab.run(c.TRIPLE_FAULT)
     (stopped,) = lab.stops
     cpu, stop = stopped
     assert (cpu, stop.kind) == (0, "shutdown")
@@ -154,12 +155,12 @@ def test_exceptions_in_protected_mode(lab: Lab) -> None:
     lab.memory.write(GDT + 0x10, struct.pack("<Q", 0x00CF9B000000FFFF))  # 32-bit code
     lab.gate32(0, CODE + 0x100)
     lab.gate32(0x80, CODE + 0x180, kind=0xEE)
-    lab.load(g.PROTECTED, "protected")
+    lab.load(c.PROTECTED, "protected")
     lab.engine.start()
     lab.finish()
-    assert lab.u64(RESULTS) & 0xFFFF_FFFF == CODE + g.PROTECTED.code.index(b"\xf7\xf1")
+    assert lab.u64(RESULTS) & 0xFFFF_FFFF == CODE + c.PROTECTED.code.index(b"\xf7\xf1")
     frame = struct.unpack("<5I", lab.memory.read(RESULTS + 0x40, 20))
-    interrupt = CODE + g.PROTECTED.code.index(b"\xcd\x80")
+    interrupt = CODE + c.PROTECTED.code.index(b"\xcd\x80")
     assert (frame[0], frame[1], frame[3], frame[4]) == (
         interrupt + 2,
         UCODE32 | 3,
@@ -170,11 +171,11 @@ def test_exceptions_in_protected_mode(lab: Lab) -> None:
 
 
 def test_interrupt_in_real_mode(lab: Lab) -> None:
-    lab.load(g.REAL_INT, "real", rip=0x8000)
+    lab.load(c.REAL_INT, "real", rip=0x8000)
     lab.engine.start()
     lab.finish()
     ip, flags, ax = struct.unpack("<HHH", lab.memory.read(0x500, 6))
-    assert ip == 0x8000 + g.REAL_INT.code.index(b"\xcd\x21") + 2
+    assert ip == 0x8000 + c.REAL_INT.code.index(b"\xcd\x21") + 2
     assert flags & 1 == 1
     assert ax == 0x55AA
 

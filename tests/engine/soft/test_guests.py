@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.soft.guests import GUESTS, Guest
+from tests.engine.soft import cpu_guests, guests
+from tests.engine.soft.guest import GUESTS, Guest
 from tests.support import require_program
+
+assert cpu_guests.START is guests.START  # importing both fills GUESTS
 
 
 @pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.text.split(";")[0].strip()[:20])
