@@ -37,6 +37,10 @@ class Segment(NamedTuple):
     file_size: int
     memory_size: int
 
+    @property
+    def end(self) -> int:
+        return self.paddr + self.memory_size
+
 
 class ElfFile:
     """A parsed executable. KernelError, with the reason in words, when it is not one."""

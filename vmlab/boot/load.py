@@ -15,6 +15,9 @@ from vmlab.errors import KernelError
 
 __all__ = ["check", "load", "read_image"]
 
+#: below lie boot data, adapters and firmware
+FIRST_MIB = 0x10_0000
+
 
 def read_image(path: str | Path, what: str = "kernel") -> bytes:
     """The file's bytes; KernelError in words when it cannot be read."""
@@ -37,7 +40,8 @@ def check(image: bytes, name: str) -> tuple[ElfFile, pvh.Entry | multiboot.Entry
     entry = pvh.find_entry(elf) or multiboot.find_entry(elf)
     if entry is None:
         raise KernelError(
-            f"{name}: an ELF file without a way in: neither a PVH note (Xen, type 18) nor a multiboot 1 header"
+            f"{name}: an ELF file without a way in: neither a PVH note (Xen, type 18) nor a multiboot 1"
+            " header"
         )
     if not any(one.paddr <= entry.address < one.paddr + one.memory_size for one in elf.segments):
         raise KernelError(f"{name}: its entry {entry.address:#x} lies outside what it loads")
@@ -49,32 +53,42 @@ def load(
 ) -> CpuState:
     """Place image, initrd, command line and boot information. Memory is taken to be zeroed."""
     elf, entry = check(image, name)
+    _check_places(memory, elf)
     for one in elf.segments:
-        if memory.find(one.paddr, one.memory_size) is None:
-            raise KernelError(
-                f"{name}: its segment {one.paddr:#x}-{one.paddr + one.memory_size - 1:#x} does not fit the"
-                f" guest's memory of {memory.size >> 20} MiB; give it more (memory=...)"
-            )
-        for start, size in ((BOOT_INFO, PAGE), (CMDLINE, CMDLINE_ROOM)):
-            if one.paddr < start + size and start < one.paddr + one.memory_size:
-                raise KernelError(
-                    f"{name}: its segment at {one.paddr:#x} would overwrite the boot data at {start:#x}"
-                )
         memory.write(one.paddr, elf.data[one.offset : one.offset + one.file_size])
-    end = max(one.paddr + one.memory_size for one in elf.segments)
+    low = memory.regions[0]
+    end = max((one.end for one in elf.segments if one.paddr < low.end), default=0)
     module = _place_initrd(memory, initrd, end) if initrd else None
     memory.write(CMDLINE, cmdline.to_bytes(CMDLINE_ROOM))
     return entry.prepare(memory, len(cmdline) > 0, module)
 
 
+def _check_places(memory: GuestMemory, elf: ElfFile) -> None:
+    """KernelError unless every segment lies in RAM, clear of boot data and of the others."""
+    taken = [(BOOT_INFO, PAGE, "boot data"), (CMDLINE, CMDLINE_ROOM, "boot data")]
+    for one in elf.segments:
+        if memory.find(one.paddr, one.memory_size) is None:
+            raise KernelError(
+                f"{elf.name}: its segment {one.paddr:#x}-{one.end - 1:#x} does not fit the guest's"
+                f" memory of {memory.size >> 20} MiB; give it more (memory=...)"
+            )
+        for start, size, what in taken:
+            if one.paddr < start + size and start < one.end:
+                raise KernelError(
+                    f"{elf.name}: its segment at {one.paddr:#x} would overwrite the {what} at"
+                    f" {start:#x}: they overlap"
+                )
+        taken.append((one.paddr, one.memory_size, "segment"))
+
+
 def _place_initrd(memory: GuestMemory, initrd: bytes, kernel_end: int) -> tuple[int, int]:
-    """(address, size): as high as it goes below 4 GiB, on a page."""
-    low = memory.regions[0]
+    """(address, size): as high as it goes below 4 GiB, on a page, above the kernel and 1 MiB."""
+    low, floor = memory.regions[0], max(kernel_end, FIRST_MIB)
     start = (low.end - len(initrd)) & ~(PAGE - 1)
-    if start < kernel_end:
+    if start < floor:
         raise KernelError(
-            f"the initrd of {len(initrd):#x} bytes does not fit between the kernel's end at {kernel_end:#x} and"
-            f" the end of low memory at {low.end:#x}; give the guest more memory"
+            f"the initrd of {len(initrd):#x} bytes does not fit between {floor:#x}, where the kernel"
+            f" ends, and the end of low memory at {low.end:#x}; give the guest more memory"
         )
     memory.write(start, initrd)
     return start, len(initrd)

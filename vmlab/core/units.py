@@ -13,8 +13,10 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 def parse_size(text: str | int) -> int:
     """Bytes for 67108864, "64M", "1G", "0x4000000"; ConfigError otherwise."""
-    if isinstance(text, int):
+    if isinstance(text, int) and not isinstance(text, bool):
         return text
+    if not isinstance(text, str):
+        raise ConfigError(f"{text!r} is no size; write bytes, or a number with K, M or G: 64M")
     word = text.strip().lower()
     match = re.fullmatch(r"(\d+)([kmgt]?)(?:i?b)?", word)
     if match:
@@ -22,7 +24,9 @@ def parse_size(text: str | int) -> int:
     try:
         return int(word, 0)
     except ValueError:
-        raise ConfigError(f"{text!r} is no size; write bytes, or a number with K, M or G: 64M") from None
+        raise ConfigError(
+            f"{text!r} is no size; write bytes, or a number with K, M or G: 64M"
+        ) from None
 
 
 def show_size(size: int) -> str:
