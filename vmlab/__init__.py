@@ -58,5 +58,10 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext vmlab`: the cell magic `%%guest`."""
+    import_module("vmlab.notebook.magic").load(shell)
+
+
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]

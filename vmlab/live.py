@@ -15,8 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vmlab.core.counters import DeviceCounts, RegisterCounts
-from vmlab.core.units import show_size
-from vmlab.machine.config import Range
+from vmlab.core.units import show_size, show_span
 from vmlab.sampling import Sample, Sampler, show_rate, sparkline
 from vmlab.views import DeviceView, hexadecimal
 from vmlab.vm import VM
@@ -177,28 +176,16 @@ def _map(vm: VM, sample: Sample) -> Table:
     table.add_column("what", no_wrap=True)
     for one in reversed(vm.address_map):
         if one.kind == "hole":
-            table.add_row("", Text("⋮", "dim"), Text(f"hole, {_about(one)}", "dim"))
+            table.add_row("", Text("⋮", "dim"), Text(f"hole, {show_span(one.size)}", "dim"))
             continue
         style = _KINDS[one.kind]
         heat = next((hot for least, hot in _HEAT if sample.rates.get(one.name, 0) >= least), style)
         table.add_row(
             Text("██", heat),
             Text(hexadecimal(one.start), style),
-            Text(f"{one.name} {_about(one)}", heat if heat != style else ""),
+            Text(f"{one.name} {show_span(one.size)}", heat if heat != style else ""),
         )
     return table
-
-
-def _about(one: Range) -> str:
-    for unit, step in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if one.size >= step:
-            number = one.size / step
-            return (
-                f"{number:.0f} {unit}"
-                if number == int(number) or number >= 100
-                else f"{number:.1f} {unit}"
-            )
-    return f"{one.size} B"
 
 
 def _devices(

@@ -24,10 +24,12 @@ from vmlab.errors import ConfigError, DeviceFault, EngineError, MonitorLost, Sta
 from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig, Range
 from vmlab.monitor import wire
 from vmlab.monitor.session import COMMAND_TIMEOUT, LocalSession, MonitorSession, Session
+from vmlab.shown import Shown
 from vmlab.stats import stats
 from vmlab.tracing import Trace
 from vmlab.views import Cpu, DeviceView, IrqRow, State, Traps, address_map
 from vmlab.virtio.device import VirtioDevice
+from vmlab.waiting import Waiting
 
 __all__ = ["VM", "Trace"]
 
@@ -41,7 +43,7 @@ LOST = "monitor-lost"
 AnyDevice = Device | VirtioDevice
 
 
-class VM:
+class VM(Shown, Waiting):
     """A virtual machine.
 
         vm = VM(kernel="monitor")

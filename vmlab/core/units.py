@@ -6,7 +6,7 @@ import re
 
 from vmlab.errors import ConfigError
 
-__all__ = ["parse_size", "show_size"]
+__all__ = ["parse_size", "show_size", "show_span"]
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -36,3 +36,16 @@ def show_size(size: int) -> str:
         if size >= step and size % step == 0:
             return f"{size // step}{unit}"
     return str(size)
+
+
+def show_span(size: int) -> str:
+    """Three digits at most and a unit, for people: 4 KiB, 2.5 MiB, 748 MiB."""
+    for unit, step in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= step:
+            number = size / step
+            return (
+                f"{number:.0f} {unit}"
+                if number == int(number) or number >= 100
+                else f"{number:.1f} {unit}"
+            )
+    return f"{size} B"
