@@ -22,7 +22,7 @@ CFLAGS := $(TARGET_FLAGS) -std=c11 $(OPTIMIZE) -Wall -Wextra -Werror \
 	-ffreestanding -nostdlib -fno-pic -fno-stack-protector -fcf-protection=none \
 	-fno-asynchronous-unwind-tables -fno-common -ffunction-sections -fdata-sections \
 	-m64 -mcmodel=small -mno-red-zone -mgeneral-regs-only \
-	-ffile-prefix-map=$(abspath $(COMMON_DIR)..)=. -I$(COMMON_DIR)
+	'-ffile-prefix-map=$(CURDIR)/..=.' -I$(COMMON_DIR)
 LDFLAGS := -m elf_x86_64 -static -nostdlib --gc-sections --strip-debug $(SYMBOLS) --build-id=none \
 	-z noexecstack -z max-page-size=0x1000 -T $(COMMON_DIR)kernel.ld
 
