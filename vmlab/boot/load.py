@@ -25,8 +25,9 @@ def read_image(path: str | Path, what: str = "kernel") -> bytes:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         raise KernelError(f"{what} {str(path)!r}: no such file") from None
-    except OSError as error:
-        raise KernelError(f"{what} {str(path)!r}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise KernelError(f"{what} {str(path)!r}: {why}") from error
     if not data:
         raise KernelError(f"{what} {str(path)!r} is empty")
     return data

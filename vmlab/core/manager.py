@@ -96,6 +96,7 @@ class MMIODeviceManager:
 
     mmio_base: guest-physical address of the first window. irq_interval: the first and last line to
     give out, both included; on x86_64 up to 23, the IOAPIC's last. None: the architecture's usual.
+    mmio_end: windows end below this address, where something else begins.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class MMIODeviceManager:
         arch: str = "x86_64",
         bus: Bus | None = None,
         wiring: Wiring | None = None,
+        mmio_end: int | None = None,
     ) -> None:
         if arch not in ARCHES:
             raise ConfigError(
@@ -126,6 +128,7 @@ class MMIODeviceManager:
         self.irq_interval = (first, last)
         self.bus = Bus() if bus is None else bus
         self.wiring = wiring
+        self.mmio_end = self.bus.limit if mmio_end is None else mmio_end
         self._info: dict[tuple[DeviceType, str], DeviceInfo] = {}
         self._devices: dict[tuple[DeviceType, str], BusDevice] = {}
 
@@ -249,6 +252,10 @@ class MMIODeviceManager:
             base = max(base, info.addr + info.len)
         if base + size > self.bus.limit:
             raise BusError(f"the window [{base:#x}, {base + size:#x}) ends past the address space")
+        if base + size > self.mmio_end:
+            raise BusError(
+                f"the window [{base:#x}, {base + size:#x}) does not end below {self.mmio_end:#x}"
+            )
         return base
 
     # --- removal and replacement ----------------------------------------------------------------

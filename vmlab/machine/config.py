@@ -44,6 +44,12 @@ class MachineConfig(Struct, frozen=True):
         """ConfigError, in words, for what no machine can be."""
         if self.engine not in ("auto", "kvm", "soft"):
             raise ConfigError(f"no engine {self.engine!r}; there are auto, kvm and soft")
+        for what, value, kind, words in (
+            ("cpus", self.cpus, int, "a whole number"),
+            ("cmdline", self.cmdline, str, "text"),
+        ):
+            if type(value) is not kind:
+                raise ConfigError(f"{what}={value!r}: it must be {words}")
         if not 1 <= self.cpus <= MAX_CPUS:
             raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
         check_size(self.memory)

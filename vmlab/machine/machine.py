@@ -274,7 +274,9 @@ class Machine:
     # --- devices --------------------------------------------------------------------------------
 
     def _plug_fixed(self) -> None:
-        self.board.fix("com1", self.uart, self.ports, [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ)
+        self.board.fix(
+            "com1", self.uart, self.ports, [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ
+        )
         keyboard = I8042(self._on_reset)
         self.board.fix(
             "i8042",

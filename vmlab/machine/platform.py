@@ -6,9 +6,19 @@
 from __future__ import annotations
 
 __all__ = ["COM1_IRQ", "COM1_PORT", "DEBUG_EXIT_PORT", "HOTPLUG_BASE", "HOTPLUG_IRQ"]
-__all__ += ["I8042_DATA", "I8042_STATUS", "PORT_BITS", "RTC_PORT", "TIMER_BASE", "TIMER_IRQ"]
+__all__ += [
+    "I8042_DATA",
+    "I8042_STATUS",
+    "MMIO_END",
+    "PORT_BITS",
+    "RTC_PORT",
+    "TIMER_BASE",
+    "TIMER_IRQ",
+]
 
 PORT_BITS = 16
+#: the windows of devices end here: the IOAPIC, the local APICs and firmware follow
+MMIO_END = 0xFEC0_0000
 COM1_PORT, COM1_IRQ = 0x3F8, 4
 I8042_DATA, I8042_STATUS = 0x60, 0x64
 RTC_PORT = 0x70

@@ -17,6 +17,7 @@ from vmlab.core.memory import GuestMemory
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
+from vmlab.machine import platform
 from vmlab.machine.config import CommandEntry, DeviceEntry, RegisterEntry
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
@@ -54,7 +55,7 @@ class Plugboard:
         self._memory = memory
         self._page = page
         self._clock = clock
-        self.manager = MMIODeviceManager(bus=mmio, wiring=self)
+        self.manager = MMIODeviceManager(bus=mmio, wiring=self, mmio_end=platform.MMIO_END)
         self.devices: dict[str, Plugged] = {}
         self.hotplug = HotPlug()
         self.hotplug.on_released(self._released)

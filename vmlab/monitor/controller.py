@@ -116,24 +116,28 @@ class Controller:
     def _step(self, command: wire.Step) -> wire.Reply:
         if not 1 <= command.count <= MAX_STEPS:
             raise ConfigError(f"{command.count} steps; one call takes 1 to {MAX_STEPS}")
-        for done in range(command.count):
+        self._up.step(self._cpu(command.cpu))
+        for done in range(1, command.count):
             if self._up.state != "paused" or self._up.fault is not None:
                 return wire.Done(done)
             self._up.step(command.cpu)
         return wire.Done(command.count)
 
-    def _check_cpu(self, cpu: int) -> int:
+    def _cpu(self, cpu: int) -> int:
         if not 0 <= cpu < self._up.config.cpus:
             raise ConfigError(f"no CPU {cpu}; the machine has {self._up.config.cpus}")
-        if self._up.state == "running":
-            raise StateError("the machine is running; pause it to see its registers")
         return cpu
 
+    def _stopped_cpu(self, cpu: int) -> int:
+        if self._up.state == "running":
+            raise StateError("the machine is running; pause it to see its registers")
+        return self._cpu(cpu)
+
     def _get_regs(self, command: wire.GetRegs) -> wire.Reply:
-        return wire.Registers(self._up.engine.get_regs(self._check_cpu(command.cpu)))
+        return wire.Registers(self._up.engine.get_regs(self._stopped_cpu(command.cpu)))
 
     def _set_regs(self, command: wire.SetRegs) -> wire.Reply:
-        self._up.engine.set_regs(self._check_cpu(command.cpu), command.values)
+        self._up.engine.set_regs(self._stopped_cpu(command.cpu), command.values)
         return wire.Done()
 
     def _trace(self, command: wire.Trace) -> wire.Reply:
