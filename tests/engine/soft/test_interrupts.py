@@ -205,6 +205,7 @@ def test_many_threads_raise_lines(lab: Lab) -> None:
     lab.gate(0x36, CODE + 0x100)
     lab.load(g.IOAPIC)
     lab.engine.start()
+    wait_halted(lab, 1)  # until then the pins are masked and edges lost
 
     def pulse(gsi: int) -> None:
         for _ in range(200):
