@@ -133,11 +133,14 @@ void hotplug_attend(void)
 
 static void controller_init(void)
 {
-    uint32_t slots = get(HOTPLUG_SLOTS);
     irq_enable(HOTPLUG_IRQ, changed);
-    /* After a reset of the guest no event tells of what was plugged before. */
-    for (unsigned slot = 0; slot < slots && slot < HOTPLUG_SLOTS_MAX; slot++)
-        attend_slot(slot);
+    /* No event tells of what was plugged before the guest began. */
+    for (unsigned slot = 0; slot < HOTPLUG_SLOTS_MAX; slot += 4) {
+        uint32_t present = get(HOTPLUG_PRESENT + slot);
+        for (unsigned n = 0; present; n++, present >>= 8)
+            if (present & 0xff)
+                attend_slot(slot + n);
+    }
     hotplug_attend();
 }
 

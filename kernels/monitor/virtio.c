@@ -43,6 +43,7 @@
 #define DESC_F_WRITE 2
 #define AVAIL_F_NO_INTERRUPT 1
 
+#define QUEUE_SIZE_MIN 4 /* the longest request, to a power of two */
 #define REQUEST_LIMIT 2000000 /* microseconds until a request is given up */
 #define CONFIGURE_MAX 4       /* readings of a configuration that keeps changing */
 
@@ -100,6 +101,14 @@ static uint8_t take_events(struct virtio *device, uint8_t which)
     return events;
 }
 
+void virtio_again(struct virtio *device)
+{
+    interrupts_off();
+    device->events |= VIRTIO_USED;
+    interrupts_on();
+    virtio_attention = true;
+}
+
 const struct virtio_driver *virtio_driver(unsigned kind)
 {
     for (const struct virtio_driver *const *at = virtio_drivers_start; at < virtio_drivers_end; at++)
@@ -150,7 +159,7 @@ static bool queue_start(struct virtio *device, unsigned index)
     struct virtio_queue *queue = &device->queues[index];
     set(device, QUEUE_SEL, index);
     uint32_t longest = get(device, QUEUE_NUM_MAX);
-    if (get(device, QUEUE_READY) || longest < PARTS_MAX)
+    if (get(device, QUEUE_READY) || longest < QUEUE_SIZE_MIN)
         return false;
     for (queue->size = QUEUE_SIZE; queue->size > longest;)
         queue->size /= 2;
@@ -219,8 +228,9 @@ static bool start(struct virtio *device)
     device->failed = false;
     device->events = 0;
     device->failed = !bring_up(device);
+    device->fresh = false;
     if (device->failed)
-        set(device, STATUS, FAILED);
+        set(device, STATUS, get(device, STATUS) | FAILED);
     return !device->failed;
 }
 
@@ -256,6 +266,7 @@ struct virtio *virtio_add(uintptr_t base, unsigned irq, unsigned kind, int slot,
     device->irq = irq;
     device->slot = slot;
     device->level = level;
+    device->fresh = true;
     device->driver = driver;
     by_pin[irq] = device;
     (level ? irq_enable_level : irq_enable)(irq, interrupt_of_device);

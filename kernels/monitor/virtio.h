@@ -60,6 +60,7 @@ struct virtio {
     int slot;      /* of the hot-plug controller, or -1 */
     bool level;    /* its line stays high until it is acknowledged */
     bool failed;
+    bool fresh; /* it starts for the first time, not after a reset that it needed */
     uint64_t features;       /* agreed on */
     volatile uint8_t events; /* VIRTIO_USED, VIRTIO_CONFIG; set by the interrupt handler */
     struct virtio_queue queues[QUEUES_MAX];
@@ -135,6 +136,8 @@ void virtio_give(struct virtio *device, unsigned queue, unsigned id, const void 
 bool virtio_take(struct virtio *device, unsigned queue, unsigned *id, uint32_t *length);
 /* Interrupts when the device has done with buffers of this queue: on unless switched off. */
 void virtio_quiet(struct virtio *device, unsigned queue);
+/* Serve the device once more, when the others and the keyboard have had their turn. */
+void virtio_again(struct virtio *device);
 void virtio_notify(const struct virtio *device, unsigned queue);
 
 /* What one command transfers at most, and the buffer for it. */

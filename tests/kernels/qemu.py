@@ -7,6 +7,7 @@ import re
 import select
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -24,13 +25,22 @@ class Guest:
     """A running QEMU: what it printed, what is typed into it, the status that it ends with."""
 
     def __init__(
-        self, image: Path, *, accel: str = "tcg", cmdline: str = "", cpus: int = 1
+        self,
+        image: Path,
+        *,
+        accel: str = "tcg",
+        cmdline: str = "",
+        cpus: int = 1,
+        devices: Sequence[str] = (),
     ) -> None:
+        """`devices`: more arguments for QEMU. It then adds each virtio device to the command line."""
+        machine = "microvm,rtc=on,pit=on,pic=on" + (",acpi=off" if devices else "")
         command = [require_program("qemu-system-x86_64"), "-nodefaults", "-no-user-config"]
-        command += ["-M", "microvm,rtc=on,pit=on,pic=on", "-accel", accel, "-m", "64"]
+        command += ["-M", machine, "-accel", accel, "-m", "64"]
         command += ["-smp", str(cpus), "-kernel", str(image), "-append", cmdline]
         command += ["-display", "none", "-serial", "stdio", "-no-reboot"]
         command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x4"]
+        command += ["-global", "virtio-mmio.force-legacy=false", *devices]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )

@@ -12,32 +12,9 @@ from tests.kernels.qemu import PROMPT, Guest
 
 pytestmark = pytest.mark.qemu
 
-COMMANDS = [
-    "blk",
-    "clock",
-    "cmdline",
-    "devices",
-    "dump",
-    "exit",
-    "fault",
-    "fill",
-    "halt",
-    "help",
-    "in",
-]
-COMMANDS += [
-    "irqs",
-    "out",
-    "peek",
-    "poke",
-    "regions",
-    "regs",
-    "reset",
-    "rng",
-    "smp",
-    "spin",
-    "timer",
-]
+COMMANDS = ["blk", "clock", "cmdline", "con", "devices", "dump", "exit", "fault", "fill", "halt"]
+COMMANDS += ["help", "in", "irqs", "net", "out", "peek", "poke", "regions", "regs", "reset", "rng"]
+COMMANDS += ["smp", "spin", "timer"]
 
 
 @pytest.fixture(params=["tcg", pytest.param("kvm", marks=pytest.mark.kvm)])
@@ -115,6 +92,7 @@ def test_machine(monitor: Guest) -> None:
     devices = monitor.ask("devices")
     assert "com1\r\n" in devices
     assert "teaching timer: none\r\n" in devices
+    assert "hot-plug controller: none\r\n" in devices
     assert "ioapic, 24 pins\r\n" in devices
     assert devices.endswith("11 of 11 device windows empty\r\n")
     assert monitor.ask("in 0x3fd") == "0x03fd: 0x60\r\n"
