@@ -10,8 +10,10 @@ import logging
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, CounterPage
 from vmlab.errors import BusError, BusOverlap
@@ -31,8 +33,7 @@ class BusDevice(Protocol):
     def write(self, offset: int, size: int, value: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class BusRange:
+class BusRange(Struct, frozen=True):
     """[start, start + size) belongs to `device`; its first byte is the device's `offset`."""
 
     start: int
@@ -46,8 +47,7 @@ class BusRange:
         return self.start + self.size
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """A device's code raised while it handled an access."""
 
     range: BusRange

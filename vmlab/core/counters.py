@@ -24,7 +24,8 @@ A block belongs to one device, three words a row: reads, writes, bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from vmlab.errors import ConfigError
 
@@ -43,15 +44,13 @@ DEVICE_STATES = ("added", "seen", "driver_ok", "failed", "removing")
 PAGE_SIZE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterCounts:
+class RegisterCounts(Struct, frozen=True):
     reads: int
     writes: int
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceCounts:
+class DeviceCounts(Struct, frozen=True):
     """What one device has seen. reads and writes are accesses that trapped; kicks did not."""
 
     reads: int
@@ -70,7 +69,9 @@ class DeviceCounts:
 class Block:
     """One device's words. `words` is the view that its accessors count in."""
 
-    def __init__(self, page: CounterPage | None, start: int, words: memoryview, names: Sequence[str]) -> None:
+    def __init__(
+        self, page: CounterPage | None, start: int, words: memoryview, names: Sequence[str]
+    ) -> None:
         self._page = page
         self.start = start
         self.words = words
@@ -123,7 +124,9 @@ class CounterPage:
     """The page. One process allocates blocks in it; any number may read."""
 
     def __init__(self, buffer: memoryview | bytearray | None = None) -> None:
-        self.words = memoryview(bytearray(PAGE_SIZE) if buffer is None else buffer).cast("B").cast("Q")
+        self.words = (
+            memoryview(bytearray(PAGE_SIZE) if buffer is None else buffer).cast("B").cast("Q")
+        )
         self._free: list[tuple[int, int]] = [(BLOCKS, len(self.words) - BLOCKS)]
 
     def format(self) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
+
+from msgspec import Struct
 
 from vmlab.core.bus import Bus, BusDevice
 from vmlab.core.cmdline import Cmdline
@@ -31,8 +32,7 @@ __all__ = ["ARCHES", "MMIO_LEN", "DeviceInfo", "DeviceType", "MMIODeviceManager"
 MMIO_LEN = 0x1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Arch:
+class _Arch(Struct, frozen=True):
     mmio_base: int
     irq_interval: tuple[int, int]
     #: the highest line that the interrupt controller has
@@ -47,8 +47,7 @@ ARCHES = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class DeviceType:
+class DeviceType(Struct, frozen=True, order=True):
     """What kind of device: `DeviceType.virtio(4)`, or one of the fixed kinds."""
 
     name: str
@@ -74,8 +73,7 @@ DeviceType.GPIO = DeviceType("Gpio")
 DeviceType.USER = DeviceType("User")
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceInfo:
+class DeviceInfo(Struct, frozen=True):
     """Where a device is: `addr`, `len` in bytes, and its line (None: it has none)."""
 
     addr: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from vmlab.core.host import HOST, Host
 from vmlab.errors import ConfigError, MemoryAccessError
@@ -27,8 +28,7 @@ def ram_layout(size: int) -> list[tuple[int, int]]:
     return layout
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(Struct, frozen=True):
     """RAM at guest physical `base`; `buffer` is its bytes, `offset` its place in the backing file."""
 
     base: int

@@ -54,7 +54,15 @@ class AccessLog:
                     register = describe(address - found.start + found.offset, size, write)
             if self.device is None or name == self.device:
                 event = AccessEvent(
-                    clock() - start, current_cpu(), space, address, name, register, write, size, value
+                    clock() - start,
+                    current_cpu(),
+                    space,
+                    address,
+                    name,
+                    register,
+                    write,
+                    size,
+                    value,
                 )
                 with self._lock:
                     if len(self._events) == self._events.maxlen:

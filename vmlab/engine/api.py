@@ -7,8 +7,9 @@ no device. Both engines satisfy `Engine`; `machine` is written against this file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from vmlab.core.start import CpuState
 
@@ -31,8 +32,7 @@ class AccessBus(Protocol):
     def write(self, address: int, size: int, value: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """Why a vCPU cannot go on.
 
     kind: "shutdown" (triple fault), "internal-error", "fail-entry", "system-event", "unknown-exit",
@@ -44,8 +44,7 @@ class Stop:
     registers: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
+class EngineConfig(Struct, frozen=True):
     memory: GuestMemory
     mmio: AccessBus
     ports: AccessBus

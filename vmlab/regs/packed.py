@@ -1,8 +1,8 @@
 """Structures that the guest sees in memory: little endian, without padding.
 
-    class Config(Packed):
-        capacity = u64("in sectors of 512 bytes")
-        seg_max = u32("segments of one request")
+class Config(Packed):
+    capacity = u64("in sectors of 512 bytes")
+    seg_max = u32("segments of one request")
 """
 
 from __future__ import annotations

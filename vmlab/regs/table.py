@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from vmlab.errors import RegisterTableError
 
@@ -74,8 +76,7 @@ def bit(
     return bits(low, 1, doc, access=access, modelled=modelled)
 
 
-@dataclass(frozen=True)
-class Register:
+class Register(Struct, frozen=True, dict=True):
     """One row of a table. Offsets and sizes in bytes, `width` in bits.
 
     when: (selector register, mask, value): the row is there only while `selector & mask` is the value,
@@ -103,7 +104,7 @@ class Register:
             self.__dict__.setdefault(name, one)
 
     def __getattr__(self, name: str) -> Field:
-        raise AttributeError(f"register {self.__dict__.get('name')} has no field {name}")
+        raise AttributeError(f"register {self.name} has no field {name}")
 
     @property
     def readable(self) -> bool:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import force_setattr
 
 from tests.engine.kvm import guests
 from tests.engine.kvm.guests import MMIO
@@ -262,7 +263,7 @@ def test_on_stop_may_ask_and_may_raise(caplog: pytest.LogCaptureFixture) -> None
             seen.append(r.engine.get_regs(cpu)["rip"])
             raise RuntimeError("bad hook")
 
-        object.__setattr__(r.engine._config, "on_stop", on_stop)
+        force_setattr(r.engine._config, "on_stop", on_stop)
         r.load(b"")
         r.engine.start()
         until(lambda: seen)
