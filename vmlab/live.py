@@ -200,7 +200,8 @@ def _devices(
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for name in ("device",) if narrow else ("device", "type", "window"):
         table.add_column(name, no_wrap=True)
-    for name in ("irq", "reads", "writes", "bytes", "/s"):
+    # a rate needs two looks: a report has taken one
+    for name in ("irq", "reads", "writes", "bytes") + (("/s",) if sampler is not None else ()):
         table.add_column(name, justify="right", no_wrap=True)
     if sampler is not None and not narrow:
         table.add_column("", no_wrap=True)
@@ -237,7 +238,8 @@ def _device_row(
         cells += [Text(device.type), Text(f"{prefix}{hexadecimal(device.base)}")]
     cells.append(Text("" if device.irq is None else str(device.irq)))
     cells += [Text(f"{number:,}") for number in (counts.reads, counts.writes, counts.bytes)]
-    cells.append(Text(show_rate(rate)))
+    if history is not None:
+        cells.append(Text(show_rate(rate)))
     if history is not None and not narrow:
         cells.append(Text(sparkline(list(history)), "green"))
     return cells
