@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from vmlab.engine.api import Engine, EngineConfig
-from vmlab.errors import EngineUnavailable
+import os
 
-__all__ = ["ENGINES", "available", "choose", "create"]
+from vmlab.engine.api import Engine, EngineConfig
+from vmlab.errors import ConfigError, EngineUnavailable
+
+__all__ = ["ENGINES", "OVERRIDE", "available", "choose", "create"]
 
 ENGINES = ("kvm", "soft")
+#: the environment variable that stands in for "auto"
+OVERRIDE = "VMLAB_ENGINE"
 
 
 def available(name: str) -> tuple[bool, str]:
@@ -22,12 +26,19 @@ def available(name: str) -> tuple[bool, str]:
 
 
 def choose(wanted: str = "auto") -> tuple[str, str]:
-    """(engine, why it was chosen). EngineUnavailable when the wanted one, or every one, cannot run."""
+    """(engine, why it was chosen). EngineUnavailable when the wanted one, or every one, cannot run.
+
+    VMLAB_ENGINE says what "auto" is: "kvm" or "soft"; an engine that is asked for by name stays."""
+    reason = "asked for"
+    if wanted == "auto":
+        wanted, reason = os.environ.get(OVERRIDE) or "auto", f"{OVERRIDE} says so"
+        if wanted not in ("auto", *ENGINES):
+            raise ConfigError(f"{OVERRIDE}={wanted}: no such engine; there are auto, kvm and soft")
     if wanted != "auto":
         works, why = available(wanted)
         if not works:
             raise EngineUnavailable(f"engine {wanted!r} cannot run here: {why}")
-        return wanted, "asked for"
+        return wanted, reason
     works, why_not_kvm = available("kvm")
     if works:
         return "kvm", "/dev/kvm works"

@@ -1,0 +1,49 @@
+"""Which engine runs a machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from vmlab import engine
+from vmlab.errors import ConfigError, EngineUnavailable
+
+
+@pytest.fixture
+def both(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A host where every engine works, and nothing in the environment."""
+    monkeypatch.delenv("VMLAB_ENGINE", raising=False)
+    monkeypatch.setattr(engine, "available", lambda name: (True, ""))
+    return monkeypatch
+
+
+def test_auto_is_kvm_where_it_works(both: pytest.MonkeyPatch) -> None:
+    assert engine.choose() == ("kvm", "/dev/kvm works")
+
+
+def test_the_environment_stands_in_for_auto(both: pytest.MonkeyPatch) -> None:
+    both.setenv("VMLAB_ENGINE", "soft")
+    assert engine.choose("auto") == ("soft", "VMLAB_ENGINE says so")
+
+
+@pytest.mark.parametrize("nothing", ["", "auto"])
+def test_an_environment_that_says_nothing(both: pytest.MonkeyPatch, nothing: str) -> None:
+    both.setenv("VMLAB_ENGINE", nothing)
+    assert engine.choose()[0] == "kvm"
+
+
+def test_an_engine_that_is_asked_for_stays(both: pytest.MonkeyPatch) -> None:
+    both.setenv("VMLAB_ENGINE", "soft")
+    assert engine.choose("kvm") == ("kvm", "asked for")
+
+
+def test_an_unknown_engine_in_the_environment(both: pytest.MonkeyPatch) -> None:
+    both.setenv("VMLAB_ENGINE", "xen")
+    with pytest.raises(ConfigError, match="VMLAB_ENGINE=xen: no such engine"):
+        engine.choose()
+
+
+def test_an_engine_from_the_environment_that_cannot_run(both: pytest.MonkeyPatch) -> None:
+    both.setenv("VMLAB_ENGINE", "kvm")
+    both.setattr(engine, "available", lambda name: (name == "soft", "no /dev/kvm"))
+    with pytest.raises(EngineUnavailable, match="'kvm' cannot run here: no /dev/kvm"):
+        engine.choose()
