@@ -33,13 +33,8 @@ from vmlab.errors import VmlabError
 from vmlab.testing.plug import Socket
 from vmlab.testing.rings import Arena, Request, Ring
 from vmlab.virtio.device import VirtioDevice
-from vmlab.virtio.mmio import (
-    MAGIC,
-    RING_EVENT_IDX,
-    RING_INDIRECT_DESC,
-    VERSION_1,
-    MmioTransport,
-)
+from vmlab.virtio.mmio import MmioTransport
+from vmlab.virtio.registers import MAGIC, RING_EVENT_IDX, RING_INDIRECT_DESC, VERSION_1
 
 __all__ = ["Driver", "DriverError"]
 
@@ -305,6 +300,7 @@ class Driver:
             ring.used_event = ring.seen
             self.poll(queue)
             if enough():
+                self.transport.rest(queue)  # its interrupt belongs to what is done
                 self.acknowledge()
                 return
             if self.needs_reset():

@@ -10,6 +10,7 @@ A device never sees registers, addresses or lines: it has queues, a configuratio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from vmlab.core.clock import Clock
@@ -36,15 +37,19 @@ class Carrier(Protocol):
         ...
 
     def wake_in(self, seconds: float, index: int) -> None:
-        """The same after some of the machine's time."""
+        """The same after some of the machine's time; of several such wishes the soonest holds."""
         ...
 
     def config_changed(self) -> None:
-        """Tell the driver that the configuration space has changed (§2.5)."""
+        """Tell the driver that the configuration space has changed (§2.5); call it afterwards."""
         ...
 
     def mistake(self, text: str) -> None:
         """The driver did what it must not; counted and shown."""
+        ...
+
+    def needs_reset(self, why: str) -> None:
+        """The device cannot go on until it is reset (§2.1.2). A `handle` that raises ends here too."""
         ...
 
 
@@ -54,6 +59,11 @@ class VirtioDevice:
 
     notify: "ioeventfd" takes notifications out of the trap path (they are counted as kicks); "trap"
     leaves them in, to be watched one by one.
+
+    Threads: `handle`, `process` and `ready` run on the device's own thread, one at a time; the others on
+    a vCPU's, and keep that waiting. What raises here makes the device ask for a reset; the traceback is
+    printed, and other devices go on. A chain is given back in the call that took it, or on the same
+    thread later; one that is kept longer must be dropped in `reset` and `queue_reset`.
     """
 
     type: ClassVar[str] = "virtio"
@@ -65,6 +75,9 @@ class VirtioDevice:
     notify: str = "ioeventfd"
     #: device-specific feature bits that are offered (bits 0 to 23 and 50 on)
     features: int = 0
+    #: feature bit -> the bits that it needs; a driver that takes it without them is refused (§2.2.1)
+    feature_needs: ClassVar[Mapping[int, int]] = {}
+    #: the configuration space. Change its fields on any thread, then call `carrier.config_changed()`
     config: Packed | None = None
     carrier: Carrier
 
@@ -81,8 +94,11 @@ class VirtioDevice:
         raise NotImplementedError
 
     def process(self, index: int) -> bool:
-        """Serve what waits in queue `index`, some of it; True when more may wait. Called on the
-        device's own thread; must come back soon, since a reset waits for it."""
+        """Serve what waits in queue `index`, some of it; True when more may wait. Must come back soon:
+        a reset and the device's other queues wait for it.
+
+        After False the device is asked `ready`, and then left alone until the driver notifies or
+        something calls `carrier.wake`; so whatever made this stop has to do that when it is over."""
         queue = self.carrier.queues.get(index)
         if queue is None:
             return False
@@ -101,10 +117,14 @@ class VirtioDevice:
         """The driver is ready: DRIVER_OK."""
 
     def reset(self) -> None:
-        """Back to power-on; no request is under way."""
+        """Back to power-on; no request is under way, and the queues are gone."""
+
+    def queue_reset(self, index: int) -> None:
+        """The driver has stopped queue `index`: chains taken from it are void (§2.6.1)."""
 
     def attached(self) -> None:
-        """The carrier is there; open what the device needs of the host."""
+        """The carrier is there; open what the device needs of the host. May raise: then the device is
+        not plugged in."""
 
     def detached(self) -> None:
         """The device goes; close it again."""

@@ -27,6 +27,13 @@ class RateLimit:
         self._fill(now)
         return 0.0 if self._left > 0 else (1 - self._left) / self._rate
 
+    def allowance(self, now: int) -> int | None:
+        """Units that would not overdraw it, one at least; None: there is no limit."""
+        if self._rate is None:
+            return None
+        self._fill(now)
+        return max(int(self._left), 1)
+
     def _fill(self, now: int) -> None:
         assert self._rate is not None
         if self._then is not None:

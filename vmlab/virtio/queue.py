@@ -7,10 +7,11 @@ transport turns into NEEDS_RESET. No walk takes more than the queue's size of st
 
 from __future__ import annotations
 
+import platform
 import struct
 import threading
 
-from vmlab.core.memory import GuestMemory
+from vmlab.core.memory import GuestMemory, Region
 
 __all__ = ["MAX_QUEUE_SIZE", "BrokenRing", "Chain", "Virtqueue"]
 
@@ -22,6 +23,21 @@ _USED = struct.Struct("<II")
 NEXT, WRITE, INDIRECT = 1, 2, 4
 # ring flags (§2.7.6, §2.7.8)
 NO_INTERRUPT, NO_NOTIFY = 1, 1
+#: §2.7.5: no chain is longer, in bytes
+MOST_BYTES = 1 << 32
+#: x86 keeps stores, and loads, in their order; a fence is needed there only between a store and a load
+IN_ORDER = platform.machine() in ("x86_64", "AMD64", "i686")
+_fence = threading.Lock()
+
+
+def barrier() -> None:
+    """A full memory barrier: taking a lock is an atomic operation. Twice, since on arm64 one taking
+    and letting go may let an earlier store and a later load past each other inside."""
+    with _fence:
+        pass
+    if not IN_ORDER:
+        with _fence:
+            pass
 
 
 class BrokenRing(Exception):
@@ -39,6 +55,14 @@ class Chain:
         self.head = head
         self.readable = readable
         self.writable = writable
+
+    @property
+    def readable_size(self) -> int:
+        return sum(map(len, self.readable))
+
+    @property
+    def writable_size(self) -> int:
+        return sum(map(len, self.writable))
 
     def read(self, limit: int = 1 << 20) -> bytes:
         """All that the device may read, as one; at most `limit` bytes are copied."""
@@ -75,7 +99,8 @@ class Virtqueue:
     """A queue that the driver has made ready.
 
     size: entries. desc, driver, device: guest-physical addresses of the three parts. All of them
-    must lie in RAM and be aligned as §2.7 says, else BrokenRing.
+    must lie in RAM and be aligned as §2.7 says, else BrokenRing. That they may overlap is the driver's
+    own affair: nothing is believed that was read before.
     """
 
     def __init__(
@@ -104,16 +129,22 @@ class Virtqueue:
         self.taken = 0
         self.used = 0
         self._signalled = 0
+        self._looked = (-1, -1)
+        # most buffers lie in RAM from 0 on: one comparison finds out
         low = memory.regions[0]
-        self._low, self._low_end = low.buffer, low.end if low.base == 0 else 0
-        self._fence = threading.Lock()
+        self._low, self._low_end = low.buffer, low.end if low.base == 0 else -1
 
     def _part(self, what: str, address: int, size: int, alignment: int) -> memoryview:
         if address % alignment:
             raise BrokenRing(f"the {what} at {address:#x} is not aligned to {alignment}")
-        if self._memory.find(address, size) is None:
+        return self._ram(what, address, size)
+
+    def _ram(self, what: str, address: int, size: int) -> memoryview:
+        region: Region | None = self._memory.find(address, size)
+        if region is None:
             raise BrokenRing(f"the {what} [{address:#x}, {address + size:#x}) is not in RAM")
-        return self._memory.view(address, size)
+        start = address - region.base
+        return region.buffer[start : start + size]
 
     # --- taking requests ------------------------------------------------------------------------
 
@@ -127,17 +158,20 @@ class Virtqueue:
 
     def pop(self) -> Chain | None:
         """The next request; None when there is none."""
-        avail = self._avail
-        count = (avail[1] - self.taken) & 0xFFFF
+        avail, taken, size = self._avail, self.taken, self.size
+        count = (avail[1] - taken) & 0xFFFF
         if not count:
             return None
-        if count > self.size:
-            raise BrokenRing(f"{count} available entries in a ring of {self.size}")
-        head = avail[2 + (self.taken & self._mask)]
-        if head >= self.size:
-            raise BrokenRing(f"available entry {self.taken & self._mask} names descriptor {head} of {self.size}")
+        if count > size:
+            raise BrokenRing(f"{count} available entries in a ring of {size}")
+        if not IN_ORDER:
+            barrier()  # the index before the entry that it speaks of
+        at = taken & self._mask
+        head = avail[2 + at]
+        if head >= size:
+            raise BrokenRing(f"available entry {at} names descriptor {head} of {size}")
         chain = self._walk(head)
-        self.taken = (self.taken + 1) & 0xFFFF
+        self.taken = (taken + 1) & 0xFFFF
         return chain
 
     def _walk(self, head: int) -> Chain:
@@ -145,18 +179,17 @@ class Virtqueue:
         writable: list[memoryview] = []
         table, entries, index = self._desc, self.size, head
         unpack, low, low_end = _DESCRIPTOR.unpack_from, self._low, self._low_end
-        nested = False
-        for _ in range(self.size):
+        left, total, nested = self.size, 0, False
+        while left:
             address, length, flags, following = unpack(table, 16 * index)
             if flags & INDIRECT:
+                # this one is no buffer, and there is one table at most: it takes no step
                 table, entries = self._enter(address, length, flags, nested)
                 nested, index = True, 0
                 continue
             end = address + length
-            if end <= low_end:
-                view = low[address:end]
-            else:
-                view = self._elsewhere(index, address, length)
+            total += length
+            view = low[address:end] if end <= low_end else self._ram("buffer", address, length)
             if flags & WRITE:
                 writable.append(view)
             elif writable:
@@ -164,47 +197,44 @@ class Virtqueue:
             else:
                 readable.append(view)
             if not flags & NEXT:
+                if total > MOST_BYTES:
+                    raise BrokenRing(f"the chain from descriptor {head} has {total:#x} bytes")
                 return Chain(head, readable, writable)
             if following >= entries:
                 raise BrokenRing(f"descriptor {index} goes on at {following} of {entries}")
             index = following
-        raise BrokenRing(f"the chain from descriptor {head} is longer than the queue of {self.size}")
+            left -= 1
+        raise BrokenRing(
+            f"the chain from descriptor {head} is longer than the queue of {self.size}"
+        )
 
     def _enter(self, address: int, length: int, flags: int, nested: bool) -> tuple[memoryview, int]:
-        """The indirect table that a descriptor names (§2.7.5.3)."""
+        """The indirect table that a descriptor names (§2.7.5.3). Its own WRITE flag means nothing."""
         if not self._indirect:
             raise BrokenRing("an indirect descriptor, which was not negotiated")
         if nested or flags & NEXT:
             raise BrokenRing("an indirect descriptor inside a table, or one that goes on")
-        if not length or length % 16 or length // 16 > self.size:
-            raise BrokenRing(f"an indirect table of {length} bytes for a queue of {self.size}")
-        if self._memory.find(address, length) is None:
-            raise BrokenRing(f"an indirect table [{address:#x}, {address + length:#x}) outside RAM")
-        return self._memory.view(address, length), length // 16
-
-    def _elsewhere(self, index: int, address: int, length: int) -> memoryview:
-        if self._memory.find(address, length) is None:
-            raise BrokenRing(
-                f"descriptor {index} names [{address:#x}, {address + length:#x}), which is not RAM"
-            )
-        return self._memory.view(address, length)
+        if not length or length % 16 or length // 16 > MAX_QUEUE_SIZE:
+            raise BrokenRing(f"an indirect table of {length} bytes")
+        return self._ram("indirect table", address, length), length // 16
 
     # --- giving them back -----------------------------------------------------------------------
 
     def push(self, chain: Chain, written: int) -> None:
         """The request is done; `written` bytes were put into its writable part."""
-        _USED.pack_into(self._used_ring, 8 * (self.used & self._mask), chain.head, written)
-        self.used = (self.used + 1) & 0xFFFF
-        # the entry before the index: x86 keeps stores in order, other hosts take the fence
-        self._barrier()
-        self._used_idx[1] = self.used
+        used = self.used
+        _USED.pack_into(self._used_ring, (used & self._mask) << 3, chain.head, written)
+        self.used = used = (used + 1) & 0xFFFF
+        if not IN_ORDER:
+            barrier()  # §2.7.8: the data and the entry before the index
+        self._used_idx[1] = used
 
     def interrupt_wanted(self) -> bool:
         """Whether the driver wants to hear of what was pushed since it was asked last (§2.7.7.2)."""
         before, self._signalled = self._signalled, self.used
         if before == self.used:
             return False
-        self._barrier()
+        barrier()
         if not self._event_idx:
             return not self._avail[0] & NO_INTERRUPT
         event = self._avail[2 + self.size]
@@ -216,15 +246,17 @@ class Virtqueue:
             self._used_idx[0] = NO_NOTIFY
 
     def listen(self) -> bool:
-        """Ask for notifications again; True when a request came in meanwhile."""
+        """Ask for notifications again; True when there are requests to look at meanwhile."""
         if self._event_idx:
             self._avail_event[0] = self.taken
         else:
             self._used_idx[0] = 0
-        self._barrier()
+        # without it the driver could see the old wish, and we the old index: a notification lost
+        barrier()
         return self.waiting > 0
 
-    def _barrier(self) -> None:
-        """A full memory barrier: taking a lock is an atomic operation."""
-        with self._fence:
-            pass
+    def moved(self) -> bool:
+        """Whether a request came or was taken since this was asked last."""
+        now = (self.taken, self._avail[1])
+        before, self._looked = self._looked, now
+        return now != before

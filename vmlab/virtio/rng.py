@@ -12,7 +12,8 @@ from vmlab.virtio.queue import Chain
 
 __all__ = ["Rng"]
 
-#: bytes that one request gets; the rest of a larger buffer is left, as §5.4.6.1 allows
+#: bytes that one request gets; the rest of a larger buffer is left, as §5.4.6.2 allows. A reset waits
+#: for a request: this many take some milliseconds
 MOST = 1 << 20
 
 
@@ -39,6 +40,7 @@ class Rng(VirtioDevice):
         self._limit = RateLimit(rate)
 
     def process(self, index: int) -> bool:
+        """One request, when the rate allows it."""
         wait = self._limit.wait(self.carrier.clock.now())
         if wait:
             self.carrier.wake_in(wait, index)
@@ -51,9 +53,11 @@ class Rng(VirtioDevice):
     def handle(self, index: int, chain: Chain) -> int:
         if chain.readable:
             self.carrier.mistake("a request for entropy with a readable buffer (§5.4.6)")
-        size = min(sum(len(view) for view in chain.writable), MOST)
+        now = self.carrier.clock.now()
+        allowed = self._limit.allowance(now)
+        size = min(chain.writable_size, MOST if allowed is None else min(allowed, MOST))
         data = self._random.randbytes(size) if self._random is not None else os.urandom(size)
-        self._limit.spend(size, self.carrier.clock.now())
+        self._limit.spend(size, now)
         self.bytes_given += size
         return chain.write(data)
 

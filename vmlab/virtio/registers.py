@@ -1,0 +1,74 @@
+"""The registers of the virtio-mmio transport (virtio 1.2 §4.2.2), and the bits that it deals in."""
+
+from __future__ import annotations
+
+from vmlab.regs import Registers, bit, block, pair64, ro, rw, wo
+
+MAGIC = 0x7472_6976
+VENDOR = 0x424C_4D56  # "VMLB"
+CONFIG = 0x100
+# feature bits of the ring and the transport (§6)
+RING_INDIRECT_DESC, RING_EVENT_IDX, VERSION_1, RING_RESET = 1 << 28, 1 << 29, 1 << 32, 1 << 40
+TRANSPORT_FEATURES = RING_INDIRECT_DESC | RING_EVENT_IDX | VERSION_1 | RING_RESET
+# Status (§2.1) and InterruptStatus (§4.2.2), as plain numbers for the path of a request
+DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 4, 8, 64, 128
+#: the bits that a driver may set
+DRIVERS = 1 | 2 | DRIVER_OK | FEATURES_OK | FAILED
+USED_BUFFER, CONFIG_CHANGE = 1, 2
+#: queues that a device can have: one bank of the queue registers each
+MAX_QUEUES = 64
+_PER_QUEUE = ("QueueSel", MAX_QUEUES)
+
+
+class MmioRegisters(Registers, strict=True):
+    """§4.2.2, table 4.1."""
+
+    MagicValue = ro(0x000, '"virt"', reset=MAGIC, spec="virtio 1.2 §4.2.2")
+    Version = ro(0x004, "version of the transport", reset=2)
+    DeviceID = ro(0x008, "what device it is; 0: a placeholder, nothing is here")
+    VendorID = ro(0x00C, "who made it", reset=VENDOR)
+    DeviceFeatures = ro(0x010, "32 of the features that the device offers")
+    DeviceFeaturesSel = wo(0x014, "which 32 of them")
+    DriverFeatures = wo(0x020, "32 of the features that the driver takes")
+    DriverFeaturesSel = wo(0x024, "which 32 of them")
+    QueueSel = wo(0x030, "the queue that the queue registers speak of")
+    QueueNumMax = ro(0x034, "the most entries that the queue can have; 0: no such queue")
+    QueueNum = wo(0x038, "the entries that it has", banked_by=_PER_QUEUE)
+    QueueReady = rw(0x044, "1: the queue is set up")
+    QueueNotify = wo(0x050, "there is something in the queue of this index")
+    InterruptStatus = ro(
+        0x060,
+        "why the device interrupts",
+        USED_BUFFER=bit(0, "a request is done"),
+        CONFIG_CHANGE=bit(1, "the configuration space has changed"),
+    )
+    InterruptACK = wo(0x064, "causes that the driver has dealt with")
+    Status = rw(
+        0x070,
+        "how far the driver is; 0 resets the device",
+        ACKNOWLEDGE=bit(0, "the guest has seen the device"),
+        DRIVER=bit(1, "it knows how to drive it"),
+        DRIVER_OK=bit(2, "it drives it"),
+        FEATURES_OK=bit(3, "the features are agreed on"),
+        DEVICE_NEEDS_RESET=bit(6, "the device cannot go on; it alone sets this"),
+        FAILED=bit(7, "the driver has given up"),
+    )
+    QueueDesc = pair64(
+        0x080, "guest-physical address of the descriptor table", banked_by=_PER_QUEUE
+    )
+    QueueDriver = pair64(0x090, "of the driver area", banked_by=_PER_QUEUE)
+    QueueDevice = pair64(0x0A0, "of the device area", banked_by=_PER_QUEUE)
+    SHMSel = wo(0x0AC, "the shared memory region that the next two speak of")
+    SHMLenLow = ro(0x0B0, "its length; all ones: no such region", reset=0xFFFF_FFFF)
+    SHMLenHigh = ro(0x0B4, "", reset=0xFFFF_FFFF)
+    SHMBaseLow = ro(0x0B8, "its address", reset=0xFFFF_FFFF)
+    SHMBaseHigh = ro(0x0BC, "", reset=0xFFFF_FFFF)
+    QueueReset = rw(0x0C0, "1 takes the queue back to its start")
+    ConfigGeneration = ro(0x0FC, "changes with the configuration space")
+    Config = block(CONFIG, 0x1000 - CONFIG, "the device's own configuration space")
+
+
+def status_words(status: int) -> str:
+    """ACKNOWLEDGE|DRIVER|..., as the specification writes them."""
+    fields = MmioRegisters.Status.fields
+    return "|".join(name for name, mask in fields.items() if status & mask) or "0"
