@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 KEPT = 4 << 20
 #: bytes typed in one message
 PART = 64 << 10
+#: seconds in which a guest that echoes at all has echoed a line
+ECHO = 1.0
 #: what bytes that are no UTF-8 become under "surrogateescape"
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
@@ -143,14 +145,30 @@ class Console:
         return len(text[:at].encode("utf-8", "surrogateescape"))
 
     def run(self, command: str, prompt: str = r"(?:vmlab> |[#$] )$", timeout: float = 5) -> str:
-        """Type a command line and return what it printed, up to the next prompt."""
+        """Type a command line and return what it printed, up to the next prompt.
+
+        A guest may say something of its own accord while the line is typed, and prompt anew: what
+        it printed begins behind the last echo of the line."""
         with self._condition:
-            self._cursor = self._dropped + len(self._data)
+            self._cursor = start = self._dropped + len(self._data)
         self.send(command + "\n")
-        before = self.expect(prompt, timeout).string
-        match = re.search(prompt, before)
-        text = before[: match.start()] if match else before
-        return text.removeprefix(command).strip("\n")
+        text = self._before(self.expect(prompt, timeout), prompt)
+        if command + "\n" not in text:
+            with self._condition:
+                answered, self._cursor = self._cursor, start
+            try:
+                echoed = f"(?s:{re.escape(command)}\n.*?){prompt}"
+                text = self._before(self.expect(echoed, min(timeout, ECHO)), prompt)
+            except ExpectTimeout:  # a guest that does not echo has answered already
+                self._cursor = answered
+        return text.rpartition(command + "\n")[2].strip("\n")
+
+    @staticmethod
+    def _before(match: re.Match[str], prompt: str) -> str:
+        """What stands before the prompt that ends the match."""
+        text = match.string[: match.end()]
+        last = [found.start() for found in re.finditer(prompt, text)]
+        return text[: last[-1]] if last else text
 
     def interact(self) -> None:
         """Give the terminal to the guest, until Ctrl-A x. Needs a real terminal."""

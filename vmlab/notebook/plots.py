@@ -7,6 +7,7 @@ program saves it. Colours are told apart by the colour-blind (Okabe and Ito's se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,8 +40,17 @@ _KINDS = {"ram": BLUE, "mmio": ORANGE, "interrupt-controller": GREEN, "hole": "n
 _HEIGHTS = {"ram": 2.0, "mmio": 1.0, "interrupt-controller": 1.0, "hole": 0.8}
 
 
+class _Picture(Figure):
+    """A figure that a notebook shows, whether pyplot was ever imported or not."""
+
+    def _repr_png_(self) -> bytes:
+        page = BytesIO()
+        self.savefig(page, format="png")
+        return page.getvalue()
+
+
 def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _Picture(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
