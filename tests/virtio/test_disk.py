@@ -456,3 +456,14 @@ def test_discard_must_be_negotiated() -> None:
     with Driver(Disk(data=IMAGE), features=VERSION_1 | blk.F_FLUSH) as driver:
         assert ask(driver, DISCARD, 0, ranges((0, 8, 0)))[0] == UNSUPP
         assert ask(driver, WRITE_ZEROES, 0, ranges((0, 8, 0)))[0] == UNSUPP
+
+
+def test_a_queue_reset_forgets_the_request_under_way() -> None:
+    """virtio 1.2 §2.6.1"""
+    disk = Disk(size="64M")
+    with Driver(disk, "16M") as driver:
+        disk._request = blk.Request.__new__(blk.Request)
+        driver.write("QueueSel", 0)
+        driver.write("QueueReset", 1)
+        assert driver.read("QueueReset") == 0
+        assert disk._request is None

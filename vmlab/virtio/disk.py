@@ -112,6 +112,9 @@ class Disk(VirtioDevice):
         self._request = None
         self._writeback = None
 
+    def queue_reset(self, index: int) -> None:
+        self._request = None
+
     @command
     def resize(self, size: int | str | None = None) -> int:
         """Make the disk `size` bytes long ("2M") and tell the guest; None: as long as the image is now,
@@ -126,8 +129,8 @@ class Disk(VirtioDevice):
             raise ConfigError(f"{size!r} is no size of a disk: bytes, a multiple of {blk.SECTOR}")
         if wanted is not None and self.path is None:
             _memory_size(wanted)
+        storage = self._open
         with self._lock:
-            storage = self._open
             try:
                 storage.look() if wanted is None else storage.resize(wanted)
             except OSError as error:
@@ -168,7 +171,7 @@ class Disk(VirtioDevice):
     def write_config(self, offset: int, size: int, value: int) -> None:
         wce = self.carrier.negotiated & blk.F_CONFIG_WCE
         if wce and (offset, size) == (blk.WRITEBACK_OFFSET, 1) and value in (0, 1):
-            self._writeback = value
+            self._writeback = self.config.writeback = value
         else:
             super().write_config(offset, size, value)
 
