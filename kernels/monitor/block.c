@@ -128,7 +128,8 @@ static void list(void)
             continue;
         any = true;
         virtio_say(device);
-        print("%lu sectors%s%s%s%s\n", capacity(device), device->features & F_RO ? ", read-only" : "",
+        print("%lu sectors%s%s%s%s\n", capacity(device),
+              device->features & F_RO ? ", read-only" : "",
               device->features & F_FLUSH ? ", flush" : "",
               device->features & F_DISCARD ? ", discard" : "",
               device->features & F_WRITE_ZEROES ? ", zero" : "");

@@ -207,14 +207,17 @@ void hotplug_init(void)
     }
 }
 
-static void list_slot(unsigned slot)
+/* False if the slot is empty: a device that nobody had answered for need not be asked back. */
+static bool list_slot(unsigned slot)
 {
     static const char *const states[] = {
         "empty", "added", "seen", "driver ok", "failed", "removing",
     };
     set(HOTPLUG_SLOT, slot);
-    struct place place = read_place();
     uint32_t state = get(HOTPLUG_STATE);
+    if (state == HOTPLUG_EMPTY)
+        return false;
+    struct place place = read_place();
     print("0x%08lx  ", place.base);
     if (place.irq != HOTPLUG_NO_LINE)
         print("irq %-2u ", place.irq);
@@ -229,12 +232,13 @@ static void list_slot(unsigned slot)
         print(", ");
         describe(place.base, place.irq, read32(place.base));
     }
+    return true;
 }
 
 void hotplug_list(void)
 {
     unsigned count = 0;
-    for (uint64_t slots = in_use; slots; slots &= slots - 1, count++)
-        list_slot(__builtin_ctzl(slots));
+    for (uint64_t slots = in_use; slots; slots &= slots - 1)
+        count += list_slot(__builtin_ctzl(slots));
     print("%u of %u slots in use\n", count, get(HOTPLUG_SLOTS));
 }

@@ -5,6 +5,7 @@
 #include "interrupt.h"
 #include "serial.h"
 #include "timer.h"
+#include "virtio.h"
 
 #define RTC_STATUS_B 0x0b
 #define RTC_BINARY 0x04
@@ -40,7 +41,10 @@ COMMAND(regions, "", "show the physical address space")
 
 static void print_irq_holder(unsigned irq)
 {
-    if (irq == TIMER_IRQ)
+    const struct virtio *device = virtio_on(irq);
+    if (device)
+        print("%s at 0x%08lx", device->driver->name, device->base);
+    else if (irq == TIMER_IRQ)
         print("teaching timer");
     else if (irq == HOTPLUG_IRQ)
         print("hot-plug controller");

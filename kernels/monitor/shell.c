@@ -161,11 +161,10 @@ static char line[LINE_MAX];
 static size_t length;
 static bool prompting, broken;
 
-/* An empty line is printed over, the beginnings of a command stay to be seen. */
 void notice(void)
 {
     if (prompting && !broken)
-        print(length ? "\n" : "\r");
+        print("\n");
     broken = true;
 }
 

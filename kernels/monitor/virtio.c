@@ -125,6 +125,11 @@ static struct virtio *find(const struct virtio_driver *driver, unsigned unit)
     return NULL;
 }
 
+const struct virtio *virtio_on(unsigned irq)
+{
+    return by_pin[irq];
+}
+
 struct virtio *virtio_find(const struct virtio_driver *driver, unsigned unit)
 {
     struct virtio *device = find(driver, unit);

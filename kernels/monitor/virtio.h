@@ -103,6 +103,8 @@ void virtio_remove(struct virtio *device, bool there);
 /* Serves the devices that asked for attention. */
 void virtio_attend(void);
 
+/* The device of a line, or NULL. */
+const struct virtio *virtio_on(unsigned irq);
 /* The unit-th device of a driver, or NULL, which is then said. */
 struct virtio *virtio_find(const struct virtio_driver *driver, unsigned unit);
 /* "rng: " or "rng 1: " at the beginning of a line. */
