@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -79,8 +80,10 @@ def monitor(engine: str, **options: Any) -> Iterator[VM]:
 
 def peeked(vm: VM, address: int, width: int = 4) -> int:
     """What the guest reads at `address`."""
-    line = vm.console.run(f"peek {address:#x} {width}", timeout=PATIENCE)
-    return int(line.split(":")[1], 16)
+    text = vm.console.run(f"peek {address:#x} {width}", timeout=PATIENCE)
+    found = re.search(rf"(?m)^{address:#010x}: (0x[0-9a-f]+)$", text)
+    assert found, text
+    return int(found[1], 16)
 
 
 def command(*arguments: str | Path, python: tuple[str, ...] = ()) -> list[str]:

@@ -136,7 +136,7 @@ class Bus:
             return self._miss(address, size)
         try:
             return one.device.read(offset + one.offset, size)
-        except Exception as error:  # noqa: BLE001  a device's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a device's code may raise anything
             return self._failed(Fault(one, address, size, None, error))
 
     def _write(self, address: int, size: int, value: int) -> None:
@@ -148,7 +148,7 @@ class Bus:
             return
         try:
             one.device.write(offset + one.offset, size, value)
-        except Exception as error:  # noqa: BLE001
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             self._failed(Fault(one, address, size, value, error))
 
     def _failed(self, fault: Fault) -> int:
@@ -168,7 +168,7 @@ class Bus:
                     return one.device.read(offset, fault.size)
                 one.device.write(offset, fault.size, fault.value)
                 return 0
-            except Exception as error:  # noqa: BLE001
+            except (Exception, SystemExit) as error:  # noqa: BLE001
                 fault = Fault(one, fault.address, fault.size, fault.value, error)
         return (1 << 8 * fault.size) - 1
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from vmlab.boot.load import load, read_image
 from vmlab.core.bus import Bus
@@ -74,7 +75,9 @@ class Machine:
         #: held by whoever takes the machine from one state to another, its waiting for vCPUs included;
         #: never taken on a vCPU's thread. `_lock` guards the fields, for a moment.
         self._control = threading.RLock()
-        self._engine_started = self._closed = False
+        self._engine_started = self._closed = self._deaf = False
+        #: what the guest has asked for, and waits until its CPUs have stopped
+        self._pending: Callable[[], None] | None = None
         self._log: AccessLog | None = None
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
@@ -112,9 +115,16 @@ class Machine:
         if self.state not in states:
             raise StateError(f"the machine is {self.state}; this needs it {' or '.join(states)}")
 
+    @contextlib.contextmanager
+    def _command(self) -> Iterator[None]:
+        """One command at a time, and after what the guest has asked for."""
+        with self._control:
+            self._settle()
+            yield
+
     def start(self) -> None:
         """created -> running."""
-        with self._control:
+        with self._command():
             self._require("created")
             self._load()
             self._run()
@@ -131,11 +141,13 @@ class Machine:
 
     def pause(self) -> None:
         """running -> paused. When it returns, no vCPU executes."""
-        with self._control:
+        with self._command():
             if self.state == "paused":
+                self.engine.pause()  # a vCPU may be on its way into a device's failure
                 return
             self._require("running")
             self.engine.pause()
+            self._settle()
             with self._lock:
                 # the guest may have ended, or a device failed, before it could be paused
                 if self.state == "running":
@@ -144,59 +156,69 @@ class Machine:
 
     def resume(self) -> None:
         """paused -> running. A guest that waits at a device's failure tries that access again."""
-        with self._control:
+        with self._command():
             if self.state == "running":
                 return
             self._require("paused")
+            self.engine.pause()  # as in `pause`
             self.fault = None
             self._run()
 
     def step(self, cpu: int = 0) -> None:
         """One instruction of a paused machine."""
-        with self._control:
+        with self._command():
             self._require("paused")
             if self.fault is not None:
                 raise StateError(
                     f"the guest waits at a failure of {self.fault.device!r}; resume or replace it"
                 )
             self.engine.step(cpu)
+            self._settle()
 
     def reset(self) -> None:
         """As the reset button: memory cleared, devices and CPUs at power-on, the kernel loaded anew.
         It runs on if it ran; a machine that had ended stays paused."""
-        with self._control:
+        with self._command():
             self._require("running", "paused", "stopped", "crashed")
-            was_running = self.state == "running"
             self.engine.pause()
-            try:
-                self._power_on()
-            except BaseException as error:
-                self._end("crashed", Exit("reset-failed", 3, f"the reset failed: {error}"))
-                raise
-            if was_running:
-                self._run()
-            else:
-                self._enter("paused")
+            self._reset()
+
+    def _reset(self) -> None:
+        was_running = self.state == "running"
+        try:
+            self._power_on()
+        except BaseException as error:
+            self._deafen()
+            self._end("crashed", Exit("reset-failed", 3, f"the reset failed: {error}"))
+            raise
+        if was_running:
+            self._run()
+        else:
+            self._enter("paused")
 
     def _power_on(self) -> None:
+        # an access that waited at a device's failure is given up by `load`: it must not be seen
+        self._deafen()
         self.clock.reset()
         self.board.reset()
         self.memory.clear()
-        for bus in (self.mmio, self.ports):
-            bus.revive()
         self.fault, self.exit = None, None
         self._load()
+        self._deaf = False
+        for bus in (self.mmio, self.ports):
+            bus.revive()
         if self._log is not None:
             self._watch(self._log)
 
     def stop(self) -> None:
         """Power off; the machine's memory and registers can still be looked at until `close`."""
-        with self._control:
+        with self._command():
             if self.state in ("stopped", "crashed"):
                 return
-            self._end("stopped", Exit("stopped", 0, "stopped by the host"))
+            self._deafen()
             if self._engine_started:
                 self.engine.pause()
+            self._end("stopped", Exit("stopped", 0, "stopped by the host"))
 
     def close(self) -> None:
         """Free everything but memory and counters, which belong to the caller."""
@@ -215,39 +237,58 @@ class Machine:
         state = load(self.memory, self._image, self.config.kernel, self._cmdline, self._initrd)
         self.engine.load(state)
 
+    def _deafen(self) -> None:
+        """From now on the guest does nothing to this machine, until it is powered on again."""
+        with self._lock:
+            self._deaf = True
+            for bus in (self.mmio, self.ports):
+                bus.deafen()
+
     def _end(self, state: StateName, exit: Exit) -> None:
-        for bus in (self.mmio, self.ports):
-            bus.deafen()
-        self.engine.request_pause()
         self.clock.pause()
         self.fault = None
         self._enter(state, exit)
 
     # --- what the guest does to the machine -----------------------------------------------------
 
+    def _later(self, action: Callable[[], None]) -> None:
+        """On a vCPU's thread: do that when no vCPU executes any more and every access is counted.
+        The first one counts; what the guest does from here on is not heard."""
+        with self._lock:
+            if self._deaf:
+                return
+            self._deafen()
+            self._pending = action
+        self.engine.request_pause()
+        threading.Thread(target=self._settle_soon, name="vmlab-settle", daemon=True).start()
+
+    def _settle_soon(self) -> None:
+        with self._control:
+            try:
+                self._settle()
+            except Exception:  # the machine's exit says it; nobody waits for this thread
+                log.exception("what the guest asked for has failed")
+
+    def _settle(self) -> None:
+        """Do what waits to be done (`_control` is held)."""
+        with self._lock:
+            action, self._pending = self._pending, None
+        if action is not None and not self._closed:
+            self.engine.pause()
+            action()
+
     def _on_debug_exit(self, value: int) -> None:
         status = (value << 1 | 1) & 0xFFFF_FFFF
-        self._end("stopped", Exit("debug-exit", status, f"the guest exited with status {status}"))
+        ended = Exit("debug-exit", status, f"the guest exited with status {status}")
+        self._later(lambda: self._end("stopped", ended))
 
     def _on_reset(self) -> None:
-        # a vCPU thread is in this access: the reset itself must happen elsewhere
-        for bus in (self.mmio, self.ports):
-            bus.deafen()
-        self.engine.request_pause()
-        threading.Thread(target=self._reset_by_guest, name="vmlab-reset", daemon=True).start()
-
-    def _reset_by_guest(self) -> None:
-        with self._control:
-            if self._closed or self.state not in ("running", "paused"):
-                return
-            try:
-                self.reset()
-            except Exception:  # the machine's exit says it; nobody waits for this thread
-                log.exception("the guest's reset failed")
+        self._later(self._reset)
 
     def _on_stop(self, cpu: int, stop: Stop) -> None:
         reason = "triple-fault" if stop.kind == "shutdown" else stop.kind
-        self._end("crashed", Exit(reason, 3, f"cpu {cpu}: {stop.text}"))
+        ended = Exit(reason, 3, f"cpu {cpu}: {stop.text}")
+        self._later(lambda: self._end("crashed", ended))
 
     def _on_fault(self, fault: BusFault) -> bool:
         """A device raised. The guest waits here, at the access, until someone resumes it."""
@@ -264,7 +305,7 @@ class Machine:
         trace = "".join(traceback.format_exception(fault.error))
         self.engine.request_pause()
         with self._lock:
-            if self.state not in ("running", "paused"):
+            if self._deaf:
                 return False
             self.fault = Fault(name, text, trace)
             self.clock.pause()

@@ -131,6 +131,8 @@ class Controller:
     def _stopped_cpu(self, cpu: int) -> int:
         if self._up.state == "running":
             raise StateError("the machine is running; pause it to see its registers")
+        if self._up.state == "paused":
+            self._up.pause()  # a vCPU may be on its way into a device's failure
         return self._cpu(cpu)
 
     def _get_regs(self, command: wire.GetRegs) -> wire.Reply:

@@ -270,6 +270,9 @@ class KvmEngine:
             regs = vcpu.fds.regs()
             state.apply(regs, values)
             vcpu.fds.call("KVM_SET_REGS", regs)
+            if "rip" in values and vcpu.fds.mp_state() == abi.KVM_MP_STATE_HALTED:
+                # whoever sends it elsewhere wants it to run there
+                vcpu.fds.call("KVM_SET_MP_STATE", abi.MpState(abi.KVM_MP_STATE_RUNNABLE))
 
     def _vcpu(self, cpu: int) -> Vcpu:
         if not 0 <= cpu < self.cpus:

@@ -209,7 +209,8 @@ class SoftEngine:
                 self._idle = False
                 self._ensure_thread()
             self._changed.notify_all()
-            while not self._quiet or self._step is not None:
+            # a step that met a device's failure waits inside it: that is all for now
+            while not self._parked and (not self._quiet or self._step is not None):
                 self._changed.wait()
 
     @property
