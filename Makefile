@@ -2,22 +2,26 @@
 #
 #   PYTHON=python3.12   the interpreter to make .venv with; else the first that is 3.11 or newer
 #   PYTEST_ARGS=...     more arguments for pytest,  BENCH_ARGS=...  for benchmarks/run.py
+#   LAB_ARGS=...        more arguments for JupyterLab: --no-browser, --port=9999, --ip=0.0.0.0
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 
 # Debian packages that the tests need; everything else comes from PyPI.
 SYSTEM_PACKAGES := qemu-system-x86 gcc libc6-dev binutils make
+# Not every distribution packages this browser (Ubuntu: a snap): without it the tests in it are skipped.
+BROWSER_PACKAGES := chromium fonts-dejavu-core
 
 PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
 step = @printf '== %s\n' $(1)
 
-.PHONY: help setup demo test packages check pytest bench kernels clean
+.PHONY: help setup demo lab test packages check pytest bench kernels clean
 
 help:
 	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
 	@echo "make setup     .venv with vmlab and all its extras"
+	@echo "make lab       the notebooks: JupyterLab opens at the first one (LAB_ARGS=--no-browser: only its URL)"
 	@echo "make test      everything that can be checked here; says what could not and why"
 	@echo "make check     only the linters, the type checker and the layers"
 	@echo "make bench     the figures, as ratios measured in one run"
@@ -31,9 +35,20 @@ demo:
 	@$(PREPARE) venv soft
 	@$(BIN)/vmlab demo $(DEMO_ARGS)
 
+# Jupyter prints the URL with its token, takes the next port when its own is busy, and opens a browser
+# where there is one to open. One Ctrl-C ends it. Matplotlib's cache stays in the tree.
+FIRST_NOTEBOOK := notebooks/01-first-vm.ipynb
+lab:
+	@$(PREPARE) venv soft,lab
+	@[ "$$(id -u)" != 0 ] || set -- --allow-root; \
+	[ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ] || [ "$$(uname -s)" = Darwin ] || set -- "$$@" --no-browser; \
+	exec env MPLCONFIGDIR="$$PWD/.venv/matplotlib" JUPYTER_PREFER_ENV_PATH=1 $(BIN)/python -m jupyterlab -y \
+		--log-level=WARN --LabApp.default_url='/lab/tree/$(FIRST_NOTEBOOK)' "$$@" $(LAB_ARGS)
+
 # The parts of `test` run one after the other, pytest last: its summary ends the output.
 test:
 	@$(PREPARE) packages $(SYSTEM_PACKAGES)
+	@$(PREPARE) packages-if-any $(BROWSER_PACKAGES)
 	@$(PREPARE) venv all
 	@$(MAKE) check
 	@$(MAKE) pytest
