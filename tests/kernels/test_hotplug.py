@@ -6,12 +6,13 @@ import re
 import struct
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.vms import PATIENCE, PROMPT, Dice
-from vmlab import VM, Device
-from vmlab.virtio import Rng
+from vmlab import VM, Device, virtio
+from vmlab.virtio import Disk, Rng
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import Chain
 
@@ -252,6 +253,34 @@ def test_a_terminal_that_is_resized(vm: VM) -> None:
     assert ask(vm, "con") == "con: 80 columns, 25 rows\n"
     console.become(struct.pack("<HH", 132, 43))
     says(vm, "con: 132 columns, 43 rows")
+
+
+def test_a_disk(vm: VM, tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(b"first" + bytes((1 << 20) - 5))
+    vm.hot_add(Disk(image))
+    says(vm, f"hot-plug: slot 0: blk at {FIRST}")
+    assert "66 69 72 73 74 00" in ask(vm, "blk read 0")
+    assert ask(vm, "blk write 2047 the end") == "blk: written\n"
+    assert ask(vm, "blk flush") == "blk: flushed\n"
+    assert image.read_bytes()[-512:].rstrip(b"\0") == b"the end"
+
+
+def test_two_guests_ping_each_other(engine: str) -> None:
+    counts = []
+    with virtio.Switch() as switch:
+        one = VM(kernel="monitor", engine=engine, devices=[virtio.Nic(switch)])
+        two = VM(kernel="monitor", engine=engine, devices=[virtio.Nic(switch)])
+        with one, two:
+            for last, vm in enumerate((one, two), 1):
+                vm.console.expect(PROMPT, timeout=PATIENCE)
+                assert ask(vm, f"net ip 10.0.0.{last}") == ""
+            assert ask(one, "net ping 10.0.0.2 3").endswith("net: 3 of 3 answered\n")
+            assert ask(two, "net ping 10.0.0.1") == "net: 10.0.0.1 ping 1: answered\n"
+            for vm in (one, two):
+                assert ask(vm, "net").endswith(", 5 received, 5 sent\n")
+                counts.append((vm.traps["net0"].reads, vm.traps["net0"].writes))
+    assert counts[0] == counts[1], "each has seen as many frames"
 
 
 def test_every_line_can_have_a_device(vm: VM) -> None:
