@@ -27,9 +27,13 @@ HERE = Path(__file__).resolve().parent
 #: seconds that a cell may take
 CELL_TIMEOUT = 30
 SOLUTION = re.compile(
-    r"^(?P<indent>[ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[ \t]*(?:\n|\Z)", re.M | re.S
+    r"^(?P<indent>[ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[ \t]*(?:\n|\Z)",
+    re.MULTILINE | re.DOTALL,
 )
-HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS\n.*?^[ \t]*### END HIDDEN TESTS[ \t]*(?:\n|\Z)", re.M | re.S)
+HIDDEN = re.compile(
+    r"^[ \t]*### BEGIN HIDDEN TESTS\n.*?^[ \t]*### END HIDDEN TESTS[ \t]*(?:\n|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 #: what a live view leaves behind that nobody can show again
 LIVE = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -42,7 +46,8 @@ def notebooks(names: list[str] | None = None) -> list[Path]:
         return found
     chosen = [path for path in found if any(path.name.startswith(name) for name in names)]
     if not chosen:
-        raise SystemExit(f"no notebook begins with {' or '.join(names)}; there are {', '.join(p.stem for p in found)}")
+        there = ", ".join(path.stem for path in found)
+        raise SystemExit(f"no notebook begins with {' or '.join(names)}; there are {there}")
     return chosen
 
 
@@ -57,7 +62,9 @@ def without_solutions(notebook: Any) -> Any:
 
 def strip(source: str) -> str:
     """A cell without its solution and hidden tests."""
-    source = SOLUTION.sub(r"\g<indent># YOUR CODE HERE\n\g<indent>raise NotImplementedError()\n", source)
+    source = SOLUTION.sub(
+        r"\g<indent># YOUR CODE HERE\n\g<indent>raise NotImplementedError()\n", source
+    )
     return HIDDEN.sub("", source).rstrip("\n")
 
 
@@ -74,7 +81,9 @@ def run(notebook: Any) -> None:
 
 def normalise(notebook: Any) -> None:
     """Take away whatever depends on who ran it, when and where."""
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     count = 0
     for place, cell in enumerate(notebook.cells):
@@ -104,7 +113,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", help="beginnings of names: 03 05")
     parser.add_argument("--check", action="store_true", help="store nothing")
-    parser.add_argument("--student", type=Path, metavar="DIRECTORY", help="write copies without solutions")
+    parser.add_argument(
+        "--student", type=Path, metavar="DIRECTORY", help="write copies without solutions"
+    )
     options = parser.parse_args()
     failed = 0
     for path in notebooks(options.names):
