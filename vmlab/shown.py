@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,14 @@ from vmlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from vmlab.notebook.console import ConsoleView
+    from vmlab.notebook.hotplug import HotplugView
+    from vmlab.notebook.irq import IrqView
+    from vmlab.notebook.lab import Lab
+    from vmlab.notebook.map import MapView
+    from vmlab.notebook.registers import RegistersView
+    from vmlab.notebook.traps import TrapView
 
 __all__ = ["Shown"]
 
@@ -25,8 +34,53 @@ def _load(module: str) -> Any:
         raise ConfigError(f"{error.name} is not installed: pip install 'vmlab[lab]'") from error
 
 
+def _in_notebook() -> bool:
+    """Whether a kernel runs us: what shows widgets talks to one."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
 class Shown:
     """Mixed into `VM`."""
+
+    def lab(self, height: int = 620) -> Lab:
+        """The dashboard, live. height: in pixels, where there is room for two columns."""
+        return _load("lab").Lab(self, height)  # type: ignore[no-any-return]
+
+    def map_view(self) -> MapView:
+        """The address map, live."""
+        return _load("map").MapView(self)  # type: ignore[no-any-return]
+
+    def irq_view(self) -> IrqView:
+        """The interrupt lines, live."""
+        return _load("irq").IrqView(self)  # type: ignore[no-any-return]
+
+    def trap_view(self) -> TrapView:
+        """The devices and their traps, live; a row opens to its registers."""
+        return _load("traps").TrapView(self)  # type: ignore[no-any-return]
+
+    def regs_view(self, id: str) -> RegistersView:
+        """The registers of the device `id`, live. DeviceNotFound when there is no such device."""
+        return _load("registers").RegistersView(self, id)  # type: ignore[no-any-return]
+
+    def console_view(self, height: int = 360) -> ConsoleView:
+        """A terminal on the serial line. height: in pixels."""
+        return _load("console").ConsoleView(self, height)  # type: ignore[no-any-return]
+
+    def hotplug_view(self) -> HotplugView:
+        """Plug devices in and out."""
+        return _load("hotplug").HotplugView(self)  # type: ignore[no-any-return]
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The dashboard in a notebook; elsewhere, and without the notebook's packages, the `repr`."""
+        if not _in_notebook():
+            return {"text/plain": repr(self)}
+        try:
+            data, metadata = _load("lab").lab_of(self)._repr_mimebundle_(**options)
+        except ConfigError:
+            return {"text/plain": repr(self)}
+        return {**data, "text/plain": repr(self)}, metadata
 
     def plot_map(self) -> Figure:
         """The address space, drawn for a page."""

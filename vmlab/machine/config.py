@@ -16,6 +16,7 @@ __all__ = [
     "DeviceEntry",
     "Exit",
     "Fault",
+    "FieldEntry",
     "MachineConfig",
     "Range",
     "RegisterEntry",
@@ -75,6 +76,15 @@ class Fault(Struct, frozen=True):
     traceback: str
 
 
+class FieldEntry(Struct, frozen=True):
+    """Bits of a register: `width` of them from bit `low`."""
+
+    name: str
+    low: int
+    width: int
+    doc: str
+
+
 class RegisterEntry(Struct, frozen=True):
     """A row of a device's table. offset in bytes, width in bits."""
 
@@ -83,6 +93,7 @@ class RegisterEntry(Struct, frozen=True):
     width: int
     access: str
     doc: str
+    fields: list[FieldEntry] = []
 
 
 class CommandEntry(Struct, frozen=True):
@@ -94,7 +105,8 @@ class CommandEntry(Struct, frozen=True):
 
 
 class DeviceEntry(Struct, frozen=True):
-    """A device that is plugged in. space: "mmio" or "port"; block: its place in the counter page."""
+    """A device that is plugged in. space: "mmio" or "port"; block: its place in the counter page;
+    consoles: streams of bytes that it has."""
 
     id: str
     type: str
@@ -106,6 +118,7 @@ class DeviceEntry(Struct, frozen=True):
     block: int
     registers: list[RegisterEntry]
     commands: list[CommandEntry] = []
+    consoles: int = 0
 
 
 class Range(Struct, frozen=True):

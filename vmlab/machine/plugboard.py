@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from vmlab.core.bus import Bus
@@ -18,7 +18,8 @@ from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.machine import platform
-from vmlab.machine.config import CommandEntry, DeviceEntry, RegisterEntry
+from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
+from vmlab.regs.table import Register
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
 
@@ -56,6 +57,8 @@ class Plugboard:
         self._page = page
         self._clock = clock
         self.manager = MMIODeviceManager(bus=mmio, wiring=self, mmio_end=platform.MMIO_END)
+        #: told of (id, port, bytes) that a device puts out; set by whoever wants it
+        self.on_output: Callable[[str, int, bytes], None] = lambda *_: None
         self.devices: dict[str, Plugged] = {}
         self.hotplug = HotPlug()
         self.hotplug.on_released(self._released)
@@ -100,6 +103,7 @@ class Plugboard:
         device.irq.close()
         block = device.counters
         device.irq, device.clock, device.memory = IrqLine(), Clock(), None
+        device.on_output = None
         device._rewire()
         block.free()
 
@@ -127,6 +131,7 @@ class Plugboard:
             name = id or self._free_id(device.type.removeprefix("virtio-"))
             if name in self.devices:
                 raise ConfigError(f"there is a device {name!r} already; give another id")
+            self._listen(bus_device, name)
             size = -(-bus_device.size // MMIO_LEN) * MMIO_LEN
             base, irq = self.manager.register_device(
                 bus_device, kind, name, size, irq=bus_device.wants_irq
@@ -145,6 +150,9 @@ class Plugboard:
         if isinstance(device, Device):
             return DeviceType.USER, device
         raise ConfigError(f"{device!r} is not a vmlab Device")
+
+    def _listen(self, device: Device, id: str) -> None:
+        device.on_output = lambda data, port: self.on_output(id, port, data)
 
     def _slot(self, base: int) -> int | None:
         index = (base - self.manager.mmio_base) // MMIO_LEN
@@ -211,6 +219,7 @@ class Plugboard:
                     f"the new device needs {bus_device.size:#x} bytes, the window of {id!r} has"
                     f" {plugged.size:#x}"
                 )
+            self._listen(bus_device, id)
             self.manager.replace(kind, id, bus_device)
             self.devices[id] = plugged._replace(device=bus_device)
             slot = self._slot(plugged.base)
@@ -266,14 +275,12 @@ class Plugboard:
                 irq=one.irq,
                 fixed=one.fixed,
                 block=one.device.counters.start,
-                registers=[
-                    RegisterEntry(row.name, row.offset, row.width, row.access, row.doc)
-                    for row in one.device.regs.table
-                ],
+                registers=[_described(row) for row in one.device.regs.table],
                 commands=[
                     CommandEntry(name, *about)
                     for name, about in commands(_inner(one.device)).items()
                 ],
+                consoles=one.device.consoles,
             )
             for id, one in list(self.devices.items())
         ]
@@ -288,6 +295,8 @@ class Plugboard:
     def tell(self, id: str, method: str, arguments: list[Any], options: dict[str, Any]) -> Any:
         """Call a `command` of the device; returns what it returns."""
         device = self._get(id).device
+        import inspect
+
         target = _inner(device)
         known = commands(target)
         if method not in known:
@@ -305,6 +314,11 @@ class Plugboard:
             result = call(*arguments, **options)
             device.update()
             return result
+
+
+def _described(row: Register) -> RegisterEntry:
+    fields = [FieldEntry(one.name, one.low, one.width, one.doc) for one in row.fields.values()]
+    return RegisterEntry(row.name, row.offset, row.width, row.access, row.doc, fields)
 
 
 def _inner(device: Device) -> Device | VirtioDevice:

@@ -1,0 +1,155 @@
+"""Which devices can be plugged in from a page, and the fields of their constructors."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from vmlab.core.device import Device
+from vmlab.core.units import parse_size
+from vmlab.devices import CATALOGUE
+from vmlab.errors import ConfigError
+from vmlab.virtio.device import VirtioDevice
+
+__all__ = ["Field", "build", "choices", "fields", "find"]
+
+#: the types that a field of a form can give, the narrower first
+_KINDS: dict[type, str] = {bool: "bool", int: "int", float: "float", Path: "path", str: "text"}
+#: classes of a notebook that are offered
+MOST = 50
+
+
+class Field(NamedTuple):
+    """An argument of a constructor. kind: "bool", "int", "float", "path", "text", or "" for one that
+    no text can stand for."""
+
+    name: str
+    kind: str
+    default: str
+    required: bool
+
+
+def namespace() -> Mapping[str, Any]:
+    """The notebook's variables; empty outside of one."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell.user_ns if shell is not None else {}
+
+
+def choices(names: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """What can be plugged in: the catalogue, then the notebook's own classes, newest definition each."""
+    found = [("", name) for name in CATALOGUE]
+    own = namespace() if names is None else names
+    for name, value in list(own.items()):
+        if not name.startswith("_") and _is_own(value) and len(found) < MOST:
+            found.append(("notebook", name))
+    result = []
+    for where, name in found:
+        try:
+            cls = find(name, own) if where else _from_catalogue(name)
+            result.append(
+                {
+                    "name": name,
+                    "where": where,
+                    "about": _about(cls),
+                    "fields": [one._asdict() for one in fields(cls)],
+                }
+            )
+        except Exception as error:  # noqa: BLE001 - a class of the user's with a signature that cannot be read
+            result.append({"name": name, "where": where, "about": str(error), "fields": []})
+    return result
+
+
+def _is_own(value: object) -> bool:
+    return (
+        isinstance(value, type)
+        and issubclass(value, (Device, VirtioDevice))
+        and not value.__module__.startswith("vmlab.")
+    )
+
+
+def _about(cls: type) -> str:
+    text = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+    return text.partition("\n")[0]
+
+
+def find(name: str, names: Mapping[str, Any] | None = None) -> type:
+    """The class of that name: the notebook's, else the catalogue's. ConfigError when there is none."""
+    own = namespace() if names is None else names
+    value = own.get(name)
+    if isinstance(value, type) and _is_own(value):
+        return value
+    if name in CATALOGUE:
+        return _from_catalogue(name)
+    raise ConfigError(f"there is no device {name!r} in the catalogue or in the notebook")
+
+
+def _from_catalogue(name: str) -> type:
+    module, _, attribute = CATALOGUE[name].partition(":")
+    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+def fields(cls: type) -> list[Field]:
+    """A field for each argument of the constructor."""
+    init = inspect.getattr_static(cls, "__init__")
+    if init is object.__init__:
+        return []
+    try:
+        hints = get_type_hints(init)
+    except Exception:  # noqa: BLE001 - an annotation may name what is not there
+        hints = {}
+    found = []
+    for key, one in list(inspect.signature(init).parameters.items())[1:]:
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+            continue
+        required = one.default is one.empty
+        kind = _kind(hints.get(key, str if required or one.default is None else type(one.default)))
+        shown = "" if required or one.default is None else str(one.default)
+        found.append(Field(key, kind, shown, required))
+    return found
+
+
+def _kind(annotation: Any) -> str:
+    given = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if Any in given:
+        return "text"
+    return next((word for kind, word in _KINDS.items() if kind in given), "")
+
+
+def build(cls: type, texts: Mapping[str, Any]) -> Any:
+    """An instance made from what a form says: texts, or booleans; an empty text is the default."""
+    known = {one.name: one for one in fields(cls)}
+    given = {}
+    for key, text in texts.items():
+        if key not in known:
+            raise ConfigError(f"{cls.__name__} has no option {key!r}")
+        if isinstance(text, bool) or (isinstance(text, str) and text.strip()):
+            given[key] = _convert(known[key], text)
+    for one in known.values():
+        if one.required and one.name not in given:
+            hint = "; make it in a cell: vm.hot_add(...)" if not one.kind else ""
+            raise ConfigError(f"{cls.__name__} needs {one.name}{hint}")
+    return cls(**given)
+
+
+def _convert(one: Field, text: str | bool) -> Any:
+    if one.kind == "bool":
+        return text is True or str(text).strip().lower() in ("on", "yes", "true", "1")
+    word = str(text).strip()
+    try:
+        if one.kind == "int":
+            return -parse_size(word[1:]) if word.startswith("-") else parse_size(word)
+        if one.kind == "float":
+            return float(word)
+    except (ConfigError, ValueError):
+        raise ConfigError(f"{one.name}: {word!r} is no number; write 6, 0x10 or 64K") from None
+    if one.kind == "path":
+        return Path(word)
+    if one.kind == "text":
+        return str(text)
+    raise ConfigError(f"{one.name} cannot be written in a form; make the device in a cell")

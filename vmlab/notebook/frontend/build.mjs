@@ -1,0 +1,32 @@
+// Bundles every view into one module of its own, style included: `npm run build [folder]`.
+import { build, transform } from "esbuild";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const views = ["map", "irq", "traps", "registers", "console", "hotplug", "lab"];
+
+// a style sheet is imported as its text, and put into the page by the view
+const styles = {
+  name: "styles",
+  setup(plugin) {
+    plugin.onLoad({ filter: /\.css$/ }, async ({ path }) => {
+      const text = await readFile(path, "utf8");
+      const { code } = await transform(text, { loader: "css", minify: true });
+      return { contents: code.trim(), loader: "text" };
+    });
+  },
+};
+
+await build({
+  entryPoints: views.map((name) => here(`src/${name}.js`)),
+  outdir: process.argv[2] ?? here("../static"),
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: "es2022",
+  charset: "utf8",
+  legalComments: "eof",
+  plugins: [styles],
+  logLevel: "warning",
+});

@@ -1,0 +1,61 @@
+// The registers of one device, by name, with values that were read without a side effect.
+import { attribute, h, keyed, text } from "../shared/dom.js";
+import { count, hex } from "../shared/format.js";
+
+const HEAD = [["register", ""], ["offset", "n"], ["", ""], ["value", "n"], ["reads", "n"], ["writes", "n"], ["last access", ""]];
+
+export function registers() {
+  const body = h("tbody");
+  const table = h("table", { class: "vml-grid vml-regs" },
+    h("thead", {}, h("tr", {}, ...HEAD.map(([name, kind]) => h("th", { scope: "col", class: kind || null }, name)))), body);
+  const more = h("div", { class: "vml-attributes" });
+  const trouble = h("div", { class: "vml-trouble", role: "status", hidden: true });
+  const element = h("div", { class: "vml-registers" }, trouble, table, more);
+
+  const make = () => h("tr", {},
+    h("td", {}, h("div", { class: "m vml-regname" }), h("div", { class: "vml-fields m soft" })),
+    h("td", { class: "m n soft" }), h("td", { class: "soft" }), h("td", { class: "m n" }),
+    h("td", { class: "n" }), h("td", { class: "n" }), h("td", { class: "soft" }));
+
+  const update = (line, row) => {
+    const [name, offset, access, value, reads, writes, last] = line.cells;
+    text(name.firstChild, row.name);
+    attribute(line, "title", row.doc);
+    keyed(name.lastChild, row.fields, (bits) => bits.name, () => h("span"), (chip, bits) => {
+      const where = bits.width === 1 ? `bit ${bits.low}` : `bits ${bits.low + bits.width - 1}:${bits.low}`;
+      text(chip, bits.value === null ? bits.name : `${bits.name}=${plain(bits.value)}`);
+      attribute(chip, "title", `${where}${bits.doc ? `: ${bits.doc}` : ""}`);
+      attribute(chip, "data-set", bits.value && bits.value !== "0x0" ? "yes" : null);
+    });
+    text(offset, hex(row.offset));
+    text(access, row.access);
+    if (value.textContent && row.value && value.textContent !== row.value) flash(value);
+    text(value, row.value ?? "–");
+    text(reads, row.reads ? count(row.reads) : "");
+    text(writes, row.writes ? count(row.writes) : "");
+    text(last, row.last);
+  };
+
+  return {
+    element,
+    update(found) {
+      const all = found ?? { rows: [], attributes: {}, trouble: "" };
+      // a register file of which only some are there at a time has one name at several offsets
+      keyed(body, all.rows, (row) => `${row.name} ${row.offset}`, make, update);
+      const pairs = Object.entries(all.attributes);
+      more.hidden = !pairs.length;
+      keyed(more, pairs, ([name]) => name, () => h("span", { class: "m" }), (chip, [name, value]) => text(chip, `${name} = ${value}`));
+      text(trouble, all.trouble);
+      trouble.hidden = !all.trouble;
+    },
+  };
+}
+
+// a field's value reads best as a number while it is small
+const plain = (value) => (value.length <= 3 ? String(parseInt(value, 16)) : value);
+
+function flash(cell) {
+  attribute(cell, "data-new", "yes");
+  clearTimeout(cell.vmlTimer);
+  cell.vmlTimer = setTimeout(() => attribute(cell, "data-new", null), 700);
+}

@@ -1,0 +1,62 @@
+"""The hot-plug panel: choose a device, set its options, add it, watch the guest take it, remove it."""
+
+from __future__ import annotations
+
+import html as escaping
+import time
+from typing import TYPE_CHECKING, Any
+
+from vmlab.notebook import forms, html
+from vmlab.notebook.view import STATIC, Client, Message, View, text_of
+
+if TYPE_CHECKING:
+    from vmlab.notebook.watch import Look
+    from vmlab.vm import VM
+
+__all__ = ["HotplugPart", "HotplugView"]
+
+#: seconds between two looks at which classes the notebook has
+CLASSES_EVERY = 1.0
+#: options in one message
+MOST = 40
+
+
+class HotplugPart(View):
+    """For views that hold the panel."""
+
+    _choices: list[dict[str, Any]] | None = None
+    _chosen_at = 0.0
+
+    def content(self, look: Look) -> dict[str, Any]:
+        now = time.monotonic()
+        if self._choices is None or now >= self._chosen_at + CLASSES_EVERY:
+            self._choices, self._chosen_at = forms.choices(), now
+        return {**super().content(look), "choices": self._choices}
+
+    def page_add(self, client: Client, message: Message) -> None:
+        name, id = text_of(message, "name", most=200), text_of(message, "id", empty=True, most=64)
+        options = message.get("options", {})
+        if not isinstance(options, dict) or len(options) > MOST:
+            raise TypeError("options must be a table of at most 40 texts")
+
+        def add(vm: VM) -> None:
+            device = forms.build(forms.find(name), options)
+            view = vm.hot_add(device, id.strip() or None)
+            self.tell(client, "added", id=view.id)
+
+        self.do(client, add, "hotplug")
+
+    def page_remove(self, client: Client, message: Message) -> None:
+        id, force = text_of(message, "id", most=64), message.get("force") is True
+        self.do(client, lambda vm: vm.hot_remove(id, force), "hotplug")
+
+
+class HotplugView(HotplugPart):
+    """Devices come and go while the guest runs; `vm.hotplug_view()`."""
+
+    _esm = STATIC / "hotplug.js"
+    parts = ("devices",)
+
+    def fallback(self, vm: VM) -> str:
+        names = ", ".join(one["name"] for one in forms.choices())
+        return f"{html.devices_table(vm)}<p>To plug in: {escaping.escape(names)}</p>"
