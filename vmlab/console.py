@@ -1,4 +1,4 @@
-"""The guest's serial console, as people and programs use it."""
+"""The guest's consoles, as people and programs use them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Console:
         return _text(self.data)
 
     def send(self, text: str | bytes, timeout: float = 5) -> int:
-        """Type `text`; a line ends with "\\n". Returns how many bytes the serial port took: all, unless
+        """Type `text`; a line ends with "\\n". Returns how many bytes the port took: all, unless
         the guest reads so little that there was no room for them within `timeout` seconds."""
         data = text.encode() if isinstance(text, str) else bytes(text)
         end = time.monotonic() + timeout

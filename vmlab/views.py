@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from vmlab.core.counters import DeviceCounts
+from vmlab.errors import ConfigError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, Range, RegisterEntry
 
 if TYPE_CHECKING:
+    from vmlab.console import Console
     from vmlab.vm import VM
 
 __all__ = ["Cpu", "DeviceView", "IrqRow", "State", "Traps", "address_map", "hexadecimal"]
@@ -85,6 +87,14 @@ class DeviceView:
         """How far the guest is: "added" -> "seen" -> "driver_ok" | "failed" | "removing"."""
         counts = self.counts
         return "seen" if counts.state == "added" and counts.traps else counts.state
+
+    @property
+    def console(self) -> Console:
+        """What the device's first console says and hears; `vm.consoles` has all of them."""
+        found = self._vm.consoles.get(self.id)
+        if found is None:
+            raise ConfigError(f"{self.id!r} ({self.type}) has no console")
+        return found
 
     @property
     def registers(self) -> list[RegisterEntry]:

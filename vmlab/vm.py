@@ -101,6 +101,8 @@ class VM(Shown, Waiting):
         self.engine_reason = ""
         self.console = Console(self._send)
         self.console._ended = self._why_silent
+        #: (device, port) -> its console; ("", 0) is the serial port
+        self._consoles = {("", 0): self.console}
 
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
@@ -275,7 +277,7 @@ class VM(Shown, Waiting):
 
     def _on_event(self, event: wire.Event) -> None:
         if isinstance(event, wire.Output):
-            self.console.feed(event.data)
+            self._console_of(event.device, event.port).feed(event.data)
         elif isinstance(event, wire.State):
             if event.fault is not None:
                 self._fault_shown = False
@@ -290,7 +292,8 @@ class VM(Shown, Waiting):
         with self._changed:
             self._state = state
             self._changed.notify_all()
-        self.console.wake()
+        for console in list(self._consoles.values()):
+            console.wake()
 
     def _why_silent(self) -> BaseException | None:
         """Why the console will not say anything more, if so."""
@@ -310,6 +313,26 @@ class VM(Shown, Waiting):
         self._fault_shown = True
         return DeviceFault(fault.text, fault.device, fault.traceback)
 
+    def _console_of(self, id: str, port: int) -> Console:
+        # no lock: the reader's thread comes here while another holds the VM's and waits for it
+        found = self._consoles.get((id, port))
+        if found is None:
+            fresh = Console(lambda data: int(self.tell(id, "send", data, port)))
+            fresh._ended = self._why_silent
+            found = self._consoles.setdefault((id, port), fresh)
+        return found
+
+    @property
+    def consoles(self) -> dict[str, Console]:
+        """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
+        but the first are "console0/1", "console0/2"..."""
+        found = {"com1": self.console}
+        for entry in self._entries_or_build():
+            for port in range(entry.consoles):
+                name = f"{entry.id}/{port}" if port else entry.id
+                found[name] = self._console_of(entry.id, port)
+        return found
+
     def _send(self, data: bytes) -> int:
         count: int = self._call(wire.Send(data)).count
         return count
@@ -326,6 +349,8 @@ class VM(Shown, Waiting):
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug the device; its window and line are free again."""
         self._call(wire.HotRemove(id, force))
+        for known in [one for one in list(self._consoles) if one[0] == id]:
+            del self._consoles[known]
 
     def replace(self, id: str, device: AnyDevice) -> DeviceView:
         """Put `device` in the place of the one called `id`: same window, same line."""

@@ -81,13 +81,15 @@ def commands(device: object) -> dict[str, tuple[str, str]]:
     for name in dir(type(device)):
         makers = [vars(cls).get(name) for cls in type(device).__mro__]
         if any(getattr(one, "_vmlab_command", False) for one in makers):
-            method = getattr(device, name)
-            found[name] = (_signature(method), inspect.getdoc(method) or "")
+            found[name] = _about(getattr(device, name))
     return found
 
 
-def _signature(method: Callable[..., Any]) -> str:
-    """As it is written, also where annotations are kept as text (their names may not be there)."""
+def _about(method: Callable[..., Any]) -> tuple[str, str]:
+    """Its signature as it is written, also where annotations are kept as text (their names may not be
+    there), and its docstring."""
+    # only here: it is large, and most machines have no device with a command
+    import inspect
 
     def shown(annotation: Any) -> Any:
         return _Written(annotation) if isinstance(annotation, str) else annotation
@@ -95,7 +97,8 @@ def _signature(method: Callable[..., Any]) -> str:
     signature = inspect.signature(method)
     parts = [one.replace(annotation=shown(one.annotation)) for one in signature.parameters.values()]
     result = shown(signature.return_annotation)
-    return str(signature.replace(parameters=parts, return_annotation=result))
+    text = str(signature.replace(parameters=parts, return_annotation=result))
+    return text, inspect.getdoc(method) or ""
 
 
 class _Written(str):
@@ -125,6 +128,9 @@ class Device:
     reserved: ClassVar[int] = 0
     #: whether it asks for an interrupt line
     wants_irq: ClassVar[bool] = True
+    #: streams of bytes that whoever holds the machine can read (`output`); typing into them calls a
+    #: command `send(data, port)`
+    consoles: int = 0
 
     _handlers: ClassVar[dict[tuple[str, str], str]] = {}
     _values: ClassVar[Callable[[], Any]] = values_class(Registers)
@@ -208,6 +214,11 @@ class Device:
             with self.lock:
                 self.irq.set(bool(level()))
 
+    def output(self, data: bytes, port: int = 0) -> None:
+        """Bytes for whoever holds the machine: `vm.consoles[id]` collects them. See `consoles`."""
+        if self.on_output is not None:
+            self.on_output(data, port)
+
     def mistake(self, text: str) -> None:
         """The guest did what the data sheet forbids: counted, and told to whoever listens."""
         self.counters.mistake()
@@ -216,6 +227,7 @@ class Device:
 
     #: set by the machine
     on_mistake: Callable[[Device, str], None] | None = None
+    on_output: Callable[[bytes, int], None] | None = None
 
     def peek(self, name: str | None = None) -> Any:
         """The value of the register `name`, or all of them by name. Never has a side effect.
@@ -250,5 +262,6 @@ class Device:
 
 #: what `__new__` and being plugged in give a device; none of it travels
 _WIRING = frozenset(
-    {"lock", "irq", "clock", "memory", "r", "counters", "_accessors", "read", "write", "on_mistake"}
+    {"lock", "irq", "clock", "memory", "r", "counters", "_accessors", "read", "write"}
+    | {"on_mistake", "on_output"}
 )

@@ -85,6 +85,7 @@ class Controller:
         machine = Machine(
             command.config, self._memory, self._page, lambda data: self._tell(wire.Output(data))
         )
+        machine.board.on_output = lambda id, port, data: self._tell(wire.Output(data, id, port))
         try:
             ids = [machine.hot_add(self._open(device), id) for device, id in command.devices]
         except BaseException:

@@ -14,13 +14,12 @@ from vmlab.core.host import HOST
 from vmlab.core.memory import GuestMemory
 from vmlab.monitor import wire
 from vmlab.monitor.controller import Controller
+from vmlab.monitor.gather import Gathered
 
 __all__ = ["main"]
 
 #: the console's bytes gather this long, seconds: a message per byte would cost the guest
 GATHER = 0.002
-#: bytes that wait for a notebook which does not read; older ones go
-MAX_WAITING = 8 << 20
 #: characters of what a device prints in one message
 SAID = 1 << 20
 #: seconds between two looks at whether the parent is still there; a fork of it may hold the socket open
@@ -33,9 +32,7 @@ class Server:
     def __init__(self, connection: socket.socket, memory: GuestMemory, page: CounterPage) -> None:
         self._connection = connection
         self._sending = threading.Lock()
-        self._gathering = threading.Lock()
-        self._output = bytearray()
-        self._lost = 0
+        self._gathered = Gathered()
         self._flushing = threading.Lock()
         self._wake = threading.Event()
         self.controller = Controller(memory, page, self.tell)
@@ -50,11 +47,7 @@ class Server:
 
     def tell(self, event: wire.Event) -> None:
         if isinstance(event, wire.Output):
-            with self._gathering:
-                self._output += event.data
-                if len(self._output) > 2 * MAX_WAITING:
-                    self._lost += len(self._output) - MAX_WAITING
-                    del self._output[:-MAX_WAITING]
+            self._gathered.add(event)
             if not self._wake.is_set():
                 self._wake.set()
             return
@@ -63,14 +56,8 @@ class Server:
 
     def _flush(self) -> None:
         with self._flushing:
-            with self._gathering:
-                output, lost = bytes(self._output[:MAX_WAITING]), self._lost
-                del self._output[:MAX_WAITING]
-                self._lost = 0
-            if lost:
-                self.send(wire.pack(wire.Output(f"\r\n[{lost} bytes lost]\r\n".encode())))
-            if output:
-                self.send(wire.pack(wire.Output(output)))
+            for output in self._gathered.take():
+                self.send(wire.pack(output))
 
     def _pump(self) -> None:
         while True:

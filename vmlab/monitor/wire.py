@@ -223,9 +223,11 @@ class Answer(Struct, tag=True):
 
 
 class Output(Struct, tag=True):
-    """Bytes that the guest sent to its console."""
+    """Bytes that the guest sent to a console: COM1, or one of a device's."""
 
     data: bytes
+    device: str = ""
+    port: int = 0
 
 
 class State(Struct, tag=True):

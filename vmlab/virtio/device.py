@@ -44,6 +44,10 @@ class Carrier(Protocol):
         """Tell the driver that the configuration space has changed (§2.5); call it afterwards."""
         ...
 
+    def output(self, data: bytes, port: int = 0) -> None:
+        """Bytes for whoever holds the machine, from one of the device's `consoles`."""
+        ...
+
     def mistake(self, text: str) -> None:
         """The driver did what it must not; counted and shown."""
         ...
@@ -75,6 +79,8 @@ class VirtioDevice:
     notify: str = "ioeventfd"
     #: device-specific feature bits that are offered (bits 0 to 23 and 50 on)
     features: int = 0
+    #: streams of bytes, as of `core.device.Device`
+    consoles: int = 0
     #: feature bit -> the bits that it needs; a driver that takes it without them is refused (§2.2.1)
     feature_needs: ClassVar[Mapping[int, int]] = {}
     #: the configuration space. Change its fields on any thread, then call `carrier.config_changed()`

@@ -56,6 +56,7 @@ class MmioTransport(Device):
             )
         self.device = device
         self.type = device.type  # type: ignore[misc]  # an instance is as its device is called
+        self.consoles = device.consoles
         device.carrier = self
         self._worker = Worker(f"vmlab-{device.type}", self.lock, self._serve)
         self._timers: dict[int, Timer] = {}
