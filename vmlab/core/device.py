@@ -15,7 +15,6 @@ an interrupt line, the machine's clock, guest memory. It never sees the machine,
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
