@@ -12,7 +12,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
-from vmlab.core.device import Device
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
 
@@ -20,6 +19,9 @@ __all__ = ["CATALOGUE", "make", "options"]
 
 #: name -> "module:Class"
 CATALOGUE: dict[str, str] = {
+    "console": "vmlab.virtio.console:Console",
+    "disk": "vmlab.virtio.disk:Disk",
+    "rng": "vmlab.virtio.rng:Rng",
     "timer": "vmlab.devices.timer:Timer",
 }
 
@@ -27,10 +29,11 @@ _WORDS = {"on": True, "yes": True, "true": True, "1": True}
 _WORDS |= {"off": False, "no": False, "false": False, "0": False}
 
 
-def make(spec: str) -> tuple[Device, str | None]:
-    """(the device that `spec` describes, the id given in it or None).
+def make(spec: str) -> tuple[Any, str | None]:
+    """(the device that `spec` describes, the id given in it or None). The device is a Device or, which
+    this layer knows by name only, a VirtioDevice.
 
-    spec: `name[,key=value][,flag]`, such as `timer,id=t1`. Keys are the arguments of the device's
+    spec: `name[,key=value][,flag]`, such as `timer,id=t1` or `disk,path=lab.img,readonly`. Keys are the arguments of the device's
     constructor; integers may be hexadecimal or end in K, M, G or T. ConfigError says what there is.
     """
     name, more, rest = spec.partition(",")
@@ -69,11 +72,11 @@ def options(name: str) -> dict[str, inspect.Parameter]:
     return {key: one for key, one in found.items() if one.kind is not one.VAR_KEYWORD}
 
 
-def _class(name: str) -> Callable[..., Device]:
+def _class(name: str) -> Callable[..., Any]:
     if name not in CATALOGUE:
         raise ConfigError(f"there is no device {name!r}; there are: {', '.join(sorted(CATALOGUE))}")
     module, _, attribute = CATALOGUE[name].partition(":")
-    return cast("Callable[..., Device]", getattr(importlib.import_module(module), attribute))
+    return cast("Callable[..., Any]", getattr(importlib.import_module(module), attribute))
 
 
 def _plain(annotation: Any) -> type | None:
