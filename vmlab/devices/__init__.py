@@ -21,6 +21,7 @@ __all__ = ["CATALOGUE", "make", "options"]
 CATALOGUE: dict[str, str] = {
     "console": "vmlab.virtio.console:Console",
     "disk": "vmlab.virtio.disk:Disk",
+    "net": "vmlab.virtio.nic:Nic",
     "rng": "vmlab.virtio.rng:Rng",
     "timer": "vmlab.devices.timer:Timer",
 }
