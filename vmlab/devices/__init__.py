@@ -34,8 +34,9 @@ def make(spec: str) -> tuple[Any, str | None]:
     """(the device that `spec` describes, the id given in it or None). The device is a Device or, which
     this layer knows by name only, a VirtioDevice.
 
-    spec: `name[,key=value][,flag]`, such as `timer,id=t1` or `disk,path=lab.img,readonly`. Keys are the arguments of the device's
-    constructor; integers may be hexadecimal or end in K, M, G or T. ConfigError says what there is.
+    spec: `name[,key=value][,flag]`, such as `timer,id=t1` or `disk,path=lab.img,readonly`. Keys are the
+    arguments of the device's constructor; integers may be hexadecimal or end in K, M, G or T.
+    ConfigError says what there is.
     """
     name, more, rest = spec.partition(",")
     name = name.strip()
