@@ -1,7 +1,8 @@
 # vmlab: everything starts here. `make` alone lists the targets.
 #
 #   PYTHON=python3.12   the interpreter to make .venv with; else the first that is 3.11 or newer
-#   PYTEST_ARGS=...     more arguments for pytest,  BENCH_ARGS=...  for benchmarks/run.py
+#   PYTEST_ARGS=...     more arguments for pytest,  BENCH_ARGS=...  for benchmarks/run.py,
+#   FUZZ_ARGS=...       for the fuzzer (python -m tests.fuzz --help)
 #   LAB_ARGS=...        more arguments for JupyterLab: --no-browser, --port=9999, --ip=0.0.0.0
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +17,7 @@ PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
 step = @printf '== %s\n' $(1)
 
-.PHONY: help setup demo lab test packages check pytest bench kernels clean
+.PHONY: help setup demo lab test packages check pytest bench fuzz kernels clean
 
 help:
 	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
@@ -25,6 +26,7 @@ help:
 	@echo "make test      everything that can be checked here; says what could not and why"
 	@echo "make check     only the linters, the type checker and the layers"
 	@echo "make bench     the figures, as ratios measured in one run"
+	@echo "make fuzz      ten million hostile accesses to the virtio devices, on all cores"
 	@echo "make kernels   build the guest kernels again (needs gcc or clang)"
 	@echo "make clean     remove .venv and everything else that was made here"
 
@@ -75,6 +77,10 @@ pytest:
 bench:
 	@$(PREPARE) venv all
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+fuzz:
+	@$(PREPARE) venv all
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 kernels:
 	@$(MAKE) -C kernels

@@ -202,7 +202,10 @@ class Driver:
     def set_up_queue(self, index: int, size: int) -> Ring:
         """Lay out queue `index` and make it ready (§4.2.3.2)."""
         ring = self.rings.get(index)
-        if ring is None or ring.size != size:
+        if ring is not None and ring.size != size:
+            ring.discard()
+            ring = None
+        if ring is None:
             ring = self.rings[index] = Ring(self.memory, self.arena, index, size)
             self._collected[index] = []
         ring.event_idx = bool(self.features & RING_EVENT_IDX)

@@ -45,7 +45,8 @@ class _Edges:
 class Socket:
     """Plugs `device` in: an interrupt line, a running clock, `memory`, counters, doorbells.
 
-    mistakes: what the device said that its guest did wrong, in order.
+    mistakes: what the device said that its guest did wrong, in order. outputs: what it has put out, by
+    port (`Device.output`).
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Socket:
     ) -> None:
         self.device = device
         self.mistakes: list[str] = []
+        self.outputs: dict[int, bytearray] = {}
         self._edges = _Edges()
         self._own_clock = clock is None
         self.clock = clock or Clock()
@@ -61,6 +63,7 @@ class Socket:
         device.irq, device.clock, device.memory = self.line, self.clock, memory
         device._wire(Block.private([row.name for row in device.regs.table]))
         device.on_mistake = lambda _, text: self.mistakes.append(text)
+        device.on_output = self._collect
         try:
             device.attached()
         except BaseException:
@@ -70,6 +73,9 @@ class Socket:
         self.bells: dict[tuple[int, int, int | None], Callable[[int], None]] = {
             (offset, size, value): ring for offset, size, value, ring in device.doorbells()
         }
+
+    def _collect(self, data: bytes, port: int) -> None:
+        self.outputs.setdefault(port, bytearray()).extend(data)
 
     @property
     def irq_count(self) -> int:
@@ -103,6 +109,7 @@ class Socket:
         device = self.device
         device.irq, device.clock, device.memory = IrqLine(), Clock(), None
         device.on_mistake = None
+        device.on_output = None
         device._rewire()
         if self._own_clock:
             self.clock.close()

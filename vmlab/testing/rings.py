@@ -105,6 +105,12 @@ class Ring:
         self.event_idx = False
         self.reset()
 
+    def discard(self) -> None:
+        """Give its memory back; the device must not know it any more."""
+        self._arena.give(self.desc, 16 * self.size)
+        self._arena.give(self.driver, 6 + 2 * self.size)
+        self._arena.give(self.device, 6 + 8 * self.size)
+
     def reset(self) -> None:
         """As the queue is before its first request."""
         self._table[:] = bytes(len(self._table))

@@ -37,6 +37,7 @@ class Rng(VirtioDevice):
         self.choose_notify(notify)
         self.bytes_given = 0
         self._random = random.Random(seed) if seed is not None else None
+        self._spare = b""
         self._limit = RateLimit(rate)
 
     def process(self, index: int) -> bool:
@@ -56,10 +57,19 @@ class Rng(VirtioDevice):
         now = self.carrier.clock.now()
         allowed = self._limit.allowance(now)
         size = min(chain.writable_size, MOST if allowed is None else min(allowed, MOST))
-        data = self._random.randbytes(size) if self._random is not None else os.urandom(size)
+        data = os.urandom(size) if self._random is None else self._seeded(size)
         self._limit.spend(size, now)
         self.bytes_given += size
         return chain.write(data)
+
+    def _seeded(self, size: int) -> bytes:
+        """The next bytes of the seed's one stream, however it is cut into requests."""
+        assert self._random is not None
+        missing = size - len(self._spare)
+        # whole words: that is what the generator makes, and what it has left over it throws away
+        stream = self._spare + self._random.randbytes(max(missing + 3, 0) & ~3)
+        self._spare = stream[size:]
+        return stream[:size]
 
     def inspect(self) -> dict[str, object]:
         return {"seed": self.seed, "rate": self.rate, "bytes_given": self.bytes_given}
