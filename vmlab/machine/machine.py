@@ -347,6 +347,11 @@ class Machine:
         self._require("created", "running", "paused")
         self.board.remove(id, force, running=self.state == "running")
 
+    def replace(self, id: str, device: Device | VirtioDevice) -> None:
+        """`device` takes the place of the one called `id`: same window, same line."""
+        self._require("created", "running", "paused")
+        self.board.replace(id, device, announce=self.state != "created")
+
     # --- looking --------------------------------------------------------------------------------
 
     def unmapped(self) -> list[tuple[str, int | None, int, int]]:

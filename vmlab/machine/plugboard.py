@@ -163,28 +163,29 @@ class Plugboard:
         plugged = self._added(id)
         assert plugged.kind is not None
         slot = self._slot(plugged.base)
-        if not force and running and slot is not None:
-            self._ask(id, plugged, slot)
+        asked = not force and running and slot is not None
+        consented = asked and slot is not None and self._ask(id, plugged, slot)
         with self._lock:
             if self.devices.get(id) is not plugged:
                 raise DeviceNotFound(repr(id))
             self.manager.unregister(plugged.kind, id)
             del self.devices[id]
             if slot is not None:
-                self.hotplug.empty(slot, announce=running and force)
+                self.hotplug.empty(slot, announce=running and not consented)
 
-    def _ask(self, id: str, plugged: Plugged, slot: int) -> None:
+    def _ask(self, id: str, plugged: Plugged, slot: int) -> bool:
+        """True: the guest has let it go. False: there is no guest that would have to."""
         counters = plugged.device.counters
         before = counters.state
         if before == "added" and not counters.counts().traps:
-            return
+            return False
         if not self.hotplug.watched:
             if before in ("driver_ok", "failed"):
                 raise StateError(
                     f"the guest uses {id!r} and does not listen to the hot-plug controller;"
                     " force=True takes it out under it"
                 )
-            return
+            return False
         with self._lock:
             if slot in self._consents:
                 raise StateError(f"{id!r} is being removed already")
@@ -199,14 +200,16 @@ class Plugboard:
         finally:
             with self._lock:
                 del self._consents[slot]
+        return True
 
     def _released(self, slot: int) -> None:
         consent = self._consents.get(slot)
         if consent is not None:
             consent.set()
 
-    def replace(self, id: str, device: Device | VirtioDevice) -> None:
-        """`device` takes the place of the one called `id`: same window, same line."""
+    def replace(self, id: str, device: Device | VirtioDevice, announce: bool) -> None:
+        """`device` takes the place of the one called `id`: same window, same line. `announce`: a guest
+        runs, and must set the new one up."""
         kind, bus_device = self._carried(device)
         with self._lock:
             plugged = self._added(id)
@@ -225,7 +228,7 @@ class Plugboard:
             slot = self._slot(plugged.base)
             if slot is not None:
                 new = Slot(plugged.base, plugged.size, plugged.irq, kind.number, bus_device)
-                self.hotplug.fill(slot, new, announce=False)
+                self.hotplug.fill(slot, new, announce)
 
     def _added(self, id: str) -> Plugged:
         plugged = self._get(id)
