@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from multiprocessing.queues import Queue
+from queue import Empty
 
 from tests.fuzz.guarded import Guarded
 from tests.fuzz.guest import episode
@@ -61,7 +62,7 @@ def listen(
     while running:
         try:
             name, done, trouble = results.get(timeout=5)
-        except Exception:  # queue.Empty of multiprocessing has several homes
+        except Empty:
             if not any(worker.is_alive() for worker in workers):
                 break
             continue

@@ -297,6 +297,6 @@ class Guest:
         worker = self.driver.transport._worker
         deadline = time.monotonic() + PATIENCE
         with worker._turn:
-            while worker._busy is not None or worker._due and worker._open:
+            while worker._busy is not None or (worker._due and worker._open):
                 assert time.monotonic() < deadline, "the device does not come to rest"
                 worker._turn.wait(0.01)  # a reset by another vCPU ends it without a word

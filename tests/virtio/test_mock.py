@@ -181,7 +181,7 @@ def test_a_device_that_asks_for_a_reset_is_heard() -> None:
         ring._kicked = 1
         driver.write("QueueNotify", 0)
         driver.wait_for(driver.needs_reset)
-        with pytest.raises(DriverError, match="asks for a reset .*is not in RAM"):
+        with pytest.raises(DriverError, match=r"asks for a reset .*is not in RAM"):
             driver.collect(0)
         driver.initialise()
         assert driver.request(0, b"abc", 3) == b"cba"
