@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import disk
 import startup
 import traps
 from figures import Figure, NotHere, show
@@ -31,6 +32,7 @@ def main() -> int:
         ("start-kvm", True, lambda: startup.start_in_process("kvm", 2 * rounds + 1, 150)),
         ("start-soft", False, lambda: startup.start_in_process("soft", 2 * rounds + 1, 400)),
         ("import", False, lambda: startup.import_time(3 * rounds)),
+        ("disk", False, lambda: disk.measure(2 * rounds + 1)),
         ("memory-kvm", True, lambda: startup.monitor_memory("kvm")),
         ("memory-soft", False, lambda: startup.monitor_memory("soft")),
     ]
@@ -80,7 +82,7 @@ def parse() -> argparse.Namespace:
         "--only",
         action="append",
         metavar="NAME",
-        help="traps, exec, start-kvm, start-soft, import, memory-kvm, memory-soft (repeatable)",
+        help="traps, exec, start-kvm, start-soft, import, disk, memory-kvm, memory-soft (repeatable)",
     )
     return parser.parse_args()
 
