@@ -54,10 +54,11 @@ class DriverError(VmlabError):
 class Driver:
     """Drives `device`, a VirtioDevice or a transport around one.
 
-    memory: the guest's, or how much of it to make. features: what to accept; None: all that is
-    offered but the two that `indirect` and `event_idx` choose. queue_size: entries of each queue at
-    most. notify: "trap" writes QueueNotify always; None does as the device wants. timeout: seconds
-    that a request may take. initialise: False leaves the device as it is after power-on.
+    memory: the guest's, or how much of it to make. features: what to take, with VIRTIO_F_VERSION_1;
+    None: all that is offered but the two that `indirect` and `event_idx` choose. queue_size: entries of
+    each queue at most. notify: "trap" writes QueueNotify always; None does as the device wants.
+    timeout: seconds that a request may take. initialise: False leaves the device as it is after
+    power-on.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Driver:
     def initialise(self) -> None:
         """All of §3.1.1, from the reset to DRIVER_OK. DriverError when the device does not agree."""
         self.start_over()
-        self.negotiate(self._wanted)
+        self.negotiate()
         for index in range(MOST_QUEUES):
             self.write("QueueSel", index)
             most = self.read("QueueNumMax")
@@ -186,11 +187,13 @@ class Driver:
         return value
 
     def negotiate(self, features: int | None = None) -> None:
-        """Choose `features` (None: see the class), up to FEATURES_OK."""
-        chosen = VERSION_1
-        optional = RING_INDIRECT_DESC | RING_EVENT_IDX
-        chosen |= self.offered() & ~optional if features is None else features
-        chosen |= RING_INDIRECT_DESC * self.indirect | RING_EVENT_IDX * self.event_idx
+        """Take exactly `features` (None: as the class says), up to FEATURES_OK."""
+        chosen = features
+        if chosen is None:
+            optional = RING_INDIRECT_DESC | RING_EVENT_IDX
+            chosen = self.offered() & ~optional if self._wanted is None else self._wanted
+            chosen |= VERSION_1
+            chosen |= RING_INDIRECT_DESC * self.indirect | RING_EVENT_IDX * self.event_idx
         for window in range(4):
             self.write("DriverFeaturesSel", window)
             self.write("DriverFeatures", chosen >> (32 * window) & 0xFFFF_FFFF)
