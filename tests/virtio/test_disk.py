@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vmlab.errors import ConfigError
 from vmlab.testing.driver import Driver
 from vmlab.virtio import blk
 from vmlab.virtio.blk import DISCARD, FLUSH, GET_ID, IN, OUT, SLICE, UNMAP, WRITE_ZEROES
@@ -342,6 +343,13 @@ def test_the_driver_may_choose_write_through() -> None:
         assert driver.read_config(32, 1) == 1
     with Driver(Disk(size="1M"), features=VERSION_1 | blk.F_CONFIG_WCE) as driver:
         assert driver.read_config(32, 1) == 0
+
+
+def test_a_host_without_room_for_a_disk_in_memory() -> None:
+    disk, files = watched()
+    files.fail = {"pwritev": errno.ENOSPC}
+    with pytest.raises(ConfigError, match="0x8000 bytes in memory: No space left"):
+        Driver(disk)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])

@@ -103,7 +103,6 @@ class Plugboard:
         device.irq.close()
         block = device.counters
         device.irq, device.clock, device.memory = IrqLine(), Clock(), None
-        device.on_output = None
         device._rewire()
         block.free()
 

@@ -30,8 +30,9 @@ class Disk(VirtioDevice):
     """A disk.
 
     path: a raw image, a file or a block device; it is locked, so that two machines cannot write it.
-    size: instead, so many zeroes in memory, "16M". data: instead, these bytes in memory. serial: up
-    to 20 ASCII characters. rate: bytes a second; iops: requests a second; None: no limit.
+    size: instead, so many zeroes in memory, "16M". data: instead, these bytes in memory (less than
+    16 MiB, since they travel to the monitor process). serial: up to 20 ASCII characters. rate: bytes
+    a second; iops: requests a second; None: no limit.
 
     What the guest has flushed is on the medium; a guest that cannot flush has every write there.
     """

@@ -148,9 +148,13 @@ class Storage:
             fd = files.memory(size)
         except OSError as error:
             raise ConfigError(f"a disk of {size:#x} bytes in memory: {error.strerror}") from error
-        self = cls(fd, files)
-        if data:
-            self.write([memoryview(data)], len(data), 0)
+        try:
+            self = cls(fd, files)
+            if data:
+                self.write([memoryview(data)], len(data), 0)
+        except OSError as error:
+            files.close(fd)
+            raise ConfigError(f"a disk of {size:#x} bytes in memory: {error.strerror}") from error
         return self
 
     def close(self) -> None:
