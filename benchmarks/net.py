@@ -1,8 +1,11 @@
-"""Frames a second through the switch: one process sends as fast as it is let, another one counts what
-comes out. Both speak over real sockets; neither does anything with a frame but count it.
+"""Frames a second through the switch, and from card to card.
 
-A sender that is faster than the switch or the receiver would measure drops. So the receiver grants
-frames as it gets them, as TCP does, and none may be lost.
+The switch: one process sends as fast as it is let, another one counts what comes out, both over real
+sockets. A sender that is faster than the receiver would measure drops. So the receiver grants frames
+as it gets them, as TCP does, and none may be lost.
+
+The cards: two drivers of `vmlab.testing` in one interpreter with both cards and the switch, which is
+the worst case: machines have processes of their own.
 """
 
 from __future__ import annotations
@@ -11,13 +14,14 @@ import contextlib
 import multiprocessing
 import socket
 import struct
-import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from figures import Figure, median
+from figures import Figure, median, plain
+from vmlab.testing import Driver
+from vmlab.virtio import Nic, Switch
 from vmlab.virtio.stream import BUFFER, LENGTH, connect
-from vmlab.virtio.switch import Switch
 
 __all__ = ["measure"]
 
@@ -25,59 +29,61 @@ SIZE = 1500
 #: frames under way at most: less than the switch's queue and the sockets hold
 WINDOW = 512
 BURST = 64
-SENDER, RECEIVER = b"\x02VM\0\0\1", b"\x02VM\0\0\2"
+SENDER = b"\x02VM\0\0\1"
+#: two stations behind the receiving port: frames that take turns between them go on one by one
+RECEIVERS = (b"\x02VM\0\0\2", b"\x02VM\0\0\3")
 TARGET = 50_000
 
 
 def measure(rounds: int, frames: int) -> list[Figure]:
-    """Two figures; `frames` frames in each of `rounds` rounds."""
-    plain = [through(frames, watched=False) for _ in range(rounds)]
-    captured = [through(frames, watched=True) for _ in range(rounds)]
-    per_frame = [1e6 / one for one in plain]
-    with_pcap = [1e6 / one for one in captured]
+    """Microseconds a frame; `frames` frames in each of `rounds` rounds."""
+    one, two, captured, cards = [], [], [], []
+    for _ in range(rounds):
+        one.append(1e6 / through(frames, RECEIVERS[:1]))
+        two.append(1e6 / through(frames, RECEIVERS))
+        captured.append(1e6 / through(frames, RECEIVERS, capture="/dev/null"))
+        cards.append(1e6 / between_cards(frames // 8))
     return [
-        figure("switch, one frame of 1.5 KB", per_frame, 1e6 / TARGET),
-        figure("  the same while it is captured", with_pcap, None),
+        per_frame("net switch: a frame of 1.5 KB", one, 1e6 / TARGET),
+        per_frame("  each for another station than the one before", two, 1e6 / TARGET),
+        per_frame("  and all of them captured", captured, None),
+        per_frame("  virtio-net to virtio-net, all in one interpreter", cards, None),
     ]
 
 
-def figure(name: str, samples: list[float], target: float | None) -> Figure:
-    middle = median(samples)
-    apart = max(samples) - min(samples)
-    return Figure(name, middle, "us", target, {"frames/s": 1e6 / middle}, len(samples), apart)
+def per_frame(name: str, samples: Sequence[float], target: float | None) -> Figure:
+    figure = plain(name, samples, "us", target)
+    figure.of["frames/s"] = 1e6 / median(samples)
+    return figure
 
 
-def through(frames: int, watched: bool) -> float:
-    """Frames a second."""
-    with Switch() as switch, contextlib.ExitStack() as stack:
-        if watched:
-            stack.enter_context(switch.capture("/dev/null"))
-        grants, granted = socket.socketpair()
-        told, tell = multiprocessing.Pipe(duplex=False)
-        spawn = multiprocessing.get_context("spawn")
+def through(frames: int, receivers: Sequence[bytes], capture: str | None = None) -> float:
+    """Frames a second through the switch."""
+    spawn = multiprocessing.get_context("spawn")
+    with Switch(pcap=capture) as switch, contextlib.ExitStack() as stack:
+        grants, granted = (stack.enter_context(end) for end in socket.socketpair())
+        told, tell = (stack.enter_context(end) for end in multiprocessing.Pipe(duplex=False))
         receiver = spawn.Process(target=receive, args=(switch.path, frames, grants, tell))
         receiver.start()
-        # the receiver is heard of before the first frame to it, which would be flooded otherwise
-        assert told.poll(10)
+        # it is heard of before the first frame to it, which would be flooded otherwise
+        assert told.poll(30), "the receiver does not start"
         told.recv()
-        sender = spawn.Process(target=send, args=(switch.path, frames, granted))
+        sender = spawn.Process(target=send, args=(switch.path, frames, receivers, granted))
         sender.start()
         assert told.poll(120), "frames were lost"
         rate: float = told.recv()
-        for one in (sender, receiver):
-            one.join()
-        grants.close()
-        granted.close()
-        told.close()
-        tell.close()
         drops = sum(row.drops for row in switch.ports)
         assert not drops, f"{drops} frames were dropped"
+        for process in (sender, receiver):
+            process.kill()
+            process.join()
         return rate
 
 
-def send(path: str, frames: int, granted: socket.socket) -> None:
-    one = LENGTH.pack(SIZE) + RECEIVER + SENDER + b"\x88\xb5" + bytes(SIZE - 14)
-    burst = one * BURST
+def send(path: str, frames: int, receivers: Sequence[bytes], granted: socket.socket) -> None:
+    rest = SENDER + b"\x88\xb5" + bytes(SIZE - 14)
+    several = b"".join(LENGTH.pack(SIZE) + one + rest for one in receivers)
+    burst = several * (BURST // len(receivers))
     with connect(path) as connected:
         credit = WINDOW
         for _ in range(frames // BURST):
@@ -86,16 +92,14 @@ def send(path: str, frames: int, granted: socket.socket) -> None:
                 credit += sum(struct.unpack(f"{len(data) // 4}I", data))
             connected.sendall(burst)
             credit -= BURST
-        # the connection stays until all has arrived
-        granted.recv(1)
-        while granted.recv(4096):
-            pass
+        time.sleep(60)  # the connection stays until all has arrived, and we are ended
 
 
 def receive(path: str, frames: int, grants: socket.socket, tell: Connection) -> None:
     total = frames // BURST * BURST * (SIZE + 4)
     with connect(path) as connected:
-        connected.sendall(LENGTH.pack(60) + SENDER + RECEIVER + bytes(48))
+        for one in RECEIVERS:
+            connected.sendall(LENGTH.pack(60) + SENDER + one + bytes(48))
         time.sleep(0.1)
         tell.send(None)
         view = memoryview(bytearray(BUFFER))
@@ -109,11 +113,44 @@ def receive(path: str, frames: int, grants: socket.socket, tell: Connection) -> 
                 seen += fresh
                 grants.send(struct.pack("I", fresh))
         tell.send(seen / (time.perf_counter() - start))
-        grants.shutdown(socket.SHUT_RDWR)
+        time.sleep(60)
+
+
+def between_cards(frames: int) -> float:
+    """Frames a second from one driver's queue into another's buffers."""
+    data = bytes(12) + RECEIVERS[0] + SENDER + b"\x88\xb5" + bytes(SIZE - 14)
+    with (
+        Switch() as switch,
+        Driver(Nic(switch), event_idx=True) as sender,
+        Driver(Nic(switch), event_idx=True) as receiver,
+    ):
+        while len(switch.ports) < 2:
+            time.sleep(0.001)
+        for _ in range(256):
+            receiver.submit(0, in_=1526, kick=False)
+        receiver.kick(0)
+        start = time.perf_counter()
+        for _ in range(BURST):
+            sender.submit(1, out=data, kick=False)
+        sender.kick(1)
+        for _ in range(frames // BURST - 1):
+            again(receiver, 0)
+            again(sender, 1)
+        receiver.collect(0, BURST)
+        return frames // BURST * BURST / (time.perf_counter() - start)
+
+
+def again(driver: Driver, queue: int) -> None:
+    """Wait for a burst, and offer its buffers anew."""
+    ring = driver.rings[queue]
+    for request in driver.collect(queue, BURST, release=False):
+        ring.offer(request)
+    ring.publish()
+    driver.kick(queue)
 
 
 if __name__ == "__main__":
     from figures import show
 
-    for row in measure(5, int(sys.argv[1]) if len(sys.argv) > 1 else 200_000):
+    for row in measure(5, 200_000):
         print(show(row))

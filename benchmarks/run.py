@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import disk
+import net
 import startup
 import traps
 from figures import Figure, NotHere, show
@@ -33,6 +34,7 @@ def main() -> int:
         ("start-soft", False, lambda: startup.start_in_process("soft", 2 * rounds + 1, 400)),
         ("import", False, lambda: startup.import_time(3 * rounds)),
         ("disk", False, lambda: disk.measure(2 * rounds + 1)),
+        ("net", False, lambda: net.measure(rounds, 20_000 if options.quick else 200_000)),
         ("memory-kvm", True, lambda: startup.monitor_memory("kvm")),
         ("memory-soft", False, lambda: startup.monitor_memory("soft")),
     ]
@@ -82,7 +84,7 @@ def parse() -> argparse.Namespace:
         "--only",
         action="append",
         metavar="NAME",
-        help="traps, exec, start-kvm, start-soft, import, disk, memory-kvm, memory-soft (repeatable)",
+        help="traps, exec, start-kvm, start-soft, import, disk, net, memory-kvm, memory-soft (repeatable)",
     )
     return parser.parse_args()
 

@@ -330,6 +330,15 @@ def test_a_peer_that_does_not_read(plug: Plug, peer: Peer) -> None:
     assert [len(one) for one in peer.receive(2)] == [60_000, 60]
 
 
+def test_a_peer_that_hangs_up_at_once(peer: Peer) -> None:
+    """Whatever comes first, in the end the link is down."""
+    with Driver(Nic(stream=peer.path, mac=OWN)) as driver:
+        for losses in range(1, 4):
+            peer.accept().hang_up()
+            soon(lambda: nic_of(driver).link_losses == losses)  # noqa: B023 - asked at once
+            soon(lambda: driver.read_config(6, 2) == 0)
+
+
 def test_no_cable() -> None:
     with Driver(Nic(mac=OWN)) as driver:
         assert driver.read_config(6, 2) == 0

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.kernels import qemu
+from tests.support import ROOT, kernel_image
 from tests.virtio.net import BROADCAST, HEADER, TX, buffers, frame, mac, nic_of, received, soon
-from tests.vms import PATIENCE, monitor
+from tests.vms import PATIENCE, command, monitor
 from vmlab import VM
 from vmlab.testing import Driver
 from vmlab.virtio import Nic, Switch
@@ -158,3 +164,67 @@ def test_the_switch_of_a_guest_goes(engine: str, switch: Switch) -> None:
         switch.close()
         vm.console.expect("net.*link down", timeout=PATIENCE)
         assert vm.state == "running"
+
+
+def test_a_machine_in_this_process(engine: str, switch: Switch) -> None:
+    with monitor(engine, devices=[Nic(switch)], isolate=False) as vm:
+        run(vm, "net ip 10.0.0.1")
+        run(vm, "net ping 10.0.0.9 1")
+        soon(switch.log)
+        assert "ARP who has 10.0.0.9? tell 10.0.0.1" in switch.log()[0]
+
+
+def test_a_guest_of_qemu_joins(engine: str, switch: Switch) -> None:
+    """Its `-netdev stream` speaks as our cards do."""
+    cable = f"stream,id=n,server=off,addr.type=unix,addr.path={switch.path}"
+    card = "virtio-net-device,netdev=n,mac=02:00:00:00:00:77"
+    with (
+        qemu.Guest(kernel_image("monitor"), devices=["-netdev", cable, "-device", card]) as theirs,
+        monitor(engine, devices=[Nic(switch)]) as ours,
+    ):
+        theirs.expect(qemu.PROMPT)
+        theirs.ask("net ip 10.0.0.2")
+        run(ours, "net ip 10.0.0.1")
+        assert "3 of 3 answered" in run(ours, "net ping 10.0.0.2 3")
+        assert "2 of 2 answered" in theirs.ask("net ping 10.0.0.1 2")
+
+
+def test_from_two_command_lines(tmp_path: Path) -> None:
+    """`--device net,switch=lab` in two processes: the first one hosts, and may end first."""
+    directory = tmp_path / "run"
+    directory.mkdir(0o700)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory)}
+    words = command("run", "monitor", "--device", "net,switch=lab", "--timeout", "60")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    guests = []
+    try:
+        for number in (1, 2):
+            guest = subprocess.Popen(words, cwd=ROOT, env=environment, **pipes)  # type: ignore[call-overload]
+            guests.append(guest)
+            # the second one starts when the first one is at its prompt
+            typed(guest, b"", rb"vmlab> $")
+            typed(guest, b"net ip 10.0.0.%d\r" % number, rb"vmlab> $")
+        said = typed(guests[1], b"net ping 10.0.0.1 3\r", rb"answered\r\n.*vmlab> $")
+        assert b"3 of 3 answered" in said
+        guests[0].kill()
+        # the second one hosts the switch now, and its own card finds it
+        typed(guests[1], b"", rb"net: link down[^$]*net: link up")
+    finally:
+        for guest in guests:
+            guest.kill()
+            guest.communicate()
+
+
+def typed(guest: subprocess.Popen[bytes], text: bytes, pattern: bytes) -> bytes:
+    """What the guest says from then on, up to `pattern`."""
+    assert guest.stdin is not None
+    assert guest.stdout is not None
+    guest.stdin.write(text)
+    guest.stdin.flush()
+    said, deadline = b"", time.monotonic() + PATIENCE
+    while not re.search(pattern, said, re.DOTALL):
+        assert select.select([guest.stdout], [], [], max(deadline - time.monotonic(), 0))[0], said
+        fresh = os.read(guest.stdout.fileno(), 65536)
+        assert fresh, said
+        said += fresh
+    return said

@@ -159,7 +159,6 @@ class Nic(VirtioDevice):
     def attached(self) -> None:
         if self._place is not None:
             self._link = self._place.open(self._arrive, self._on_link)
-            self._set(connected=True)
 
     def detached(self) -> None:
         link, self._link = self._link, None
@@ -172,7 +171,7 @@ class Nic(VirtioDevice):
         self._set(cable_in=bool(up))
 
     def _on_link(self, up: bool) -> None:
-        """On the link's thread: the other side went, or is back."""
+        """The other side is there, went, or is back."""
         if not up:
             self.link_losses += 1
         self._set(connected=up)

@@ -198,7 +198,7 @@ class StreamPlace(Struct, frozen=True):
     def open(
         self, deliver: Callable[[list[bytes]], None], link: Callable[[bool], None]
     ) -> StreamLink:
-        """`deliver(frames)` and `link(up)` are called on the link's thread."""
+        """`link(True)` is called now; `deliver(frames)` and `link(up)` then on the link's thread."""
         return StreamLink(self, deliver, link)
 
 
@@ -222,13 +222,13 @@ class StreamLink(Link):
             ) from error
         self._closing = threading.Event()
         self._lock = threading.Lock()
+        link(True)
         self._thread = threading.Thread(target=self._run, name="vmlab-net", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         frames = self._frames
         while frames is not None:
-            self._link(True)
             self._read(frames)
             with self._lock:
                 self._frames = None
@@ -236,6 +236,8 @@ class StreamLink(Link):
             if not self._closing.is_set():
                 self._link(False)
             frames = self._again()
+            if frames is not None:
+                self._link(True)
 
     def _read(self, frames: FrameSocket) -> None:
         try:

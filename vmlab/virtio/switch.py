@@ -126,7 +126,7 @@ class Switch:
         taken off; when it is slow, it misses frames."""
         hub = self._hub
         watch = Watch(hub, callback)
-        self._seat.observers.append(watch)
+        self._seat.observers.add(watch)
         return watch
 
     def capture(self, path: str | os.PathLike[str]) -> Capture:
@@ -134,7 +134,7 @@ class Switch:
         switch's end. pcap with nanoseconds."""
         hub = self._hub
         capture = Capture(hub, path)
-        self._seat.observers.append(capture)
+        self._seat.observers.add(capture)
         return capture
 
     def pcap(self, path: str | os.PathLike[str]) -> int:
@@ -194,7 +194,8 @@ class _Seat:
     def __init__(self, home: Claim | PrivateHome) -> None:
         self.home = home
         self.hub: Hub | None = None
-        self.observers: list[Capture | Watch] = []
+        #: those under way, to be closed with the switch; the hub holds them
+        self.observers: weakref.WeakSet[Capture | Watch] = weakref.WeakSet()
         self._pid = os.getpid()
         self._over = threading.Event()
         self._heir: threading.Thread | None = None
@@ -250,7 +251,7 @@ class _Seat:
             self._heir.join()
         if self.hub is not None:
             self.hub.close()
-        for observer in self.observers:
+        for observer in list(self.observers):
             observer.close()
         self.home.release()
 

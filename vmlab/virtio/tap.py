@@ -46,7 +46,7 @@ class TapPlace(Struct, frozen=True):
         return f"tap {self.name}"
 
     def open(self, deliver: Callable[[list[bytes]], None], link: Callable[[bool], None]) -> TapLink:
-        """`deliver(frames)` and `link(up)` are called on the link's thread."""
+        """`link(True)` is called now; `deliver(frames)` and `link(up)` then on the link's thread."""
         return TapLink(open_tap(self.name), deliver, link)
 
 
@@ -93,11 +93,11 @@ class TapLink(Link):
         self._fd, self._deliver, self._link = fd, deliver, link
         self._stop, self._stopper = os.pipe()
         self._lock = threading.Lock()
+        link(True)
         self._thread = threading.Thread(target=self._run, name="vmlab-net", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        self._link(True)
         waiting = select.poll()
         waiting.register(self._fd, select.POLLIN)
         waiting.register(self._stop, select.POLLIN)
