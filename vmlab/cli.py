@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
 from vmlab import __version__, kernels
 from vmlab.errors import ConfigError, VmlabError
@@ -121,7 +121,7 @@ _seconds.__name__ = "number of seconds"
 def _run(options: argparse.Namespace) -> int:
     vm = _machine(options)
     try:
-        if options.stats:
+        if options.stats is not None:
             _check_stats(options.stats)
         began = time.monotonic()
         if options.live:
@@ -134,7 +134,7 @@ def _run(options: argparse.Namespace) -> int:
         status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
     finally:
         vm.stop()
-    if options.stats:
+    if options.stats is not None:
         _write_stats(vm, options.stats)
     return status
 
@@ -171,13 +171,13 @@ def _plug(vm: VM, specs: list[str]) -> None:
 
 def _attach(vm: VM, timeout: float | None) -> bool | None:
     """The terminal is the console. True: the guest ended; False: time is up; None: the user left."""
-    from vmlab.terminal import forward, raw_mode
+    from vmlab.terminal import Printer, descriptor, forward, raw_mode
 
-    printer = _Printer(vm)
+    printer = Printer(vm.stop_waiting)
     vm.console.listen(printer.show)
     left = threading.Event()
     over = threading.Event()
-    fd = _descriptor(sys.stdin)
+    fd = descriptor(sys.stdin)
 
     def type_in() -> None:
         with contextlib.suppress(VmlabError, OSError):
@@ -201,34 +201,6 @@ def _attach(vm: VM, timeout: float | None) -> bool | None:
     if left.is_set():
         return None
     return ended is not None or vm.state.fault is not None
-
-
-class _Printer:
-    """Shows the guest's output; `error` is why it no longer can."""
-
-    def __init__(self, vm: VM) -> None:
-        self._vm = vm
-        self._out = _descriptor(sys.stdout)
-        self.error: OSError | None = None
-
-    def show(self, data: bytes) -> None:
-        from vmlab.terminal import write_all
-
-        if self._out < 0 or self.error is not None:
-            return
-        try:
-            write_all(self._out, data)
-        except OSError as error:
-            self.error = error
-            self._vm.stop_waiting()
-
-
-def _descriptor(stream: TextIO | None) -> int:
-    """The stream's descriptor; -1 for one that was closed before we began."""
-    try:
-        return stream.fileno() if stream is not None else -1
-    except (OSError, ValueError):
-        return -1
 
 
 def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: float) -> int:

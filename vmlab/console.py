@@ -36,7 +36,7 @@ class Console:
         #: where the next `expect` begins to look, counted from the first byte ever written
         self._cursor = 0
         self._ended: Callable[[], BaseException | None] = lambda: None
-        self._listeners: list[Callable[[bytes], None]] = []
+        self._listeners: dict[object, Callable[[bytes], None]] = {}
 
     def feed(self, data: bytes) -> None:
         """The guest wrote `data`."""
@@ -46,14 +46,14 @@ class Console:
             if excess > KEPT // 4:
                 del self._data[:excess]
                 self._dropped += excess
-            listeners = list(self._listeners)
+            listeners = list(self._listeners.items())
             self._condition.notify_all()
-        for listener in listeners:
+        for key, listener in listeners:
             try:
                 listener(data)
             except Exception:  # what listens must not stop the guest's output
                 log.exception("a listener of the console raised and is taken off")
-                self._forget(listener)
+                self._listeners.pop(key, None)
 
     def listen(self, listener: Callable[[bytes], None], replay: bool = False) -> Callable[[], None]:
         """Call `listener(data)` with what the guest writes from now on, and with `replay` first with
@@ -61,12 +61,13 @@ class Console:
         with self._condition:
             if replay and self._data:
                 listener(bytes(self._data))
-            self._listeners.append(listener)
-        return lambda: self._forget(listener)
+            key = object()
+            self._listeners[key] = listener
 
-    def _forget(self, listener: Callable[[bytes], None]) -> None:
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        def stop() -> None:
+            self._listeners.pop(key, None)
+
+        return stop
 
     def wake(self) -> None:
         """The machine's state has changed: whoever waits should look."""

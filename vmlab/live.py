@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable
 
@@ -17,6 +16,7 @@ from rich.text import Text
 from vmlab.core.counters import DeviceCounts, RegisterCounts
 from vmlab.core.units import show_size, show_span
 from vmlab.sampling import Sample, Sampler, show_rate, sparkline
+from vmlab.terminal import Printer
 from vmlab.views import DeviceView, hexadecimal
 from vmlab.vm import VM
 
@@ -73,13 +73,9 @@ def watch(
 def _plain(
     vm: VM, timeout: float | None, until: Callable[[], bool] | None, console: Console
 ) -> bool:
-    print(f"{_title(vm).plain}\n")
-
-    def show(data: bytes) -> None:
-        sys.stdout.write(data.decode("utf-8", "replace").replace("\r", ""))
-        sys.stdout.flush()
-
-    stop = vm.console.listen(show, replay=True)
+    print(f"{_title(vm).plain}\n", flush=True)
+    printer = Printer(vm.stop_waiting)
+    stop = vm.console.listen(lambda data: printer.show(data.replace(b"\r", b"")), replay=True)
     end = time.monotonic() + timeout if timeout is not None else None
     try:
         while vm.state not in ("stopped", "crashed") and vm.state.fault is None:
@@ -87,12 +83,15 @@ def _plain(
                 break
             if end is not None and time.monotonic() >= end:
                 return False
-            vm.wait(0.1, until=lambda: vm.state.fault is not None)
+            vm.wait(0.1, until=lambda: vm.state.fault is not None or printer.error is not None)
+            if printer.error is not None:
+                raise printer.error
         return True
     finally:
         stop()
-        print()
-        report(vm, console)
+        if printer.error is None:
+            print()
+            report(vm, console)
 
 
 def report(vm: VM, console: Console | None = None) -> None:

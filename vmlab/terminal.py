@@ -7,11 +7,12 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from vmlab.console import Console
 from vmlab.errors import StateError
 
-__all__ = ["ESCAPE", "EscapeReader", "forward", "interact", "raw_mode"]
+__all__ = ["ESCAPE", "EscapeReader", "Printer", "descriptor", "forward", "interact", "raw_mode"]
 
 #: Ctrl-A; then x leaves, Ctrl-A sends one to the guest
 ESCAPE = b"\x01"
@@ -98,6 +99,32 @@ def interact(console: Console) -> None:
             forward(fd, console.send, lambda: console.ended)
     finally:
         stop()
+
+
+class Printer:
+    """Shows the guest's output; `error` is why it no longer can, and `failed` is called then."""
+
+    def __init__(self, failed: Callable[[], None]) -> None:
+        self._failed = failed
+        self._out = descriptor(sys.stdout)
+        self.error: OSError | None = None
+
+    def show(self, data: bytes) -> None:
+        if self._out < 0 or self.error is not None:
+            return
+        try:
+            write_all(self._out, data)
+        except OSError as error:
+            self.error = error
+            self._failed()
+
+
+def descriptor(stream: TextIO | None) -> int:
+    """The stream's descriptor; -1 for one that was closed before we began."""
+    try:
+        return stream.fileno() if stream is not None else -1
+    except (OSError, ValueError):
+        return -1
 
 
 def write_all(fd: int, data: bytes) -> None:
