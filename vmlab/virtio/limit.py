@@ -25,7 +25,7 @@ class RateLimit:
         if self._rate is None:
             return 0.0
         self._fill(now)
-        return 0.0 if self._left > 0 else (1 - self._left) / self._rate
+        return 0.0 if self._left >= 1 else (1 - self._left) / self._rate
 
     def allowance(self, now: int) -> int | None:
         """Units that would not overdraw it, one at least; None: there is no limit."""

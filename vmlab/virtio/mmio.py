@@ -363,7 +363,7 @@ class MmioTransport(Device):
                 self._worker.wake(index)
 
     def wake_in(self, seconds: float, index: int) -> None:
-        due = self.clock.now() + int(seconds * 1e9)
+        due = self.clock.now() + int(seconds * 1e9) + 1  # never too early by a rounding
         with self.lock:
             # one timer a queue: a guest that notifies for ever must not fill the clock
             timer = self._timers.get(index)
