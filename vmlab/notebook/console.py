@@ -38,7 +38,9 @@ class ConsolePart(View):
         self._typed: list[bytes] = []
         self._waiting = 0
         super().__init__(vm, **options)
-        self._stop_listening = vm.console.listen(_poke(self))
+        # not what `listen` returns: that holds the console, which holds the VM
+        self._listener = _poke(self)
+        vm.console.listen(self._listener)
 
     def content(self, look: Look) -> dict[str, Any]:
         return super().content(look)
@@ -98,7 +100,7 @@ class ConsolePart(View):
             self._waiting += len(data)
             self._typed.append(data)
             if len(self._typed) == 1:
-                self.do(client, self._send_typed, "type")
+                self.do(client, self._send_typed)
 
     def _send_typed(self, vm: VM) -> None:
         with self._guard:
@@ -121,12 +123,12 @@ class ConsolePart(View):
             return
         for entry in list(vm._directory):
             if any(one.name == "resize" for one in entry.commands):
-                self.do(client, _resize(entry.id, *size), "resize")
+                self.do(client, _resize(entry.id, *size))
 
     def close(self) -> None:
-        stop: Callable[[], None] | None = self.__dict__.pop("_stop_listening", None)
-        if stop is not None:
-            stop()
+        vm = self._vm()
+        if vm is not None:
+            vm.console._forget(self._listener)
         super().close()
 
 

@@ -238,7 +238,8 @@ class View(anywidget.AnyWidget):
                 )
                 self.tell(client, "trouble", text=text, what=what)
             else:
-                self.tell(client, "done", what=what)
+                if what:
+                    self.tell(client, "done", what=what)
             self._pump.wake()
 
         if not self._errands.put(run):

@@ -45,7 +45,7 @@ export function console_(context, { height } = {}) {
     if (drawn > told) link.send("drawn", { at: (told = drawn) });
   };
   link.on("begin", () => { terminal.reset(); drawn = told = 0; muted = Infinity; });
-  link.on("replay", ({ at, end }) => { drawn = told = at; muted = end; });
+  link.on("replay", ({ at, end }) => { drawn = told = at; muted = end > at ? end : 0; });
   link.on("output", ({ at }, [data]) => {
     if (!data) return;
     terminal.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), () => {
@@ -131,7 +131,8 @@ export function console_(context, { height } = {}) {
     const palette = Object.fromEntries(COLOURS.map((name, index) => [name, (dark ? DARK : LIGHT)[index]]));
     terminal.options.theme = {
       ...palette, background, foreground, cursor: foreground, cursorAccent: background,
-      selectionBackground: dark ? "#3d6ea8" : "#b3d4fc",
+      scrollbarSliderBackground: "#88888844", scrollbarSliderHoverBackground: "#88888877",
+      scrollbarSliderActiveBackground: "#888888aa", selectionBackground: dark ? "#3d6ea8" : "#b3d4fc",
     };
   }
 

@@ -15,7 +15,9 @@ export function traps(context) {
     h("div", { class: "vml-scroll", tabindex: "-1" }, h("table", { class: "vml-grid" },
       h("thead", {}, h("tr", {}, ...HEAD.map(([name, kind]) => h("th", { scope: "col", class: kind || null }, name)))), body)));
   const open = new Set();
+  const scroll = element.lastChild;
   let latest = null;
+  let pointed = null;
 
   context.link.on("begin", tell);
   function tell() {
@@ -43,12 +45,12 @@ export function traps(context) {
   function makeInner() {
     const part = registers();
     const line = h("tr", { class: "vml-inner" }, h("td", { colspan: HEAD.length }, part.element));
-    line.part = part;
+    line.vmlPart = part;
     return line;
   }
 
   function update(line, { device, inner }) {
-    if (inner) return line.part.update(latest.registers?.[device.id]);
+    if (inner) return line.vmlPart.update(latest.registers?.[device.id]);
     const [first, type, window, irq, state, reads, writes, kicks, speed, past] = line.cells;
     const opened = open.has(device.id);
     attribute(first.firstChild, "aria-expanded", String(opened));
@@ -74,9 +76,22 @@ export function traps(context) {
     const devices = latest.devices ?? [];
     for (const id of open) if (!devices.some((one) => one.id === id) && devices.length) open.delete(id);
     const items = devices.flatMap((device) => [{ device }, ...(open.has(device.id) ? [{ device, inner: true }] : [])]);
+    if (pointed !== context.selected) requestAnimationFrame(reveal);
     keyed(body, items, (item) => (item.inner ? "of " : "") + item.device.id, make, update);
     const [reads, writes] = latest.machine.unmapped ?? [0, 0];
     text(foot, reads || writes ? `${count(reads)} reads and ${count(writes)} writes hit nothing` : "");
+  }
+
+  // what was selected elsewhere is brought into sight; the notebook itself must not scroll for it
+  function reveal() {
+    pointed = context.selected;
+    const row = body.querySelector("[aria-selected=true]");
+    if (!row) return;
+    const head = body.parentElement.tHead.offsetHeight;
+    const above = row.offsetTop - head - scroll.scrollTop;
+    const below = row.offsetTop + row.offsetHeight - scroll.scrollTop - scroll.clientHeight;
+    if (above < 0) scroll.scrollTop += above;
+    else if (below > 0) scroll.scrollTop += below;
   }
 
   return {
