@@ -279,7 +279,7 @@ def test_two_guests_ping_each_other(engine: str) -> None:
             assert ask(two, "net ping 10.0.0.1") == "net: 10.0.0.1 ping 1: answered\n"
             for vm in (one, two):
                 assert ask(vm, "net").endswith(", 5 received, 5 sent\n")
-                counts.append((vm.traps["net0"].reads, vm.traps["net0"].writes))
+                counts.append((vm.traps["nic0"].reads, vm.traps["nic0"].writes))
     assert counts[0] == counts[1], "each has seen as many frames"
 
 

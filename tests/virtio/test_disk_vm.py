@@ -44,17 +44,17 @@ def test_the_guest_reads_writes_and_flushes(vm: VM, image: Path) -> None:
     data = image.read_bytes()
     assert data[1536:1545] == b"some text"
     assert data[:512] == bytes(512)
-    seen = vm.devices["blk0"].peek()
+    seen = vm.devices["disk0"].peek()
     assert (seen["writes"], seen["flushes"], seen["errors"]) == (1, 1, 0)
 
 
 def test_the_disk_grows_under_the_guest(vm: VM, image: Path) -> None:
-    assert vm.devices["blk0"].resize("2M") == 2 * SIZE
+    assert vm.devices["disk0"].resize("2M") == 2 * SIZE
     vm.console.expect(r"blk: 4096 sectors", timeout=PATIENCE)
     assert "written" in vm.console.run("blk write 4095 the end")
     assert image.read_bytes()[-512:] == b"the end".ljust(512, b"\0")
     with pytest.raises(ConfigError, match="no size of a disk"):
-        vm.tell("blk0", "resize", 100)
+        vm.tell("disk0", "resize", 100)
 
 
 def test_a_killed_monitor_loses_no_flushed_write(vm: VM, image: Path) -> None:
@@ -82,7 +82,7 @@ def test_two_machines_and_one_image(vm: VM, image: Path, engine: str) -> None:
     with pytest.raises(ConfigError, match="in use by another machine"):
         other.start()
     other.stop()
-    vm.hot_remove("blk0")
+    vm.hot_remove("disk0")
     with VM(kernel="hello", engine=engine, devices=[Disk(image)]):
         pass
 

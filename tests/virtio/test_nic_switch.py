@@ -130,14 +130,14 @@ def test_guests_ping(engine: str, switch: Switch) -> None:
         assert "ARP who has 10.0.0.2? tell 10.0.0.1" in log
         assert "10.0.0.2 > 10.0.0.1 ICMP echo reply" in log
         row = {macs: one for one in switch.ports for macs in one.macs}["02:56:4d:00:00:01"]
-        shown = a.devices["net0"].peek()
+        shown = a.devices["nic0"].peek()
         assert shown["tx_frames"] == row.frames_in
         assert shown["rx_frames"] == row.frames_out
 
 
 def test_the_cable_of_a_guest(engine: str, switch: Switch) -> None:
     with monitor(engine, devices=[Nic(switch)]) as vm:
-        net = vm.devices["net0"]
+        net = vm.devices["nic0"]
         net.set_link(False)
         vm.console.expect("net.*link down", timeout=PATIENCE)
         assert net.peek("link") == "down"

@@ -127,7 +127,7 @@ class Plugboard:
         """Plug in; returns the id. `announce`: a guest is running and is told."""
         kind, bus_device = self._carried(device)
         with self._lock:
-            name = id or self._free_id(device.type.removeprefix("virtio-"))
+            name = id or self._free_id(type(device).__name__.lower())
             if name in self.devices:
                 raise ConfigError(f"there is a device {name!r} already; give another id")
             self._listen(bus_device, name)
