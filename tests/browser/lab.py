@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -255,7 +256,7 @@ class Lab:
         #: complaints with any of these words are expected by the test
         self.allowed: list[str] = []
         self._path = ""
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(15_000)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self._complain(f"page error: {error}"))
         page.on("crash", lambda _: self._complain("the page crashed"))
@@ -317,7 +318,7 @@ class Lab:
     def shoot(self, name: str) -> Path:
         """A picture among the artifacts."""
         ARTIFACTS.mkdir(exist_ok=True)
-        path = ARTIFACTS / f"{name}.png"
+        path = ARTIFACTS / (re.sub(r"[^\w.-]+", "-", name).strip("-") + ".png")
         self.page.screenshot(path=path)
         return path
 

@@ -1,0 +1,70 @@
+"""More than one: views of a machine, machines, notebooks, pages."""
+
+from __future__ import annotations
+
+from tests.browser.dashboard import MACHINE, Dashboard, start
+from tests.browser.lab import Browser, Lab, until
+
+
+def test_a_view_shown_twice_agrees_with_itself(lab: Lab) -> None:
+    book, first = start(lab, "twice", show="view = vm.lab(height=420); view")
+    number = book.run_new("view")
+    second = Dashboard(book, number).wait()
+    second.command("peek 0xcf000000", "0xcf000000: 0x")
+    first.wait()
+    until(lambda: first.lines() == second.lines(), "the same text in both")
+    until(lambda: first.cells("com1") == second.cells("com1"), "the same numbers in both")
+    first.type("# one")
+    second.wait()
+    second.type(", two")
+    second.wait_text("vmlab> # one, two")
+    first.wait()
+    first.wait_text("vmlab> # one, two")
+
+
+def test_single_views_work_alone(lab: Lab) -> None:
+    book, _ = start(lab, "alone", show="vm.map_view()") if False else _alone(lab)
+    for number, what in enumerate(("Address map", "Devices", "Interrupt lines", "Serial console"), 1):
+        book.cell(number).get_by_role("region", name=what, exact=True).wait_for()
+    console = Dashboard(book, 4)
+    console.root.scroll_into_view_if_needed()
+    console.command("peek 0xcf000000", "0xcf000000: 0x")
+    lab.shoot("views")
+
+
+def _alone(lab: Lab):  # type: ignore[no-untyped-def]
+    views = [f"vm.{name}()" for name in ("map_view", "trap_view", "irq_view", "console_view")]
+    cells = [MACHINE.format(engine="auto"), *views, "vm.regs_view('com1')", "vm.hotplug_view()"]
+    book = lab.open(lab.server.write("alone.ipynb", cells))
+    book.run()
+    return book, None
+
+
+def test_two_notebooks_have_a_machine_each(lab: Lab, browser: Browser) -> None:
+    _, one = start(lab, "first")
+    other = browser.page(lab.server)
+    try:
+        _, two = start(other, "second")
+        one.command("poke 0x300000 0x1111", "vmlab> poke")
+        two.command("poke 0x300000 0x2222", "vmlab> poke")
+        two.command("peek 0x300000", "0x00300000: 0x00002222")
+        lab.page.bring_to_front()
+        one.command("peek 0x300000", "0x00300000: 0x00001111")
+        other.check()
+    finally:
+        other.page.close()
+
+
+def test_two_pages_show_one_notebook(lab: Lab, browser: Browser) -> None:
+    _, one = start(lab, "shared")
+    lab.command("docmanager:save")
+    other = browser.page(lab.server)
+    try:
+        book = other.open("shared.ipynb")
+        two = Dashboard(book, 2).wait()
+        two.command("peek 0xcf000000", "0xcf000000: 0x")
+        lab.page.bring_to_front()
+        one.wait_text("0xcf000000: 0x")
+        other.check()
+    finally:
+        other.page.close()
