@@ -9,7 +9,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # Debian packages that the tests need; everything else comes from PyPI.
-SYSTEM_PACKAGES := qemu-system-x86 gcc libc6-dev binutils make
+SYSTEM_PACKAGES := qemu-system-x86 gcc libc6-dev binutils make tcpdump iproute2 acpica-tools
 # Not every distribution packages this browser (Ubuntu: a snap): without it the tests in it are skipped.
 BROWSER_PACKAGES := chromium fonts-dejavu-core
 
