@@ -63,9 +63,11 @@ class Console:
                 listener(bytes(self._data))
             key = object()
             self._listeners[key] = listener
+        # whoever keeps what ends it must not keep the console, and with it the VM
+        listeners = self._listeners
 
         def stop() -> None:
-            self._listeners.pop(key, None)
+            listeners.pop(key, None)
 
         return stop
 
@@ -84,6 +86,18 @@ class Console:
         """Every byte that the guest has written (the last 4 MiB)."""
         with self._condition:
             return bytes(self._data)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where what is kept begins and ends, counted in bytes from the first ever written."""
+        with self._condition:
+            return self._dropped, self._dropped + len(self._data)
+
+    def since(self, position: int, most: int) -> tuple[int, bytes]:
+        """(where they begin, at most `most` bytes) of what is kept from `position` on."""
+        with self._condition:
+            start = min(max(position - self._dropped, 0), len(self._data))
+            return self._dropped + start, bytes(self._data[start : start + most])
 
     @property
     def text(self) -> str:

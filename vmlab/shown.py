@@ -64,9 +64,9 @@ class Shown:
         """The registers of the device `id`, live. DeviceNotFound when there is no such device."""
         return _load("registers").RegistersView(self, id)  # type: ignore[no-any-return]
 
-    def console_view(self, height: int = 360) -> ConsoleView:
-        """A terminal on the serial line. height: in pixels."""
-        return _load("console").ConsoleView(self, height)  # type: ignore[no-any-return]
+    def console_view(self, name: str = "com1", height: int = 360) -> ConsoleView:
+        """A terminal on one of `vm.consoles`; "com1" is the serial port. height: in pixels."""
+        return _load("console").ConsoleView(self, name, height)  # type: ignore[no-any-return]
 
     def hotplug_view(self) -> HotplugView:
         """Plug devices in and out."""

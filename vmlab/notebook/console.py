@@ -1,6 +1,6 @@
-"""The serial console as a terminal in the page.
+"""A console of the guest as a terminal in the page.
 
-The guest's output is kept once, in `vm.console`; a page is a place in it. It is sent as much as it has
+The guest's output is kept once, by its `Console`; a page is a place in it. It is sent as much as it has
 drawn, so that a burst neither fills the memory nor freezes the page: what a page is too late for is left
 out, and said to be.
 """
@@ -12,11 +12,11 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from vmlab.errors import DeviceNotFound
 from vmlab.notebook.view import STATIC, Client, Message, View
 
 if TYPE_CHECKING:
     from vmlab.console import Console
-    from vmlab.notebook.watch import Look
     from vmlab.vm import VM
 
 __all__ = ["ConsolePart", "ConsoleView"]
@@ -37,24 +37,39 @@ class ConsolePart(View):
     def __init__(self, vm: VM, **options: Any) -> None:
         self._typed: list[bytes] = []
         self._waiting = 0
+        #: the console that we listen to, and what ends that
+        self._heard: Callable[[], Console | None] = lambda: None
+        self._stop: Callable[[], None] = lambda: None
         super().__init__(vm, **options)
-        # not what `listen` returns: that holds the console, which holds the VM
-        self._listener = _poke(self)
-        vm.console.listen(self._listener)
+        self._console(vm)
 
-    def content(self, look: Look) -> dict[str, Any]:
-        return super().content(look)
+    def _find(self, vm: VM) -> Console | None:
+        return vm.console
+
+    def _console(self, vm: VM) -> Console | None:
+        """The console now: a device that was plugged in anew has a new one."""
+        console = self._find(vm)
+        if console is not None and console is not self._heard():
+            self._stop()
+            self._heard, self._stop = weakref.ref(console), console.listen(_poke(self))
+            for client in self._clients.values():
+                self._replay(client, console)
+        return console
 
     # --- the guest's output -----------------------------------------------------------------------
 
     def page_hello(self, client: Client, message: Message) -> None:
         super().page_hello(client, message)
         vm = self._vm()
-        if vm is not None:
-            start, end = _span(vm.console)
-            client.sent = client.drawn = max(start, end - REPLAY)
-            self.tell(client, "replay", at=client.sent, end=end)
+        console = self._console(vm) if vm is not None else None
+        if console is not None:
+            self._replay(client, console)
             self._pump.poke(self)
+
+    def _replay(self, client: Client, console: Console) -> None:
+        start, end = console.span
+        client.sent = client.drawn = max(start, end - REPLAY)
+        self.tell(client, "replay", at=client.sent, end=end)
 
     def page_drawn(self, client: Client, message: Message) -> None:
         """The page has drawn everything up to a place in the output."""
@@ -68,19 +83,20 @@ class ConsolePart(View):
         if vm is None:
             return
         with self._guard:
+            console = self._console(vm)
             for client in list(self._clients.values()):
-                if client.ready:
-                    self._feed(vm.console, client)
+                if client.ready and console is not None:
+                    self._feed(console, client)
 
     def _feed(self, console: Console, client: Client) -> None:
-        start, end = _span(console)
+        start, end = console.span
         late = end - client.sent > LATE or client.sent < start
         if late and client.drawn == client.sent:
             lost = end - REPLAY - client.sent
             client.sent = client.drawn = end - REPLAY
             self.tell(client, "skipped", bytes=lost, at=client.sent)
         while client.sent < end and client.sent - client.drawn < WINDOW:
-            at, data = _since(console, client.sent, PART)
+            at, data = console.since(client.sent, PART)
             if not data:
                 return
             client.sent = at + len(data)
@@ -107,55 +123,58 @@ class ConsolePart(View):
             data = b"".join(self._typed)
             self._typed.clear()
         try:
-            sent = vm.console.send(data)
+            console = self._console(vm)
+            sent = console.send(data) if console is not None else 0
         finally:
             self._waiting -= len(data)
         if sent < len(data):
             raise ValueError(f"the guest took {sent} of {len(data)} bytes; it does not read")
 
     def page_resize(self, client: Client, message: Message) -> None:
-        """The terminal's size: for guests whose console can be told (virtio-console)."""
+        """The page's terminal has this size now. A serial port cannot be told."""
         size = message.get("columns"), message.get("rows")
         if not all(isinstance(one, int) and 1 <= one <= MOST for one in size):
-            raise ValueError("a terminal has 1 to 1000 columns and rows")
-        vm = self._vm()
-        if vm is None or vm._session is None:
-            return
-        for entry in list(vm._directory):
-            if any(one.name == "resize" for one in entry.commands):
-                self.do(client, _resize(entry.id, *size))
+            raise ValueError(f"a terminal has 1 to {MOST} columns and rows")
 
     def close(self) -> None:
-        vm = self._vm()
-        if vm is not None:
-            vm.console._forget(self._listener)
+        self._stop()
         super().close()
 
 
 class ConsoleView(ConsolePart):
-    """A terminal on the serial line; `vm.console_view()`. height: in pixels."""
+    """A terminal; `vm.console_view()`.
+
+    name: as in `vm.consoles`; "com1" is the serial port. height: in pixels. DeviceNotFound when there
+    is no such console."""
 
     _esm = STATIC / "console.js"
     parts = ()
 
-    def __init__(self, vm: VM, height: int = 360) -> None:
-        super().__init__(vm, height=int(height))
+    def __init__(self, vm: VM, name: str = "com1", height: int = 360) -> None:
+        self._place: tuple[str, int] | None = None
+        if name != "com1":
+            known = vm.consoles
+            if name not in known:
+                raise DeviceNotFound(f"no console {name!r}; there are {', '.join(known)}")
+            id, _, port = name.partition("/")
+            self._place = (id, int(port or 0))
+        super().__init__(vm, name=name, height=int(height))
+
+    def _find(self, vm: VM) -> Console | None:
+        # not `vm.consoles`: it may ask the machine, and this is the pump's thread
+        return vm.console if self._place is None else vm._consoles.get(self._place)
+
+    def page_resize(self, client: Client, message: Message) -> None:
+        super().page_resize(client, message)
+        if self._place is not None:
+            id, port = self._place
+            columns, rows = message["columns"], message["rows"]
+            self.do(client, lambda vm: vm.tell(id, "resize", columns, rows, port))
 
     def fallback(self, vm: VM) -> str:
-        return f"<pre>{escaping.escape(vm.console.text[-8000:])}</pre>"
-
-
-def _span(console: Console) -> tuple[int, int]:
-    """Of what is kept of the output: its first byte and its end, counted from the first ever written."""
-    with console._condition:
-        return console._dropped, console._dropped + len(console._data)
-
-
-def _since(console: Console, position: int, most: int) -> tuple[int, bytes]:
-    """(where it begins, at most `most` bytes) of the output from `position` on, or from what is kept."""
-    with console._condition:
-        start = max(position - console._dropped, 0)
-        return console._dropped + start, bytes(console._data[start : start + most])
+        console = self._find(vm)
+        text = console.text[-8000:] if console is not None else ""
+        return f"<pre>{escaping.escape(text)}</pre>"
 
 
 def _poke(view: ConsolePart) -> Callable[[bytes], None]:
@@ -168,7 +187,3 @@ def _poke(view: ConsolePart) -> Callable[[bytes], None]:
             pump.poke(alive)
 
     return listen
-
-
-def _resize(id: str, columns: Any, rows: Any) -> Callable[[VM], object]:
-    return lambda vm: vm.tell(id, "resize", columns, rows)

@@ -5,4 +5,4 @@ import { console_ } from "./parts/console.js";
 import style from "./parts/console.css";
 
 export default view("console", xterm + style, (context) =>
-  console_(context, { height: context.model.get("snapshot")?.options?.height ?? 360 }));
+  console_(context, { height: 360, ...context.model.get("snapshot")?.options }));

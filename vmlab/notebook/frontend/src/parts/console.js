@@ -16,13 +16,14 @@ const LIGHT = ["#24292e", "#b31d28", "#1e6b34", "#8a5a00", "#0550ae", "#7d3c98",
 const NAMES = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 const COLOURS = [...NAMES, ...NAMES.map((name) => `bright${name[0].toUpperCase()}${name.slice(1)}`)];
 
-export function console_(context, { height } = {}) {
+export function console_(context, { height, name } = {}) {
   const { link } = context;
+  const title = !name || name === "com1" ? "Serial console" : `Console ${name}`;
   const status = h("span", { class: "vml-fill", role: "status" });
   const leave = h("button", { type: "button", class: "vml-leave", title: "Ctrl-] leaves the terminal" }, "Ctrl-] leaves");
   const screen = h("div", { class: "vml-screen" });
-  const element = h("section", { class: "vml-card vml-console", "aria-label": "Serial console" },
-    h("div", { class: "vml-head" }, "Serial console", status, leave), screen);
+  const element = h("section", { class: "vml-card vml-console", "aria-label": title },
+    h("div", { class: "vml-head" }, title, status, leave), screen);
   if (height) element.style.height = `${height}px`;
   const terminal = new Terminal({
     convertEol: true, // bare-metal guests write line feeds alone
@@ -45,7 +46,7 @@ export function console_(context, { height } = {}) {
     if (drawn > told) link.send("drawn", { at: (told = drawn) });
   };
   link.on("begin", () => { terminal.reset(); drawn = told = 0; muted = Infinity; });
-  link.on("replay", ({ at, end }) => { drawn = told = at; muted = end > at ? end : 0; });
+  link.on("replay", ({ at, end }) => { terminal.reset(); drawn = told = at; muted = end > at ? end : 0; });
   link.on("output", ({ at }, [data]) => {
     if (!data) return;
     terminal.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), () => {
@@ -59,7 +60,7 @@ export function console_(context, { height } = {}) {
     terminal.write(`\r\n\x1b[7m ${count(bytes)} bytes came too fast to be shown \x1b[0m\r\n`);
     drawn = told = at;
   });
-  link.on("trouble", ({ text: words, what }) => { if (!what || what === "type") say(words); });
+  link.on("trouble", ({ text: words, what }) => { if (!what) say(words); });
 
   function say(words) {
     text(status, words);
