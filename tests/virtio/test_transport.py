@@ -201,7 +201,7 @@ def test_the_steps_of_an_initialisation(raw: Driver) -> None:
     raw.status |= FAILED
     assert (raw.status, state.state) == (15 | FAILED, "failed")
     raw.status = 0
-    assert (raw.status, state.state) == (0, "added")
+    assert (raw.status, state.state) == (0, "seen")
     assert raw.mistakes == []
 
 

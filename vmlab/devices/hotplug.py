@@ -1,7 +1,9 @@
 """The hot-plug controller: which windows hold a device, and what the guest answers.
 
 A bare-metal kernel reads it directly; ACPI methods can as well, for every register is a plain 32-bit
-word and each slot's `_STA` is a byte of its own. One edge on its line says "look at EVENT".
+word and what ACPI wants to know of a slot is a byte of its own. One edge on its line says "look at
+EVENT"; for a guest with ACPI the line stays up until it has looked, so that an event from before its
+driver was there is not lost.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ PRESENT = 0x0F
 #: ANSWER values, by what they make of the device's state
 ANSWERS = {1: "seen", 2: "driver_ok", 3: "failed"}
 RELEASED = 4
+# what the generic event device notifies a slot's container of (ACPI 6.5 §5.6.6)
+BUS_CHECK, EJECT_REQUEST = 0, 3
+#: _OST's status: it was done (§6.3.5.2)
+SUCCESS = 0
+#: the ACPI blocks' offsets, for the DSDT
+VIRTIO_AT, LINE_AT, NOTE_AT, OST_AT, EVENT_AT = 0x140, 0x180, 0x1C0, 0x200, 0x10
 
 
 class Slot(NamedTuple):
@@ -54,6 +62,12 @@ class HotPlug(Device):
         KIND = ro(0x30, "its virtio device id; 0: not a virtio device")
         ANSWER = wo(0x34, "1 seen, 2 driver_ok, 3 failed, 4 released (the guest lets it go)")
         STA = block(0x100, SLOT_COUNT, "a byte a slot, as ACPI's _STA: 0x0f present, 0 empty")
+        VIRTIO = block(
+            VIRTIO_AT, SLOT_COUNT, "a byte a slot: as STA, but 0 for devices of other kinds"
+        )
+        LINE = block(LINE_AT, SLOT_COUNT, "a byte a slot: its interrupt line; 0xff: none")
+        NOTE = block(NOTE_AT, SLOT_COUNT, "a byte a slot: what ACPI is to notify its container of")
+        OST = block(OST_AT, SLOT_COUNT, "a byte a slot: the status of ACPI's _OST")
 
     def __init__(self) -> None:
         self._slots: list[Slot | None] = [None] * SLOT_COUNT
@@ -61,6 +75,10 @@ class HotPlug(Device):
         self._on_released: Callable[[int], None] = lambda index: None
         #: whether a guest listens: it has read the event registers
         self._watched = False
+        #: whether the guest has ACPI tables: set by the machine
+        self.acpi = False
+        #: slots whose driver the guest has unbound: only its user space can bind one again
+        self._unbound: set[int] = set()
 
     # --- the machine's side ---------------------------------------------------------------------
 
@@ -98,12 +116,26 @@ class HotPlug(Device):
             self.r.EVENT_LOW |= 1 << index
         else:
             self.r.EVENT_HIGH |= 1 << (index - 32)
-        self.irq.pulse()
+        if not self.acpi:
+            self.irq.pulse()
+        self.update()
+
+    def irq_level(self) -> bool:
+        return self.acpi and bool(self.r.EVENT_LOW)
+
+    def unbound(self, index: int) -> None:
+        """The guest's driver has let the device in the slot go, without a word to this controller."""
+        with self.lock:
+            slot = self._slots[index]
+            if self.acpi and slot is not None and slot.holder.counters.state == "removing":
+                self._unbound.add(index)
+                self._on_released(index)
 
     def reset(self) -> None:
         with self.lock:
             super().reset()
             self._watched = False
+            self._unbound.clear()
 
     # --- the guest's side -----------------------------------------------------------------------
 
@@ -117,6 +149,12 @@ class HotPlug(Device):
         self._watched = True
         low: int = self.r.EVENT_LOW
         return low
+
+    @on_read("EVENT_HIGH")
+    def _event_high(self) -> int:
+        self._watched = True
+        high: int = self.r.EVENT_HIGH
+        return high
 
     @on_peek("STATE")
     def _state(self) -> int:
@@ -160,8 +198,17 @@ class HotPlug(Device):
                 self._on_released(self.r.SLOT)
         elif value not in ANSWERS:
             self.mistake(f"an answer of {value:#x}")
-        elif slot.holder.counters.state != "removing":
-            slot.holder.counters.state = ANSWERS[value]
+        else:
+            self._believe(slot, ANSWERS[value])
+
+    @staticmethod
+    def _believe(slot: Slot, state: str) -> None:
+        """A virtio device knows from its Status register how far its driver is; the guest's word tells
+        it only that it was seen, and that there is no driver."""
+        counters = slot.holder.counters
+        known = slot.kind and (state == "driver_ok" or counters.state in ("driver_ok", "failed"))
+        if counters.state != "removing" and not known:
+            counters.state = state
 
     @on_read("STA")
     def _sta(self, offset: int, size: int) -> int:
@@ -169,3 +216,46 @@ class HotPlug(Device):
             PRESENT if slot is not None else 0 for slot in self._slots[offset : offset + size]
         )
         return int.from_bytes(there, "little")
+
+    @on_read("VIRTIO")
+    def _virtio(self, offset: int, size: int) -> int:
+        """Anything but a virtio device is none of the driver's business; a placeholder neither."""
+        slots = self._slots[offset : offset + size]
+        there = bytes(PRESENT if slot is not None and slot.kind else 0 for slot in slots)
+        return int.from_bytes(there, "little")
+
+    @on_read("LINE")
+    def _line(self, offset: int, size: int) -> int:
+        slots = self._slots[offset : offset + size]
+        lines = bytes(0xFF if slot is None or slot.irq is None else slot.irq for slot in slots)
+        return int.from_bytes(lines, "little")
+
+    @on_read("NOTE")
+    def _note(self, offset: int, size: int) -> int:
+        """Linux tells user space of an eject request alone: a device to be unbound, or one that has
+        come to where a driver was unbound."""
+        notes = bytearray(size)
+        for index in range(offset, min(offset + size, SLOT_COUNT)):
+            slot = self._slots[index]
+            if slot is not None and (
+                slot.holder.counters.state == "removing" or index in self._unbound
+            ):
+                notes[index - offset] = EJECT_REQUEST
+        self._watched = True
+        return int.from_bytes(notes, "little")
+
+    @on_write("OST")
+    def _ost(self, offset: int, size: int, value: int) -> None:
+        """_OST after a bus check. The driver's own status says more when it went well; after an eject
+        request it says nothing, since user space is still at it."""
+        slot = self._slots[offset] if offset < SLOT_COUNT else None
+        if slot is None or slot.holder.counters.state == "removing":
+            return
+        if value & 0xFF != SUCCESS and offset not in self._unbound:
+            slot.holder.counters.state = "failed"
+        elif slot.holder.counters.state == "added":
+            slot.holder.counters.state = "seen"
+
+    @on_write("STA")
+    def _sta_written(self, offset: int, size: int, value: int) -> None:
+        self.mistake(f"{size} bytes written to STA at {offset:#x}, which only tells")

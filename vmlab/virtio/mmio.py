@@ -213,8 +213,8 @@ class MmioTransport(Device):
             self.counters.state = "failed"
         elif value & DRIVER_OK:
             self.counters.state = "driver_ok"
-        else:
-            self.counters.state = "seen" if value else "added"
+        elif value or self.counters.state != "added":
+            self.counters.state = "seen"  # also by a driver that has let it go
 
     def reset(self) -> None:
         """§2.4: no request is under way when this returns, and every queue is forgotten."""
