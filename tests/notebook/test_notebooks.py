@@ -1,0 +1,206 @@
+"""The tutorial notebooks: run as they are stored, on both engines, and fit to be stored."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import require_module
+
+HERE = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
+TITLES = [
+    "01-first-vm",
+    "02-address-map-and-traps",
+    "03-interrupts",
+    "04-write-a-device",
+    "05-virtio-from-the-ring-up",
+    "06-hot-plug",
+    "07-when-guests-misbehave",
+    "08-measuring",
+]
+IGNORED = "nbval-ignore-output"
+TAGS = {IGNORED, "raises-exception"}
+#: what a live view or a picture shows in its place
+SHOWN = {"image/png", "text/html"}
+TIME = re.compile(r"\d (?:us|ms|s)\b")
+LINK = re.compile(r"\[[^]]+\]\(([^)\s]+)\)")
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def load(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return loaded
+
+
+def code_cells(path: Path) -> list[dict[str, Any]]:
+    return [cell for cell in load(path)["cells"] if cell["cell_type"] == "code"]
+
+
+def source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def texts(cell: dict[str, Any]) -> str:
+    """What its outputs say in plain text."""
+    parts: list[str] = []
+    for output in cell["outputs"]:
+        parts += output.get("text", []) or output.get("data", {}).get("text/plain", [])
+    return "".join(parts)
+
+
+def tags(cell: dict[str, Any]) -> set[str]:
+    return set(cell["metadata"].get("tags", []))
+
+
+# --- they run -------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(600)
+def test_outputs_are_the_stored_ones(engine: str, tmp_path: Path) -> None:
+    """The very same notebooks and outputs on both engines."""
+    for module in ("nbval", "matplotlib", "ipykernel"):
+        require_module(module)
+    environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    environment |= {
+        "VMLAB_ENGINE": engine,
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
+    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=30", "--timeout=300"]
+    command += ["-n", "2", "--dist", "loadfile", f"--rootdir={tmp_path}", "-c", os.devnull]
+    done = subprocess.run(
+        [*command, *map(str, NOTEBOOKS)],
+        cwd=HERE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_all_of_them_are_there() -> None:
+    assert [path.stem for path in NOTEBOOKS][: len(TITLES)] == TITLES
+
+
+# --- they were run --------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_every_cell_was_executed(path: Path) -> None:
+    """nbval passes cells that never ran in silence."""
+    counts = [cell["execution_count"] for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@every_notebook
+def test_no_cell_failed(path: Path) -> None:
+    for cell in code_cells(path):
+        if "raises-exception" not in tags(cell):
+            assert not [one for one in cell["outputs"] if one["output_type"] == "error"]
+            assert "Traceback" not in texts(cell), source(cell)
+
+
+@every_notebook
+def test_nothing_went_to_stderr(path: Path) -> None:
+    for cell in code_cells(path):
+        assert not [one for one in cell["outputs"] if one.get("name") == "stderr"], source(cell)
+
+
+@every_notebook
+def test_only_views_figures_and_times_are_not_compared(path: Path) -> None:
+    for cell in code_cells(path):
+        assert tags(cell) <= TAGS
+        if IGNORED in tags(cell):
+            shown = {kind for one in cell["outputs"] for kind in one.get("data", {})}
+            assert shown & SHOWN or TIME.search(texts(cell)), source(cell)
+
+
+@every_notebook
+def test_compared_outputs_name_no_engine(path: Path) -> None:
+    for cell in code_cells(path):
+        if IGNORED not in tags(cell):
+            assert not re.search(r"\b(kvm|soft|unicorn)\b", texts(cell), re.IGNORECASE), source(
+                cell
+            )
+
+
+# --- they are fit to be stored ---------------------------------------------------------------------
+
+
+@every_notebook
+def test_metadata(path: Path) -> None:
+    notebook = load(path)
+    assert notebook["nbformat"], notebook["nbformat_minor"] == (4, 5)
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert notebook["metadata"]["language_info"] == {"name": "python"}
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(ids) == len(set(ids))
+    for cell in notebook["cells"]:
+        assert set(cell["metadata"]) <= {"tags", "nbgrader"}
+
+
+@every_notebook
+def test_nothing_of_the_machine_that_ran_it(path: Path) -> None:
+    text = path.read_text("utf-8")
+    found = re.search(
+        r"(?<![\w.])/(?:home|root|tmp|work|usr|opt|Users|private|var)/|ipykernel_\d", text
+    )
+    assert not found, text[max(0, found.start() - 60) : found.end() + 60]
+    assert "widget-view+json" not in text
+    assert "widget-state+json" not in text
+    assert path.stat().st_size < 400_000
+
+
+@every_notebook
+def test_headings(path: Path) -> None:
+    """A title with the notebook's number, one sentence on what will be seen, and no level left out."""
+    notebook = load(path)
+    first = notebook["cells"][0]
+    assert first["cell_type"] == "markdown"
+    title, empty, promise = source(first).splitlines()[:3]
+    assert title.startswith(f"# {int(path.stem[:2])}. ")
+    assert not empty
+    assert promise.startswith("You will ")
+    levels = [len(mark) for mark in re.findall(r"^(#+) ", _prose(notebook), re.MULTILINE)]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert "## Try it" in _prose(notebook)
+
+
+@every_notebook
+def test_links_resolve(path: Path) -> None:
+    for target in LINK.findall(_prose(load(path))):
+        assert "://" in target or (HERE / target.partition("#")[0]).is_file(), target
+
+
+@every_notebook
+def test_there_is_something_to_see(path: Path) -> None:
+    shown = {
+        kind for cell in code_cells(path) for one in cell["outputs"] for kind in one.get("data", {})
+    }
+    assert "image/png" in shown
+
+
+def test_the_readme_lists_them() -> None:
+    text = (HERE / "README.md").read_text("utf-8")
+    assert re.findall(r"\]\((\d\d-[\w-]+)\.ipynb\)", text) == [path.stem for path in NOTEBOOKS]
+
+
+def _prose(notebook: dict[str, Any]) -> str:
+    return "\n\n".join(
+        source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown"
+    )
