@@ -20,6 +20,7 @@ import disk
 import net
 import startup
 import traps
+import virtio
 from figures import Figure, NotHere, show
 
 
@@ -37,6 +38,7 @@ def main() -> int:
         ("net", False, lambda: net.measure(rounds, 20_000 if options.quick else 200_000)),
         ("memory-kvm", True, lambda: startup.monitor_memory("kvm")),
         ("memory-soft", False, lambda: startup.monitor_memory("soft")),
+        ("virtio", False, lambda: virtio.measure(rounds, 0.2 if options.quick else 0.5)),
     ]
     host = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{host}, {'with' if kvm else 'NO'} /dev/kvm", flush=True)
@@ -84,7 +86,8 @@ def parse() -> argparse.Namespace:
         "--only",
         action="append",
         metavar="NAME",
-        help="traps, exec, start-kvm, start-soft, import, disk, net, memory-kvm, memory-soft (repeatable)",
+        help="traps, exec, start-kvm, start-soft, import, memory-kvm, memory-soft, virtio"
+        " (repeatable)",
     )
     return parser.parse_args()
 
