@@ -12,9 +12,9 @@ import pytest
 from vmlab.testing import Driver
 from vmlab.testing.rings import WRITE
 from vmlab.virtio.device import VirtioDevice
-from vmlab.virtio.mmio import TURN
 from vmlab.virtio.queue import Chain
 from vmlab.virtio.registers import DRIVER_OK, FEATURES_OK, NEEDS_RESET
+from vmlab.virtio.serving import TURN
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -10,8 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from vmlab.core.clock import Timer
-from vmlab.core.device import Device, on_peek, on_read, on_write
+from vmlab.core.device import on_peek, on_read, on_write
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import BrokenRing, Virtqueue
@@ -28,22 +27,18 @@ from vmlab.virtio.registers import (
     RING_INDIRECT_DESC,
     RING_RESET,
     TRANSPORT_FEATURES,
-    USED_BUFFER,
     VERSION_1,
     MmioRegisters,
     status_words,
 )
-from vmlab.virtio.worker import Worker
+from vmlab.virtio.serving import Serving
 
 __all__ = ["MAGIC", "MmioTransport", "status_words"]
-
-#: requests served before the thread looks for another queue and interrupts
-TURN = 64
 
 T = TypeVar("T")
 
 
-class MmioTransport(Device):
+class MmioTransport(Serving):
     """`device` behind a window of registers."""
 
     class regs(MmioRegisters):
@@ -54,30 +49,23 @@ class MmioTransport(Device):
             raise ConfigError(
                 f"{device.type} has {len(device.queue_sizes)} queues; {MAX_QUEUES} is the most"
             )
-        self.device = device
+        super().__init__(device)
         self.type = device.type  # type: ignore[misc]  # an instance is as its device is called
         self.consoles = device.consoles
         device.carrier = self
-        self._worker = Worker(f"vmlab-{device.type}", self.lock, self._serve)
-        self._timers: dict[int, Timer] = {}
         self._resetting = 0
         self._status_now = 0
-        #: whether requests are served
-        self.running = False
         self._start()
         self._presented = self._config_bytes()
 
     def _start(self) -> None:
         """What a reset brings back; the generation of the configuration lives on."""
-        self.queues: dict[int, Virtqueue] = {}
+        self._forget_queues()
         #: queues that are being stopped or reset: their last request is under way
         self._stopping: set[int] = set()
         self._queue_resets: set[int] = set()
         self.negotiated = 0
         self._driver_features = 0
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"device": self.device, "r": {}}
@@ -354,73 +342,6 @@ class MmioTransport(Device):
             self.wake(value)
         elif not self._status_now & NEEDS_RESET:
             self.mistake(f"a notification while Status is {status_words(self._status_now)}")
-
-    # --- serving them ---------------------------------------------------------------------------
-
-    def wake(self, index: int) -> None:
-        with self.lock:
-            if self.running:
-                self._worker.wake(index)
-
-    def wake_in(self, seconds: float, index: int) -> None:
-        due = self.clock.now() + int(seconds * 1e9) + 1  # never too early by a rounding
-        with self.lock:
-            # one timer a queue: a guest that notifies for ever must not fill the clock
-            timer = self._timers.get(index)
-            if timer is not None:
-                if timer.due <= due:
-                    return
-                timer.cancel()
-            self._timers[index] = self.clock.call_at(due, lambda: self._timed(index))
-
-    def _timed(self, index: int) -> None:
-        with self.lock:
-            self._timers.pop(index, None)
-            self.wake(index)
-
-    def _serve(self, index: int) -> bool:
-        """A turn of queue `index`, on the worker's thread; True when it wants another."""
-        queue = self.queues.get(index)
-        if queue is None:
-            return False
-        try:
-            return self._serve_some(index, queue)
-        except BrokenRing as error:
-            trouble = f"queue {index}: {error}"
-        except BaseException as error:  # noqa: BLE001  # even sys.exit() must not end the thread
-            traceback.print_exc()
-            trouble = f"the device failed: {type(error).__name__}: {error}"
-        with self.lock:
-            if self.running and self.queues.get(index) is queue:
-                self.needs_reset(trouble)
-        return False
-
-    def _serve_some(self, index: int, queue: Virtqueue) -> bool:
-        process, more = self.device.process, True
-        queue.quiet()
-        for _ in range(TURN):
-            if not self.running:
-                return False
-            more = process(index)
-            if not more:
-                break
-        if not more:
-            # a request may have come before the driver saw that it must notify again; `moved` keeps a
-            # device that says "ready" and takes nothing from spinning
-            more = queue.listen() and self.device.ready(index) and queue.moved()
-        if queue.interrupt_wanted():
-            self._used(index, queue)
-        return more
-
-    def _used(self, index: int, queue: Virtqueue) -> None:
-        """Interrupt, unless the queue or the whole device has been stopped meanwhile."""
-        with self.lock:
-            if self.running and self.queues.get(index) is queue:
-                self._interrupt(USED_BUFFER)
-
-    def rest(self, index: int) -> None:
-        """Wait for the turn of queue `index` that is under way, if there is one."""
-        self._worker.rest(index)
 
     # --- interrupts and configuration -----------------------------------------------------------
 
