@@ -1,0 +1,214 @@
+"""What a VM object holds: its configuration, the session with its machine, its state, its consoles."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vmlab.console import Console
+from vmlab.core.device import Device
+from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError
+from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
+from vmlab.monitor import wire
+from vmlab.monitor.session import LocalSession, MonitorSession, Session
+from vmlab.views import State
+from vmlab.virtio.device import VirtioDevice
+
+if TYPE_CHECKING:
+    from vmlab.tracing import Trace
+
+__all__ = ["AnyDevice", "Held"]
+
+#: `exit.reason` of a machine whose monitor process is gone
+LOST = "monitor-lost"
+#: what can be plugged in
+AnyDevice = Device | VirtioDevice
+
+
+class Held:
+    """The base of `VM`: everything that must be there before anything can be asked."""
+
+    def __init__(self, config: MachineConfig, devices: Sequence[AnyDevice], isolate: bool) -> None:
+        self.config = config
+        self.isolate = isolate
+        self._wanted = list(devices)
+        self._session: Session | None = None
+        #: ends the session: called by `stop`, when nobody holds the VM any more, and at exit
+        self._finalizer: Callable[[], object] | None = None
+        self._lock = threading.RLock()
+        self._changed = threading.Condition()
+        self._state = State("created")
+        self._directory: list[DeviceEntry] = []
+        self._generation = -1
+        self._last: dict[str, Any] = {}
+        self._trace: Trace | None = None
+        self._started: float | None = None
+        self._fault_shown = False
+        self.engine = config.engine
+        self.engine_reason = ""
+        self.console = Console(self._send)
+        self.console._ended = self._why_silent
+        #: (device, port) -> its console; ("", 0) is the serial port
+        self._consoles = {("", 0): self.console}
+
+    @property
+    def state(self) -> State:
+        """ "created", "running", "paused", "stopped" or "crashed"; `.reason` says why."""
+        return self._state
+
+    @property
+    def exit(self) -> Exit | None:
+        """Why the machine ended; None while it has not."""
+        return self._state.exit
+
+    @property
+    def pid(self) -> int | None:
+        """The monitor process."""
+        return self._session.pid if self._session is not None else None
+
+    # --- the session ----------------------------------------------------------------------------
+
+    def _up(self) -> Session:
+        """The session, begun if need be."""
+        with self._lock:
+            if self._session is not None:
+                return self._session
+            if self._state != "created":
+                raise StateError(
+                    f"the machine is {self._state} ({self._state.reason}); start() it again"
+                )
+            session: Session
+            if self.isolate:
+                session = MonitorSession(
+                    self.config.memory, _weakly(self._on_event), _weakly(self._on_lost)
+                )
+            else:
+                session = LocalSession(self.config.memory, _weakly(self._on_event))
+            try:
+                parcels: list[tuple[bytes, str | None]] = [
+                    (session.parcel(device), None) for device in self._wanted
+                ]
+                built = session.call(wire.Build(self.config, parcels))
+            except MonitorLost as error:
+                session.close()
+                raise EngineError(f"the machine could not be built: {error}") from None
+            except BaseException:
+                session.close()
+                raise
+            self._session = session
+            self._finalizer = weakref.finalize(self, session.close)
+            self.engine, self.engine_reason = built.engine, built.reason
+            self._directory = built.devices
+            self._generation = session.page.generation
+            return session
+
+    def _call(self, command: wire.Command, fault: bool = True) -> Any:
+        """`fault`: a device's failure that nobody has seen yet is shown first."""
+        session = self._up()
+        if fault:
+            self._show_fault()
+        return session.call(command)
+
+    def _show_fault(self) -> None:
+        broken = self._state.fault
+        if broken is not None and not self._fault_shown:
+            self._fault_shown = True
+            print(f"vmlab: the guest is paused: {broken.text}\n{broken.traceback}", file=sys.stderr)
+
+    def _on_event(self, event: wire.Event) -> None:
+        if isinstance(event, wire.Output):
+            self._console_of(event.device, event.port).feed(event.data)
+        elif isinstance(event, wire.State):
+            if event.fault is not None:
+                self._fault_shown = False
+            self._set_state(State(event.state, event.exit, event.fault))
+        else:
+            print(event.text, end="", flush=True)
+
+    def _on_lost(self, reason: str) -> None:
+        self._set_state(State("crashed", Exit(LOST, 3, reason)))
+
+    def _set_state(self, state: State) -> None:
+        with self._changed:
+            self._state = state
+            self._changed.notify_all()
+        for console in list(self._consoles.values()):
+            console.wake()
+
+    def _why_silent(self) -> BaseException | None:
+        """Why the console will not say anything more, if so."""
+        state = self._state
+        if state.fault is not None:
+            return self._fault_error(state.fault)
+        if state == "running":
+            return None
+        if state.exit is not None and state.exit.reason == LOST:
+            return MonitorLost(state.reason)
+        why = f" ({state.reason})" if state.reason else ""
+        what = "start" if state == "created" else "resume" if state == "paused" else ""
+        hint = f"; {what}() it" if what else ""
+        return StateError(f"the machine is {state}{why}: its console says nothing more{hint}")
+
+    def _fault_error(self, fault: Fault) -> DeviceFault:
+        self._fault_shown = True
+        return DeviceFault(fault.text, fault.device, fault.traceback)
+
+    def _console_of(self, id: str, port: int) -> Console:
+        # no lock: the reader's thread comes here while another holds the VM's and waits for it
+        found = self._consoles.get((id, port))
+        if found is None:
+            fresh = Console(lambda data: self._send_to(id, port, data))
+            fresh._ended = self._why_silent
+            found = self._consoles.setdefault((id, port), fresh)
+        return found
+
+    @property
+    def consoles(self) -> dict[str, Console]:
+        """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
+        but the first are "console0/1", "console0/2"..."""
+        found = {"com1": self.console}
+        for entry in self._entries_or_build():
+            for port in range(entry.consoles):
+                name = f"{entry.id}/{port}" if port else entry.id
+                found[name] = self._console_of(entry.id, port)
+        return found
+
+    def _send(self, data: bytes) -> int:
+        count: int = self._call(wire.Send(data)).count
+        return count
+
+    def _send_to(self, id: str, port: int, data: bytes) -> int:
+        count: int = self._call(wire.Tell(id, "send", [data, port], {}), fault=False).value
+        return count
+
+    # --- the directory --------------------------------------------------------------------------
+
+    def _entries(self) -> list[DeviceEntry]:
+        """The directory, asked for anew only when a device came or went."""
+        session = self._session
+        if session is not None and session.page.generation != self._generation:
+            with contextlib.suppress(MonitorLost):
+                reply = session.call(wire.Look())
+                self._generation, self._directory = reply.generation, reply.devices
+        return self._directory
+
+    def _entries_or_build(self) -> list[DeviceEntry]:
+        if self._session is None and self._state == "created":
+            self._up()
+        return self._entries()
+
+
+def _weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`method`, as long as its object is held elsewhere: a session must not keep its VM alive."""
+    found = weakref.WeakMethod(method)
+
+    def call(argument: Any) -> None:
+        alive = found()
+        if alive is not None:
+            alive(argument)
+
+    return call

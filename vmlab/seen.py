@@ -1,0 +1,144 @@
+"""What can be seen of a machine, by the names that people ask for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, Block, DeviceCounts
+from vmlab.core.memory import GuestMemory, ram_layout
+from vmlab.held import Held
+from vmlab.machine.config import DeviceEntry, Range
+from vmlab.monitor import wire
+from vmlab.monitor.session import COMMAND_TIMEOUT
+from vmlab.stats import stats
+from vmlab.tracing import Trace
+from vmlab.views import Cpu, DeviceView, IrqRow, Traps, address_map
+
+if TYPE_CHECKING:
+    from vmlab.vm import VM
+
+__all__ = ["Seen"]
+
+
+class Seen(Held):
+    """Counters and directory are shared with the monitor: most of this costs the guest nothing."""
+
+    @property
+    def _vm(self) -> VM:
+        """Itself, as what its views hold."""
+        return cast("VM", self)
+
+    @property
+    def devices(self) -> Mapping[str, DeviceView]:
+        """id -> DeviceView, by address."""
+        if self._session is None and self._state == "created":
+            self._up()
+        return {entry.id: DeviceView(self._vm, entry) for entry in self._entries()}
+
+    def _counts(self, entry: DeviceEntry) -> DeviceCounts:
+        session = self._session
+        names = [row.name for row in entry.registers]
+        if session is None:
+            kept: DeviceCounts | None = self._last.get("devices", {}).get(entry.id)
+            return kept or Block.private(names).counts()
+        return session.page.attach(entry.block, names).counts()
+
+    def _peek(self, id: str) -> dict[str, Any]:
+        reply: wire.Peeked = self._call(wire.Peek(id))
+        return {**reply.attributes, **reply.registers}
+
+    @property
+    def traps(self) -> Traps:
+        """A snapshot of every count; reading it costs the guest nothing."""
+        entries = self._entries()
+        words = self._session.page.words if self._session is not None else None
+        unmapped = (
+            (words[UNMAPPED_READS], words[UNMAPPED_WRITES])
+            if words is not None
+            else self._last.get("unmapped", (0, 0))
+        )
+        return Traps({entry.id: self._counts(entry) for entry in entries}, unmapped)
+
+    @property
+    def irqs(self) -> list[IrqRow]:
+        """The interrupt lines that a device holds."""
+        if self._session is None:
+            kept: list[IrqRow] = self._last.get("irqs", [])
+            return kept
+        entries = self._entries()
+        holders: dict[int, list[str]] = {}
+        for entry in entries:
+            if entry.irq is not None:
+                holders.setdefault(entry.irq, []).append(entry.id)
+        page = self._session.page
+        return [
+            IrqRow(line, ", ".join(ids), *page.line(line)) for line, ids in sorted(holders.items())
+        ]
+
+    @property
+    def address_map(self) -> list[Range]:
+        """Every range of the guest's physical space, RAM and holes included, by address."""
+        return address_map(ram_layout(self.config.memory), list(self._entries_or_build()))
+
+    @property
+    def memory(self) -> GuestMemory:
+        """The guest's RAM: shared, so `view` is no copy."""
+        return self._up().memory
+
+    @property
+    def cpus(self) -> list[Cpu]:
+        return [Cpu(self._vm, index) for index in range(self.config.cpus)]
+
+    def _get_regs(self, cpu: int) -> dict[str, int]:
+        values: dict[str, int] = self._call(wire.GetRegs(cpu)).values
+        return values
+
+    def _set_regs(self, cpu: int, values: dict[str, int]) -> None:
+        self._call(wire.SetRegs(cpu, values))
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since `start`."""
+        return time.monotonic() - self._started if self._started is not None else 0.0
+
+    @property
+    def exits(self) -> dict[str, int]:
+        """How often a vCPU left the guest, by kind."""
+        return dict(self._exits().exits)
+
+    @property
+    def unmapped(self) -> dict[tuple[str, int | None], tuple[int, int]]:
+        """(space, address) -> (reads, writes) of accesses that hit nothing; an address of None gathers
+        those past the first 4,096."""
+        return {(space, at): (reads, writes) for space, at, reads, writes in self._exits().unmapped}
+
+    def _exits(self, timeout: float = COMMAND_TIMEOUT) -> wire.ExitCounts:
+        if self._session is None:
+            return self._last.get("exits") or wire.ExitCounts({}, [])
+        counts: wire.ExitCounts = self._session.call(wire.Exits(), timeout)
+        return counts
+
+    def trace(self, last: int = 10_000, device: str | None = None) -> Trace:
+        """Begin an access log; the last `last` accesses are kept, of one device or of all.
+
+        with vm.trace() as log:
+            vm.console.run("peek 0xd0000000")
+        log.events
+        """
+        if self._trace is not None:
+            self._trace.stop()
+        self._call(wire.Trace(True, last, device))
+        self._trace = Trace(self._vm, last)
+        return self._trace
+
+    def stats(self) -> dict[str, Any]:
+        """Everything that `--stats` writes."""
+        return stats(self._vm)
+
+    def _remember(self) -> None:
+        """Keep what was counted, past the end of the session."""
+        self._last["irqs"] = self.irqs
+        traps = self.traps
+        self._last["devices"], self._last["unmapped"] = dict(traps), traps.unmapped
