@@ -14,7 +14,7 @@ from vmlab.core.device import Device
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
-from vmlab.monitor.session import LocalSession, MonitorSession, Session
+from vmlab.monitor.local import LocalSession, Session
 from vmlab.views import State
 from vmlab.virtio.device import VirtioDevice
 
@@ -83,6 +83,9 @@ class Held:
                 )
             session: Session
             if self.isolate:
+                # here: it needs much of the standard library that a machine in-process does not
+                from vmlab.monitor.session import MonitorSession
+
                 session = MonitorSession(
                     self.config.memory, _weakly(self._on_event), _weakly(self._on_lost)
                 )

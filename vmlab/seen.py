@@ -11,7 +11,7 @@ from vmlab.core.memory import GuestMemory, ram_layout
 from vmlab.held import Held
 from vmlab.machine.config import DeviceEntry, Range
 from vmlab.monitor import wire
-from vmlab.monitor.session import COMMAND_TIMEOUT
+from vmlab.monitor.local import COMMAND_TIMEOUT
 from vmlab.stats import stats
 from vmlab.tracing import Trace
 from vmlab.views import Cpu, DeviceView, IrqRow, Traps, address_map

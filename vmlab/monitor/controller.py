@@ -50,9 +50,7 @@ class Controller:
             wire.SetRegs: self._set_regs,
             wire.HotAdd: lambda c: wire.Added(self._up.hot_add(self._open(c.device), c.id)),
             wire.HotRemove: lambda c: self._do(lambda: self._up.hot_remove(c.id, c.force)),
-            wire.Replace: lambda c: self._do(
-                lambda: self._up.replace(c.id, self._open(c.device))
-            ),
+            wire.Replace: lambda c: self._do(lambda: self._up.replace(c.id, self._open(c.device))),
             wire.Tell: lambda c: wire.Told(
                 _plain(self._up.board.tell(c.id, c.method, c.arguments, c.options))
             ),

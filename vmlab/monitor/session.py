@@ -1,4 +1,4 @@
-"""How a VM object reaches its machine: in a process of its own, or (for debugging) in this one."""
+"""A machine in a monitor process of its own, as the notebook's side sees it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.device import Device
@@ -20,62 +20,17 @@ from vmlab.core.host import HOST
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import ConfigError, EngineError, MonitorLost, StateError, WireError
 from vmlab.monitor import wire
+from vmlab.monitor.local import COMMAND_TIMEOUT
 from vmlab.virtio.device import VirtioDevice
 
-__all__ = ["LocalSession", "MonitorSession", "Session", "pickled"]
+__all__ = ["MonitorSession", "pickled"]
 
 log = logging.getLogger(__name__)
 
-#: seconds that a monitor has for one command; the longest is a reset of a large guest
-COMMAND_TIMEOUT = 60.0
 #: seconds from closing the connection to SIGKILL
 GRACE = 2.0
 #: packages whose classes every monitor process has
 _BY_NAME = ("builtins", "vmlab.core", "vmlab.devices", "vmlab.regs", "vmlab.virtio")
-
-
-class Session(Protocol):
-    memory: GuestMemory
-    page: CounterPage
-    pid: int
-
-    def parcel(self, device: Device | VirtioDevice) -> bytes:
-        """The device, as commands carry it."""
-        ...
-
-    def call(self, command: wire.Command, timeout: float = COMMAND_TIMEOUT) -> Any:
-        """The reply; the exception that the command ended with."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class LocalSession:
-    """The machine in this process (`VM(isolate=False)`)."""
-
-    def __init__(self, memory_size: int, tell: Callable[[wire.Event], None]) -> None:
-        # here, so that a VM in a process of its own loads neither devices nor engines in this one
-        from vmlab.monitor.controller import Controller
-
-        self.memory = GuestMemory.allocate(memory_size)
-        self.page = CounterPage()
-        self.pid = os.getpid()
-        self._controller = Controller(self.memory, self.page, tell)
-
-    def parcel(self, device: Device | VirtioDevice) -> bytes:
-        token = str(id(device)).encode()
-        self._controller.parcels[token] = device
-        return token
-
-    def call(self, command: wire.Command, timeout: float = COMMAND_TIMEOUT) -> Any:
-        wire.pack_request(0, command)
-        return wire.result(command, self._controller.handle(command))
-
-    def close(self) -> None:
-        # in a fork the machine's threads do not exist
-        if self.pid == os.getpid():
-            self._controller.close()
-            self.memory.close()
 
 
 class MonitorSession:
