@@ -76,6 +76,9 @@ class View(anywidget.AnyWidget):
         self._sent: dict[str, Any] | None = None
         self._closed = False
         super().__init__(snapshot=self._compose(self._watch.look()))
+        # ipykernel 7.4 hands what a page sends to the thread that last sent something to it. Ours do from
+        # many; on the main thread, it would wait for a busy cell. So the page's own choice holds.
+        self.comm._reply_subshell_for = None
         self._made = True
         self.on_msg(self._on_message)
         pump.add(self)
