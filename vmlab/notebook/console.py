@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vmlab.errors import DeviceNotFound
+from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.view import STATIC, Client, Message, View
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class ConsolePart(View):
         self._waiting = 0
         #: the console that we listen to, and what ends that
         self._heard: Callable[[], Console | None] = lambda: None
-        self._stop: Callable[[], None] = lambda: None
+        self._stop: Callable[[], None] = _nothing
         super().__init__(vm, **options)
         self._console(vm)
 
@@ -137,7 +138,8 @@ class ConsolePart(View):
             raise ValueError(f"a terminal has 1 to {MOST} columns and rows")
 
     def close(self) -> None:
-        self._stop()
+        # also called, by `__del__`, of one that was never made
+        self.__dict__.get("_stop", _nothing)()
         super().close()
 
 
@@ -150,7 +152,7 @@ class ConsoleView(ConsolePart):
     _esm = STATIC / "console.js"
     parts = ()
 
-    def __init__(self, vm: VM, name: str = "com1", height: int = 360) -> None:
+    def __init__(self, vm: VM, name: str = "com1", height: int = 360, *, pump: Pump = PUMP) -> None:
         self._place: tuple[str, int] | None = None
         if name != "com1":
             known = vm.consoles
@@ -158,7 +160,7 @@ class ConsoleView(ConsolePart):
                 raise DeviceNotFound(f"no console {name!r}; there are {', '.join(known)}")
             id, _, port = name.partition("/")
             self._place = (id, int(port or 0))
-        super().__init__(vm, name=name, height=int(height))
+        super().__init__(vm, pump=pump, name=name, height=int(height))
 
     def _find(self, vm: VM) -> Console | None:
         # not `vm.consoles`: it may ask the machine, and this is the pump's thread
@@ -175,6 +177,10 @@ class ConsoleView(ConsolePart):
         console = self._find(vm)
         text = console.text[-8000:] if console is not None else ""
         return f"<pre>{escaping.escape(text)}</pre>"
+
+
+def _nothing() -> None:
+    """There is nothing to end."""
 
 
 def _poke(view: ConsolePart) -> Callable[[bytes], None]:

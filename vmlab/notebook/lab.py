@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vmlab.notebook.console import ConsolePart
 from vmlab.notebook.hotplug import HotplugPart
+from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.view import STATIC, Client, Message, text_of
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Lab(ConsolePart, HotplugPart):
         "stop": lambda vm: vm.stop(),
     }
 
-    def __init__(self, vm: VM, height: int = 620) -> None:
-        super().__init__(vm, height=int(height))
+    def __init__(self, vm: VM, height: int = 620, *, pump: Pump = PUMP) -> None:
+        super().__init__(vm, pump=pump, height=int(height))
 
     def page_do(self, client: Client, message: Message) -> None:
         action = text_of(message, "action", most=16)

@@ -39,7 +39,8 @@ class Meter:
             # nothing had changed up to the last look
             seen.append((before, seen[-1][1]))
         seen.append((now, count))
-        while len(seen) > 2 and seen[1][0] <= now - WINDOW:
+        # one from before the window says how it began, unless it is much older
+        while len(seen) > 2 and (seen[1][0] <= now - WINDOW or seen[0][0] < now - 1.5 * WINDOW):
             seen.popleft()
         passed = now - seen[0][0]
         # the first moments are no rate yet: one access in a millisecond is not 1,000 a second

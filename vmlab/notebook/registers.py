@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmlab.errors import DeviceNotFound
 from vmlab.notebook import html
+from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.view import STATIC, Client, Message, View
 from vmlab.notebook.watch import Look
 
@@ -22,12 +23,12 @@ class RegistersView(View):
     _esm = STATIC / "registers.js"
     parts = ("registers",)
 
-    def __init__(self, vm: VM, id: str) -> None:
+    def __init__(self, vm: VM, id: str, *, pump: Pump = PUMP) -> None:
         devices = vm.devices
         if id not in devices:
             raise DeviceNotFound(f"{id!r}; there are {', '.join(devices)}")
         self._id = id
-        super().__init__(vm)
+        super().__init__(vm, pump=pump)
 
     def content(self, look: Look) -> dict[str, Any]:
         # what another view has open is none of this one's business
