@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import time
 from collections.abc import Callable
 
+from vmlab.core.log import Log
 from vmlab.errors import ExpectTimeout
 
 __all__ = ["Console"]
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: bytes of output kept; older ones go
 KEPT = 4 << 20

@@ -6,7 +6,6 @@ none of them waits.
 
 from __future__ import annotations
 
-import logging
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
@@ -16,11 +15,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, CounterPage
+from vmlab.core.log import Log
 from vmlab.errors import BusError, BusOverlap
 
 __all__ = ["Bus", "BusDevice", "BusRange", "Fault"]
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: addresses told apart under "unmapped"; a guest that sweeps its whole space must not fill the host
 UNMAPPED_LIMIT = 4096

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable
 
+from vmlab.core.log import Log
+
 __all__ = ["Clock", "Timer"]
 
-
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: calls in the queue before cancelled ones are looked for
 SWEEP = 64

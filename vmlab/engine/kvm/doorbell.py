@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vmlab.core.host import Host
+from vmlab.core.log import Log
 from vmlab.engine.kvm import abi
 from vmlab.errors import EngineError, EventFdError, RegisterIoEvent
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DoorbellPump", "KvmDoorbell"]
 
-EPOLLIN = 1
+log = Log(__name__)
 
-_log = logging.getLogger(__name__)
+EPOLLIN = 1
 
 
 class KvmDoorbell:
@@ -131,7 +131,7 @@ class DoorbellPump:
             try:
                 self._assign(self._vm, bell, abi.KVM_IOEVENTFD_FLAG_DEASSIGN)
             except OSError as error:
-                _log.warning("doorbell at %#x: %s", bell.where[0], error)
+                log.warning("doorbell at %#x: %s", bell.where[0], error)
             assert self._epoll is not None
             self._epoll.unregister(bell.fd)
             self._host.close(bell.fd)
@@ -152,8 +152,8 @@ class DoorbellPump:
                 if bell is not None and count:
                     try:
                         bell.ring(count)
-                    except Exception:  # noqa: BLE001 - one device must not silence the others
-                        _log.exception("the doorbell at %#x raised", bell.where[0])
+                    except Exception:
+                        log.exception("the doorbell at %#x raised", bell.where[0])
 
     def close(self) -> None:
         """Remove every doorbell and end the thread; from that thread itself, without waiting."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from typing import TYPE_CHECKING
 
 from vmlab.core.host import Host
+from vmlab.core.log import Log
 from vmlab.engine.kvm import abi
 from vmlab.engine.kvm.vm import control
 from vmlab.errors import EngineError, EventFdError, RegisterIrqFd
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["GSIS", "KvmIrqSink"]
 
+log = Log(__name__)
+
 #: the pins of KVM's IOAPIC, which its default routing gives GSIs 0..23 (KVM API 4.24)
 GSIS = 24
-
-_log = logging.getLogger(__name__)
 
 
 class KvmIrqSink:
@@ -109,7 +109,7 @@ class KvmIrqSink:
                     self._irqfd(vm, self._eventfd, abi.KVM_IRQFD_FLAG_DEASSIGN)
             except (OSError, EngineError) as error:
                 # closing goes on: the VM's own end takes the line and the irqfd with it
-                _log.warning("GSI %d: %s", self.gsi, error)
+                log.warning("GSI %d: %s", self.gsi, error)
             finally:
                 self._level = False
                 if self._eventfd >= 0:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import logging
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vmlab.core.host import Host
+from vmlab.core.log import Log
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.engine.kvm import abi, access, report
 from vmlab.errors import EngineError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from vmlab.engine.kvm.vm import VcpuFd
 
 __all__ = ["EXIT_NAMES", "Gate", "Vcpu"]
+
+log = Log(__name__)
 
 #: a real-time signal, because nobody sends those to a process; +4 keeps off the first few, which
 #: threading libraries like
@@ -51,8 +53,6 @@ EXIT_NAMES = {
 _REENTER = (abi.KVM_EXIT_IRQ_WINDOW_OPEN, abi.KVM_EXIT_INTR, abi.KVM_EXIT_DEBUG)
 #: one counter more than any reason there is (40 in Linux 6.18); reasons beyond share the last
 REASONS = 64
-
-_log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -148,8 +148,8 @@ class Vcpu:
                 stop = self._step() if self.stepping else self._run()
             except EngineError as error:
                 stop = Stop("engine-error", str(error))
-            except Exception as error:  # noqa: BLE001 - a bus raised, against its contract
-                _log.exception("vCPU %d: the handling of an access raised", self.index)
+            except Exception as error:
+                log.exception("vCPU %d: the handling of an access raised", self.index)
                 text = f"{type(error).__name__} in the handling of an access: {error}"
                 stop = report.failure(text, self.fds, self._config.memory)
             if stop is not None:
@@ -185,8 +185,8 @@ class Vcpu:
             self.stopped = stop
         try:
             self._config.on_stop(self.index, stop)
-        except Exception:  # noqa: BLE001 - the vCPU must end parked all the same
-            _log.exception("vCPU %d: on_stop raised", self.index)
+        except Exception:
+            log.exception("vCPU %d: on_stop raised", self.index)
 
     def _set_signal_mask(self) -> None:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) - {KICK}
