@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable
 
@@ -89,6 +90,10 @@ class Worker:
                 if more and self._open:
                     self._due |= 1 << index
                 self._turn.notify_all()
+            if more:
+                # a guest that keeps a ring full keeps this thread running: let go of the interpreter, or
+                # each trap of any vCPU waits 5 ms for it
+                time.sleep(0)
 
     def _next(self) -> int | None:
         """The queue after the last one that is due: a full one does not keep the others waiting."""
