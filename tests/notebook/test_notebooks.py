@@ -79,7 +79,7 @@ def test_outputs_are_the_stored_ones(engine: str, tmp_path: Path) -> None:
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
     command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=30", "--timeout=300"]
-    command += ["-n", "2", "--dist", "loadfile", f"--rootdir={tmp_path}", "-c", os.devnull]
+    command += ["-n", "2", "--dist", "loadfile", f"--rootdir={HERE}", "-c", os.devnull]
     done = subprocess.run(
         [*command, *map(str, NOTEBOOKS)],
         cwd=HERE,
