@@ -192,7 +192,9 @@ class Plugboard:
         try:
             self.hotplug.ask_removal(slot)
             if not consent.wait(CONSENT):
-                counters.state = before
+                # a reset of the machine meanwhile has put the state right itself
+                if counters.state == "removing":
+                    counters.state = before
                 raise StateError(
                     f"the guest has not let {id!r} go within {CONSENT:g} s; force=True takes it out"
                 )
