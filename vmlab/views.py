@@ -135,12 +135,12 @@ class DeviceView:
 
 
 class IrqRow(Struct, frozen=True):
-    """An interrupt line. delivered: what the interrupt controllers took, where the engine can tell."""
+    """An interrupt line. delivered: what the interrupt controllers took; None: the engine cannot tell."""
 
     line: int
     device: str
     raised: int
-    delivered: int
+    delivered: int | None
     level: bool
 
 

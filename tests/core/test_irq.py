@@ -37,8 +37,10 @@ def test_only_changes_reach_the_engine() -> None:
     assert page.line(5) == (2, 2, True)
 
 
-@pytest.mark.parametrize(("taken", "delivered"), [(True, 2), (False, 0), (None, 0)])
-def test_delivered_is_what_the_controllers_took(taken: bool | None, delivered: int) -> None:
+@pytest.mark.parametrize(("taken", "delivered"), [(True, 2), (False, 0), (None, None)])
+def test_delivered_is_what_the_controllers_took(
+    taken: bool | None, delivered: int | None
+) -> None:
     line = IrqLine(5, Sink(taken), CounterPage())
     line.set(True)
     line.set(False)

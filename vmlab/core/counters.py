@@ -9,7 +9,7 @@ Layout, little endian, in 64-bit words:
     word 4        accesses that hit no device: reads          word 5   writes
     word 6        state of the machine (index into STATES)    word 7   reserved
     word 8..263   interrupts raised, one word a line (GSI 0..255)
-    word 264..519 interrupts the engine delivered, one word a line
+    word 264..519 interrupts the engine delivered, one word a line; all ones: it cannot tell
     word 520..775 the line's level now, 0 or 1
     word 776..    blocks
 
@@ -36,6 +36,8 @@ VERSION = 1
 GENERATION, UNMAPPED_READS, UNMAPPED_WRITES, STATE = 3, 4, 5, 6
 RAISED, DELIVERED, LEVEL, BLOCKS = 8, 264, 520, 776
 LINES = 256
+#: a count that nobody can know
+UNKNOWN = (1 << 64) - 1
 ROW = 3
 FIRST_REGISTER = 3
 #: how far the guest is with a device
@@ -171,12 +173,17 @@ class CounterPage:
         self._free = merged
         self.words[GENERATION] += 1
 
-    def line(self, number: int) -> tuple[int, int, bool]:
-        """(raised, delivered, level) of the interrupt line."""
+    def line(self, number: int) -> tuple[int, int | None, bool]:
+        """(raised, delivered, level) of the interrupt line; delivered None: the engine cannot tell."""
         if not 0 <= number < LINES:
             raise ConfigError(f"no interrupt line {number}; the page counts 0 to {LINES - 1}")
         words = self.words
-        return words[RAISED + number], words[DELIVERED + number], bool(words[LEVEL + number])
+        delivered = words[DELIVERED + number]
+        return (
+            words[RAISED + number],
+            None if delivered == UNKNOWN else delivered,
+            bool(words[LEVEL + number]),
+        )
 
     def close(self) -> None:
         """Let go of the memory, so that its owner can unmap it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from vmlab.core.counters import DELIVERED, LEVEL, LINES, RAISED, CounterPage
+from vmlab.core.counters import DELIVERED, LEVEL, LINES, RAISED, UNKNOWN, CounterPage
 
 __all__ = ["IrqLine", "LineSink"]
 
@@ -47,8 +47,16 @@ class IrqLine:
         return self._words[self._raised]
 
     @property
-    def delivered(self) -> int:
-        return self._words[self._delivered]
+    def delivered(self) -> int | None:
+        """None: the engine cannot tell."""
+        count = self._words[self._delivered]
+        return None if count == UNKNOWN else count
+
+    def _count(self, taken: bool | None) -> None:
+        if taken is None:
+            self._words[self._delivered] = UNKNOWN
+        elif taken and self._words[self._delivered] != UNKNOWN:
+            self._words[self._delivered] += 1
 
     def set(self, level: bool) -> None:
         """Drive the line; nothing happens when it is at that level already."""
@@ -58,14 +66,16 @@ class IrqLine:
         self._words[self._now] = level
         if level:
             self._words[self._raised] += 1
-        if self._sink is not None and self._sink.set(level) and level:
-            self._words[self._delivered] += 1
+        if self._sink is not None:
+            taken = self._sink.set(level)
+            if level:
+                self._count(taken)
 
     def pulse(self) -> None:
         """One edge: up and down again."""
         self._words[self._raised] += 1
-        if self._sink is not None and self._sink.pulse():
-            self._words[self._delivered] += 1
+        if self._sink is not None:
+            self._count(self._sink.pulse())
 
     def close(self) -> None:
         """Drop the line and let the engine forget it."""
