@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ class Held:
         self._last: dict[str, Any] = {}
         self._trace: Trace | None = None
         self._started: float | None = None
+        self._ended: float | None = None
         self._fault_shown = False
         self.engine = config.engine
         self.engine_reason = ""
@@ -138,6 +140,10 @@ class Held:
     def _set_state(self, state: State) -> None:
         with self._changed:
             self._state = state
+            if state in ("stopped", "crashed"):
+                self._ended = self._ended or time.monotonic()
+            else:
+                self._ended = None
             self._changed.notify_all()
         for console in list(self._consoles.values()):
             console.wake()

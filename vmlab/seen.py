@@ -100,8 +100,9 @@ class Seen(Held):
 
     @property
     def uptime(self) -> float:
-        """Seconds since `start`."""
-        return time.monotonic() - self._started if self._started is not None else 0.0
+        """Seconds since `start`, up to the machine's end."""
+        end = self._ended or time.monotonic()
+        return max(end - self._started, 0.0) if self._started is not None else 0.0
 
     @property
     def exits(self) -> dict[str, int]:

@@ -226,3 +226,13 @@ def test_a_bare_vm_shows_one_dashboard_in_a_notebook_and_text_elsewhere(vm, monk
     lab_of(vm).close()
     assert lab_of(vm)._repr_mimebundle_()[0] != first
     lab_of(vm).close()
+
+
+def test_the_clock_stands_still_after_the_end(vm):
+    vm.stop()
+    before = vm.uptime
+    assert before > 0
+    assert vm.uptime == before
+    view = TrapView(vm, pump=ManualPump())
+    assert view.snapshot["clock"] == round(before, 1)
+    view.close()

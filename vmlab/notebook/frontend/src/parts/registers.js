@@ -13,13 +13,14 @@ export function registers() {
   const element = h("div", { class: "vml-registers" }, trouble, table, more);
 
   const make = () => h("tr", {},
-    h("td", {}, h("div", { class: "m vml-regname" }), h("div", { class: "vml-fields m soft" })),
+    h("td", {}, h("b", { class: "m" }), h("span", { class: "soft vml-doc" }), h("div", { class: "vml-fields m soft" })),
     h("td", { class: "m n soft" }), h("td", { class: "soft" }), h("td", { class: "m n" }),
     h("td", { class: "n" }), h("td", { class: "n" }), h("td", { class: "soft" }));
 
   const update = (line, row) => {
     const [name, offset, access, value, reads, writes, last] = line.cells;
-    text(name.firstChild, row.name);
+    text(name.children[0], row.name);
+    text(name.children[1], row.doc);
     attribute(line, "title", row.doc);
     keyed(name.lastChild, row.fields, (bits) => bits.name, () => h("span"), (chip, bits) => {
       const where = bits.width === 1 ? `bit ${bits.low}` : `bits ${bits.low + bits.width - 1}:${bits.low}`;
