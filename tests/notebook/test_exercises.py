@@ -69,7 +69,8 @@ def test_what_is_handed_out(execute: ModuleType, path: Path) -> None:
         assert "SOLUTION" not in cell.source
         assert "HIDDEN" not in cell.source
         if cell.cell_type == "code":
-            ast.parse(cell.source)
+            if not cell.source.startswith("%"):
+                ast.parse(cell.source)
             assert not cell.outputs
             assert ("NotImplementedError" in cell.source) is bool(grading(cell).get("solution"))
 
