@@ -194,10 +194,11 @@ class Dashboard:
     def wait_text(self, text: str, timeout: float = 20.0) -> None:
         until(lambda: text in "\n".join(self.lines()), f"{text!r} on the terminal", timeout)
 
-    def scroll_up(self) -> None:
-        """To the beginning of the scrollback."""
-        self.part("Serial console").locator(".xterm-screen").hover()
-        self.page.mouse.wheel(0, -100_000)
+    def scroll_up(self, pages: int = 10) -> None:
+        """In the scrollback."""
+        self.focus()
+        for _ in range(pages):
+            self.keyboard.press("Shift+PageUp")
 
     def focus(self) -> None:
         self.part("Serial console").locator(".xterm-screen").click()

@@ -62,7 +62,7 @@ def test_a_crashed_machine_is_shown_as_such(lab: Lab) -> None:
     board.wait_text("vmlab>")
     board.type("fault triple\n")
     board.wait_state("crashed")
-    board.notice("triple fault").first.wait_for()
+    board.notice("triple-faulted").first.wait_for()
     lab.shoot("crashed")
 
 

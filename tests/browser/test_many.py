@@ -23,21 +23,23 @@ def test_a_view_shown_twice_agrees_with_itself(lab: Lab) -> None:
 
 
 def test_single_views_work_alone(lab: Lab) -> None:
-    book, _ = start(lab, "alone", show="vm.map_view()") if False else _alone(lab)
-    for number, what in enumerate(("Address map", "Devices", "Interrupt lines", "Serial console"), 1):
-        book.cell(number).get_by_role("region", name=what, exact=True).wait_for()
-    console = Dashboard(book, 4)
-    console.root.scroll_into_view_if_needed()
-    console.command("peek 0xcf000000", "0xcf000000: 0x")
-    lab.shoot("views")
-
-
-def _alone(lab: Lab):  # type: ignore[no-untyped-def]
-    views = [f"vm.{name}()" for name in ("map_view", "trap_view", "irq_view", "console_view")]
-    cells = [MACHINE.format(engine="auto"), *views, "vm.regs_view('com1')", "vm.hotplug_view()"]
+    views = {
+        "map_view()": "Address map",
+        "trap_view()": "Devices",
+        "irq_view()": "Interrupt lines",
+        "hotplug_view()": "Hot-plug",
+        "regs_view('com1')": "Registers",
+        "console_view()": "Serial console",
+    }
+    cells = [MACHINE.format(engine="auto"), *(f"vm.{one}" for one in views)]
     book = lab.open(lab.server.write("alone.ipynb", cells))
     book.run()
-    return book, None
+    for number, name in enumerate(views.values(), 1):
+        book.cell(number).locator(".vml").scroll_into_view_if_needed()
+        book.cell(number).get_by_role("region", name=name).wait_for()
+    console = Dashboard(book, len(views))
+    console.command("peek 0xcf000000", "0xcf000000: 0x")
+    lab.shoot("views")
 
 
 def test_two_notebooks_have_a_machine_each(lab: Lab, browser: Browser) -> None:
