@@ -30,7 +30,7 @@ export function registers() {
     });
     text(offset, hex(row.offset));
     text(access, row.access);
-    if (value.textContent && row.value && value.textContent !== row.value) flash(value);
+    if (value.textContent.startsWith("0x") && row.value && value.textContent !== row.value) flash(value);
     text(value, row.value ?? "–");
     text(reads, row.reads ? count(row.reads) : "");
     text(writes, row.writes ? count(row.writes) : "");
