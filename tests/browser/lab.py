@@ -13,6 +13,7 @@ Everything that a page complains of, and every request that it makes to another 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -42,6 +43,9 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 #: seconds that a server or a kernel may need on a busy host
 SLOW = 60.0
 TOKEN = "token-of-a-test"
+
+#: JupyterLab moves a page on whose workspace another one shows
+WORKSPACES = (f"test-{number}" for number in itertools.count())
 
 #: what pages say that is not about us, and why it is let pass
 HARMLESS = {
@@ -289,11 +293,10 @@ class Lab:
 
     def open(self, path: str, notebook7: bool = False) -> Notebook:
         """Show the notebook, with its kernel up."""
-        name = Path(path).stem
         if notebook7:
             self.page.goto(f"{self.server.url}/notebooks/{path}?token={TOKEN}")
         else:
-            self.page.goto(f"{self.server.url}/lab/workspaces/{name}?token={TOKEN}&reset")
+            self.page.goto(f"{self.server.url}/lab/workspaces/{next(WORKSPACES)}?token={TOKEN}&reset")
         self._path = path
         self._open()
         return Notebook(self)
