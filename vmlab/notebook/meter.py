@@ -38,6 +38,7 @@ class Meter:
         if seen and before > seen[-1][0]:
             # nothing had changed up to the last look
             seen.append((before, seen[-1][1]))
+            self._take_bar(*seen[-1])
         seen.append((now, count))
         # one from before the window says how it began, unless it is much older
         while len(seen) > 2 and (seen[1][0] <= now - WINDOW or seen[0][0] < now - 1.5 * WINDOW):
