@@ -129,7 +129,7 @@ def test_one_access_after_a_long_silence_is_no_burst():
     meter.take(500.0, 1, 499.9)
     assert meter.rate == 2
     meter.take(500.6, 1, 500.5)
-    assert list(meter.bars)[-3:] == [0, 0, 2]
+    assert list(meter.bars)[-3:] == [0, 2, 0]
     meter.take(501.2, 1, 501.1)
     assert meter.rate == 0
 
