@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,14 @@ from tests.support import ROOT, require_module
 
 BINDER = ROOT / "binder"
 NOT_COPIED = shutil.ignore_patterns(
-    ".*_cache", ".git", ".venv", ".hypothesis", ".benchmarks", "__pycache__", "node_modules", "artifacts"
+    ".*_cache",
+    ".git",
+    ".venv",
+    ".hypothesis",
+    ".benchmarks",
+    "__pycache__",
+    "node_modules",
+    "artifacts",
 )
 
 
@@ -61,14 +67,22 @@ def test_repo2docker_reads_it() -> None:
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+def image(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """A copy of the tree, and an environment like that of the image after `pip install`."""
     tree = tmp_path / "tree"
     shutil.copytree(ROOT, tree, ignore=NOT_COPIED)
     place = tmp_path / "env"
     # no ensurepip on Debian without python3-venv: this interpreter's own pip serves
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
-    command = [sys.executable, "-m", "pip", "--python", place / "bin" / "python", "install", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        place / "bin" / "python",
+        "install",
+        "--quiet",
+    ]
     env = {
         "HOME": str(tmp_path / "home"),
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
@@ -81,7 +95,7 @@ def image(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         timeout=300,
         stdin=subprocess.DEVNULL,
     )
-    yield tree, env
+    return tree, env
 
 
 @pytest.mark.slow

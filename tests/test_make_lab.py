@@ -25,14 +25,22 @@ def test_it_serves_the_first_notebook_beside_a_busy_port(tmp_path: Path) -> None
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
     out = tmp_path / "out"
-    env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    env = {
+        key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")
+    }
     for name in ("CONFIG", "DATA", "RUNTIME"):
         env[f"JUPYTER_{name}_DIR"] = str(tmp_path / name.lower())
     before = set(ROOT.iterdir())
     with out.open("wb") as file, taken:
         process = subprocess.Popen(
             # this interpreter has everything: no .venv need be made
-            [make, "lab", "PREPARE=true", f"BIN={Path(sys.executable).parent}", f"LAB_ARGS=--port={port}"],
+            [
+                make,
+                "lab",
+                "PREPARE=true",
+                f"BIN={Path(sys.executable).parent}",
+                f"LAB_ARGS=--port={port}",
+            ],
             cwd=ROOT,
             env={**env, "IPYTHONDIR": str(tmp_path / "ipython")},
             stdin=subprocess.DEVNULL,
@@ -61,7 +69,9 @@ def wait_for_url(out: Path, process: subprocess.Popen[bytes]) -> str:
     """The URL that it prints, with the token."""
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
-        if found := re.search(rf"http://127\.0\.0\.1:\d+/lab/tree/{FIRST}\?token=\w+", out.read_text()):
+        if found := re.search(
+            rf"http://127\.0\.0\.1:\d+/lab/tree/{FIRST}\?token=\w+", out.read_text()
+        ):
             return found[0]
         time.sleep(0.1)
     pytest.fail(f"no URL was printed:\n{out.read_text()}")

@@ -22,13 +22,26 @@ PLACES = re.compile(rb"(?<![\w.:-])/(?:work|root|tmp/v)/")
 
 
 def tree() -> Iterator[Path]:
-    """Every file of the tree that is not made by a tool."""
-    for path in sorted(ROOT.rglob("*")):
-        parts = path.relative_to(ROOT).parts
-        if path.is_file() and not any(
-            part in NOT_OURS or part.endswith(("_cache", "__pycache__")) for part in parts
-        ):
-            yield path
+    """Every file of the tree that is not made by a tool: what git knows or would take."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode == 0:
+        files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    else:
+        files = [
+            path
+            for path in ROOT.rglob("*")
+            if not any(
+                part in NOT_OURS or part.endswith(("_cache", "__pycache__"))
+                for part in path.relative_to(ROOT).parts
+            )
+        ]
+    return (path for path in sorted(files) if path.is_file())
 
 
 def version() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -38,16 +39,20 @@ def test_wait_for_lets_other_tasks_go_on(vm):
 
 
 def test_until_gives_the_value(vm):
-    value = asyncio.run(vm.until(lambda v: v.traps["com1"].writes if v.traps["com1"].writes > 5 else 0))
+    value = asyncio.run(
+        vm.until(lambda v: v.traps["com1"].writes if v.traps["com1"].writes > 5 else 0)
+    )
     assert value > 5
 
 
 @pytest.mark.parametrize("wait", ["until", "wait_until"])
 def test_a_condition_that_stays_false(vm, wait):
-    call = getattr(vm, wait)
-    with pytest.raises(ExpectTimeout, match="still False after 0.05 s"):
-        result = call(lambda v: v.traps["com1"].writes < 0, timeout=0.05)
-        asyncio.run(result)
+    def play():
+        result = getattr(vm, wait)(lambda v: v.traps["com1"].writes < 0, timeout=0.05)
+        return asyncio.run(result)
+
+    with pytest.raises(ExpectTimeout, match=re.escape("still False after 0.05 s")):
+        play()
 
 
 def test_wait_for_text_that_never_comes(vm):

@@ -38,9 +38,7 @@ def test_only_changes_reach_the_engine() -> None:
 
 
 @pytest.mark.parametrize(("taken", "delivered"), [(True, 2), (False, 0), (None, None)])
-def test_delivered_is_what_the_controllers_took(
-    taken: bool | None, delivered: int | None
-) -> None:
+def test_delivered_is_what_the_controllers_took(taken: bool | None, delivered: int | None) -> None:
     line = IrqLine(5, Sink(taken), CounterPage())
     line.set(True)
     line.set(False)

@@ -126,7 +126,10 @@ def test_answers_nobody_asked_for_and_late_ones_are_ignored() -> None:
 
 
 def test_one_that_never_answers() -> None:
-    with Impostor("time.sleep(60)") as session, pytest.raises(MonitorLost, match="has not answered"):
+    with (
+        Impostor("time.sleep(60)") as session,
+        pytest.raises(MonitorLost, match="has not answered"),
+    ):
         session.call(wire.Look(), timeout=0.1)
 
 

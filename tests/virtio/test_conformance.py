@@ -145,10 +145,7 @@ def test_each_queue_alone_can_be_reset(made: Subject) -> None:
 
 def test_it_travels_before_and_after_use(made: Subject) -> None:
     """To the monitor process, as `vm.hot_add` sends it."""
-    try:
-        copy = pickle.loads(pickle.dumps(made.device))
-    except Exception as error:
-        pytest.fail(f"{made.device!r} does not travel: {error}")
+    copy = pickle.loads(pickle.dumps(made.device))
     assert copy.device_id == made.device.device_id
     with Driver(made.device) as driver:
         made.good(driver)
@@ -165,7 +162,7 @@ def test_writes_all_over_its_registers(made: Subject) -> None:
     """Every register, every width, values of all kinds: nothing raises, and a reset helps."""
     chance = random.Random(1)
     with Driver(made.device) as driver:
-        for offset in range(0, 0x180):
+        for offset in range(0x180):
             for size in (1, 2, 4, 8):
                 driver.transport.write(offset, size, chance.getrandbits(8 * size))
                 driver.transport.read(offset, size)
