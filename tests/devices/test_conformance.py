@@ -15,6 +15,7 @@ from vmlab.devices import CATALOGUE
 from vmlab.devices.cmos_rtc import CmosRtc
 from vmlab.devices.debug_exit import DebugExit
 from vmlab.devices.i8042 import I8042
+from vmlab.devices.power import Power
 from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
 
@@ -34,6 +35,7 @@ DEVICES: dict[str, Callable[[], Device]] = {
     "i8042": lambda: I8042(ignore),
     "cmos-rtc": lambda: CmosRtc(moment, 64 << 20),
     "debug-exit": lambda: DebugExit(ignore),
+    "power": lambda: Power(ignore, ignore),
     "timer": Timer,
 }
 

@@ -78,7 +78,7 @@ class ElfFile:
     def _unpack(self, form: str, at: int) -> tuple[int, ...]:
         try:
             return struct.unpack_from(form, self.data, at)
-        except struct.error:
+        except (struct.error, OverflowError):
             raise KernelError(
                 f"{self.name}: truncated: {struct.calcsize(form)} bytes at {at:#x} are past its end"
             ) from None

@@ -30,9 +30,14 @@ class Entry(NamedTuple):
     address: int
 
     def prepare(
-        self, memory: GuestMemory, cmdline: bool, module: tuple[int, int] | None
+        self,
+        memory: GuestMemory,
+        cmdline: bool,
+        module: tuple[int, int] | None,
+        rsdp: int = 0,
     ) -> CpuState:
-        """Write the information structure; `cmdline` lies at CMDLINE already."""
+        """Write the information structure; `cmdline` lies at CMDLINE already. It has no place for
+        ACPI's `rsdp`: a guest looks for that itself."""
         table = b"".join(
             struct.pack("<IQQI", 20, one.start, one.size, one.kind) for one in memory_map(memory)
         )

@@ -28,9 +28,13 @@ class Entry(NamedTuple):
     address: int
 
     def prepare(
-        self, memory: GuestMemory, cmdline: bool, module: tuple[int, int] | None
+        self,
+        memory: GuestMemory,
+        cmdline: bool,
+        module: tuple[int, int] | None,
+        rsdp: int = 0,
     ) -> CpuState:
-        """Write the start info; `cmdline` lies at CMDLINE already."""
+        """Write the start info; `cmdline` lies at CMDLINE already. rsdp: 0 for no ACPI tables."""
         modules = BOOT_INFO + _START_INFO.size
         table = modules + (_MODULE.size if module else 0)
         entries = memory_map(memory)
@@ -41,7 +45,7 @@ class Entry(NamedTuple):
             1 if module else 0,
             modules if module else 0,
             CMDLINE if cmdline else 0,
-            0,
+            rsdp,
             table,
             len(entries),
             0,

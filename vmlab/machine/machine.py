@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 
-from vmlab.boot.load import load, read_image
+from vmlab.boot.load import parse, place, read_image
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
 from vmlab.core.clock import Clock
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.counters import STATE, CounterPage
 from vmlab.core.device import Device
+from vmlab.core.log import Log
 from vmlab.core.manager import MMIO_LEN
 from vmlab.core.memory import GuestMemory
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
 from vmlab.devices.debug_exit import DebugExit
 from vmlab.devices.i8042 import I8042
+from vmlab.devices.power import Power
 from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.errors import StateError
-from vmlab.machine import platform
+from vmlab.machine import linux, platform
 from vmlab.machine.config import (
     STATES,
     Exit,
@@ -39,7 +40,7 @@ from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["Machine"]
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 def _nothing(*_: object) -> None:
@@ -82,15 +83,20 @@ class Machine:
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
         self.ports = Bus("port", platform.PORT_BITS, page=page)
-        self._image = read_image(config.kernel)
+        self._kernel = parse(read_image(config.kernel), config.kernel)
         self._initrd = read_image(config.initrd, "initrd") if config.initrd else None
-        self._cmdline = Cmdline(text=config.cmdline)
         self.engine_name, self.engine_reason = choose(config.engine)
         self.engine = create(
             self.engine_name,
             EngineConfig(memory, self.mmio, self.ports, config.cpus, on_stop=self._on_stop),
         )
         self.board = Plugboard(self.engine, memory, page, self.clock, self.mmio)
+        self._cmdline = Cmdline(text=config.cmdline)
+        self._tables = b""
+        if self._kernel.linux:
+            self._cmdline = linux.command_line(config.cmdline, self.engine_name)
+            self._tables = linux.tables(config.cpus)
+            self.board.hotplug.acpi = True
         try:
             self.uart = Uart16550(on_console)
             self._plug_fixed()
@@ -234,7 +240,7 @@ class Machine:
             return self._changed.wait_for(lambda: self.state in ("stopped", "crashed"), timeout)
 
     def _load(self) -> None:
-        state = load(self.memory, self._image, self.config.kernel, self._cmdline, self._initrd)
+        state = place(self.memory, self._kernel, self._cmdline, self._initrd, self._tables)
         self.engine.load(state)
 
     def _deafen(self) -> None:
@@ -280,6 +286,10 @@ class Machine:
     def _on_debug_exit(self, value: int) -> None:
         status = (value << 1 | 1) & 0xFFFF_FFFF
         ended = Exit("debug-exit", status, f"the guest exited with status {status}")
+        self._later(lambda: self._end("stopped", ended))
+
+    def _on_power_off(self) -> None:
+        ended = Exit("poweroff", 0, "the guest switched itself off")
         self._later(lambda: self._end("stopped", ended))
 
     def _on_reset(self) -> None:
@@ -329,6 +339,11 @@ class Machine:
         if self.config.debug_exit:
             exit_port = DebugExit(self._on_debug_exit)
             self.board.fix("debug-exit", exit_port, self.ports, [(platform.DEBUG_EXIT_PORT, 4, 0)])
+        if self._kernel.linux:
+            power = Power(self._on_power_off, self._on_reset)
+            self.board.fix(
+                "power", power, self.ports, [(platform.POWER_PORT, 4, 0)], platform.POWER_IRQ
+            )
         for name, device, base, irq in (
             ("timer0", Timer(), platform.TIMER_BASE, platform.TIMER_IRQ),
             ("hotplug", self.board.hotplug, platform.HOTPLUG_BASE, platform.HOTPLUG_IRQ),

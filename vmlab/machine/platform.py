@@ -9,8 +9,12 @@ __all__ = ["COM1_IRQ", "COM1_PORT", "DEBUG_EXIT_PORT", "HOTPLUG_BASE", "HOTPLUG_
 __all__ += [
     "I8042_DATA",
     "I8042_STATUS",
+    "IOAPIC_BASE",
+    "LAPIC_BASE",
     "MMIO_END",
     "PORT_BITS",
+    "POWER_IRQ",
+    "POWER_PORT",
     "RTC_PORT",
     "TIMER_BASE",
     "TIMER_IRQ",
@@ -28,3 +32,6 @@ DEBUG_EXIT_PORT = 0xF4
 TIMER_BASE, TIMER_IRQ = 0xCF00_0000, 3
 #: the hot-plug controller; the keyboard's line, which has no keyboard here
 HOTPLUG_BASE, HOTPLUG_IRQ = 0xCF00_1000, 1
+#: sleep, reset and power button of guests with ACPI; an I/O APIC pin that no other device gets
+POWER_PORT, POWER_IRQ = 0x600, 16
+IOAPIC_BASE, LAPIC_BASE = 0xFEC0_0000, 0xFEE0_0000

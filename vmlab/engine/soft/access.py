@@ -4,6 +4,10 @@ Unicorn's own MMIO callbacks split 8-byte accesses, break unaligned writes into 
 unaligned reads into neighbouring registers. A memory hook over the same addresses runs once before
 them with the true address, size and value: the device is accessed there, once, and the MMIO callback
 only hands out the bytes. An access across a page end is two accesses, as on KVM.
+
+Unicorn skips memory hooks while it takes an unaligned access apart, and when a store to translated code
+ends that early it goes on skipping them until the next start. So what reaches an MMIO callback without
+its hook is served there, and the CPU is made to leave the guest and come back.
 """
 
 from __future__ import annotations
@@ -64,6 +68,11 @@ class Access:
         # the read that the MMIO callback hands out: first byte's address and all its bytes
         self._read_at = 0
         self._read_value = 0
+        # where the MMIO callbacks of the hooked read are still to come: one of the access's size, aligned,
+        # or two for an unaligned one
+        self._read_size = self._read_next = self._read_end = 0
+        # the hooked write, and how many of its bytes have not come to the callback yet
+        self._write_at = self._write_left = 0
         # the part of an access behind a page end: bytes still to come, and for a write their value
         self._read_rest = 0
         self._write_rest = 0
@@ -92,6 +101,9 @@ class Access:
     ) -> None:
         over = (address & _PAGE - 1) + size - _PAGE
         self._read_rest = max(0, over)
+        self._read_size = size
+        self._read_next = start = address & -size
+        self._read_end = start + (size if over > 0 or start == address else 2 * size)
         self._read_value = self._load(address, size - self._read_rest)
         self._read_at = address
 
@@ -120,13 +132,16 @@ class Access:
                 # the access goes on in another page, wherever that one is
                 rest, self._read_rest = self._read_rest, 0
                 self._read_value, self._read_at = self._load(address, rest), address
+                self._read_next, self._read_end = address, address + self._read_size
                 distance = 0
-            if -8 < distance < 8:
-                value = self._read_value
-                value = value >> 8 * distance if distance >= 0 else value << -8 * distance
-                return value & (1 << 8 * size) - 1
-            # no instruction asked for it: a page walk, or the rest of an access that began in RAM
-            return (1 << 8 * size) - 1
+            if not self._read_next <= address < self._read_end:
+                # a page walk or the rest of an access that began in RAM come here too: never mind
+                self._interrupt()
+                return self._load(address, size)
+            self._read_next = address + size
+            value = self._read_value
+            value = value >> 8 * distance if distance >= 0 else value << -8 * distance
+            return value & (1 << 8 * size) - 1
 
         return read
 
@@ -139,6 +154,7 @@ class Access:
             self._write_rest, self._write_value = over, value >> 8 * size
         else:
             self._write_rest = 0
+        self._write_at, self._write_left = address, size
         self._store(address, size, value & (1 << 8 * size) - 1)
 
     def _store(self, address: int, size: int, value: int) -> None:
@@ -162,11 +178,18 @@ class Access:
             self._failed(error)
 
     def _take_rest(self, base: int) -> Callable[[int, int, int, int, int], None]:
-        def write(_uc: int, offset: int, _size: int, _value: int, _data: int) -> None:
+        def write(_uc: int, offset: int, size: int, value: int, _data: int) -> None:
+            if self._write_left and 0 <= base + offset - self._write_at < 8:
+                self._write_left = max(0, self._write_left - size)
+                return
             # Unicorn comes byte by byte; the first one in the second page carries all of the rest
             if self._write_rest and not (base + offset) & _PAGE - 1:
                 rest, self._write_rest = self._write_rest, 0
+                self._write_at, self._write_left = base + offset, rest - size
                 self._store(base + offset, rest, self._write_value & (1 << 8 * rest) - 1)
+            else:
+                self._interrupt()
+                self._store(base + offset, size, value & (1 << 8 * size) - 1)
 
         return write
 

@@ -78,6 +78,8 @@ class LocalApic:
         self.divide = 0
         self.initial = 0
         self._started = 0
+        #: a one-shot count that has not come to its interrupt yet, be it due or not
+        self._counting = False
         self.esr = 0
         self._arm(None)
 
@@ -168,11 +170,13 @@ class LocalApic:
             # periods missed while the host was busy are dropped, not made up in a burst
             self._arm(self._started + (max(elapsed, 0) // period + 1) * period)
         else:
-            self._arm(self._started + period if elapsed < period else None)
+            # a deadline that is over already, as very short ones are, is one all the same
+            self._arm(self._started + period if self._counting else None)
 
     def timer_expired(self) -> None:
         """The deadline given to `arm` has come."""
         entry = self.lvt[_LVT_TIMER]
+        self._counting = False
         if self.initial and not entry & _MASKED:
             self.accept(entry & 0xFF, False)
         if self._is_periodic:
@@ -232,6 +236,8 @@ class LocalApic:
         value &= _LVT_BITS[index]
         if not self.svr & _ENABLED:
             value |= _MASKED  # §10.4.7.2: the mask cannot be cleared while software-disabled
+        if index == _LVT_TIMER and self.lvt[index] & _MASKED and not self._current():
+            self._counting = False  # it came to its end while nobody was to be told
         self.lvt[index] = value
         if index == _LVT_TIMER:
             self._rearm()
@@ -245,6 +251,7 @@ class LocalApic:
         else:
             self.initial = value
             self._started = self._clock()
+            self._counting = value != 0
         self._rearm()
 
     def _write_setup(self, index: int, value: int) -> None:

@@ -1,0 +1,267 @@
+"""The Linux boot protocol: what a kernel finds where, and which images are refused in which words."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import struct
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.boot.images import CODE, elf64, pvh_note
+from tests.support import require_module
+from vmlab.boot import payload
+from vmlab.boot.layout import BOOT_INFO, FIRMWARE, TABLES, memory_map
+from vmlab.boot.linux import RESET_VECTOR
+from vmlab.boot.load import check, load, parse, place
+from vmlab.core.cmdline import Cmdline
+from vmlab.core.memory import GuestMemory
+from vmlab.core.start import CpuState
+from vmlab.errors import KernelError
+
+MIB = 1 << 20
+LOAD = 0x20_0000
+KERNEL_MAP = 0xFFFF_FFFF_8000_0000
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[GuestMemory]:
+    made = GuestMemory.allocate(16 * MIB)
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _clean(memory: GuestMemory) -> None:
+    memory.clear()
+
+
+def vmlinux(note: bytes = b"", size: int = 0x1000) -> bytes:
+    """An ELF file that is linked where Linux lives."""
+    image = bytearray(elf64(note=note, segments=[(LOAD, CODE, size)], entry=LOAD))
+    header = 64 + (56 if note else 0)
+    struct.pack_into("<Q", image, header + 16, KERNEL_MAP + LOAD)
+    return bytes(image)
+
+
+def bzimage(
+    body: bytes,
+    version: int = 0x20F,
+    xloadflags: int = 1,
+    cmdline: int = 2047,
+    initrd_max: int = 0x7FFF_FFFF,
+) -> bytes:
+    """One setup sector, then the protected-mode code with `body` as its payload at 0x400."""
+    head = bytearray(1024)
+    head[0x1F1] = 1
+    struct.pack_into("<H", head, 0x1FE, 0xAA55)
+    head[0x200:0x202] = b"\xeb\x6a"
+    struct.pack_into("<4sH", head, 0x202, b"HdrS", version)
+    struct.pack_into("<I", head, 0x22C, initrd_max)
+    struct.pack_into("<H", head, 0x236, xloadflags)
+    struct.pack_into("<I", head, 0x238, cmdline)
+    struct.pack_into("<II", head, 0x248, 0x400, len(body))
+    struct.pack_into("<Q", head, 0x258, LOAD)
+    struct.pack_into("<I", head, 0x260, 0x10_0000)
+    return bytes(head) + b"\xf4" * 0x400 + body
+
+
+def start(
+    memory: GuestMemory, image: bytes, text: str = "", initrd: bytes | None = None
+) -> CpuState:
+    return load(memory, image, "k", Cmdline(text=text), initrd)
+
+
+def target(memory: GuestMemory) -> int:
+    """Where the firmware's jump goes."""
+    code = memory.read(FIRMWARE, 11)
+    assert code[:7] == bytes.fromhex("b0ff e621 e6a1 e9")
+    return FIRMWARE + 11 + int(struct.unpack("<i", code[7:])[0])
+
+
+# --- the 64-bit entry ---------------------------------------------------------------------------------
+
+
+def test_a_vmlinux_without_a_note_starts_at_its_64_bit_entry(memory: GuestMemory) -> None:
+    state = start(memory, vmlinux(), "a=1", b"initrd" * 99)
+    assert (state.mode, state.rip, dict(state.regs)) == ("long", FIRMWARE, {"rsi": BOOT_INFO})
+    assert target(memory) == LOAD
+    page = memory.read(BOOT_INFO, 0x1000)
+    assert page[0x1FE:0x200] == b"\x55\xaa"
+    assert page[0x202:0x206] == b"HdrS"
+    at, size = struct.unpack_from("<II", page, 0x218)
+    assert memory.read(at, size) == b"initrd" * 99
+    assert memory.read(struct.unpack_from("<I", page, 0x228)[0], 4) == b"a=1\0"
+    told = [struct.unpack_from("<QQI", page, 0x2D0 + 20 * n) for n in range(page[0x1E8])]
+    assert told == [tuple(one) for one in memory_map(memory)]
+
+
+def test_its_page_tables_map_memory_onto_itself(memory: GuestMemory) -> None:
+    state = start(memory, vmlinux())
+
+    def walk(address: int) -> int:
+        table = state.cr3
+        for shift in (39, 30, 21):
+            (entry,) = struct.unpack("<Q", memory.read(table + (address >> shift & 511) * 8, 8))
+            assert entry & 1
+            table = entry & ~0xFFF
+        assert entry & 0x80
+        return table | address & 0x1F_FFFF
+
+    for address in (0, 0x1234, LOAD, 0x7FFF_F123, 0xFFFF_FFFF):
+        assert walk(address) == address
+
+
+def test_its_segments_are_as_the_protocol_wants(memory: GuestMemory) -> None:
+    base, limit = start(memory, vmlinux()).gdt
+    table = struct.unpack("<4Q", memory.read(base, limit + 1))
+    assert table[2:] == (0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF)
+
+
+def test_a_vmlinux_with_the_note_starts_there(memory: GuestMemory) -> None:
+    state = start(memory, vmlinux(pvh_note(LOAD + 1)))
+    assert (state.mode, target(memory)) == ("protected", LOAD + 1)
+
+
+def test_at_the_reset_vector_is_the_keyboard_controllers_reset(memory: GuestMemory) -> None:
+    start(memory, vmlinux())
+    assert memory.read(RESET_VECTOR, 5) == bytes.fromhex("b0fe e664 f4")
+
+
+@pytest.mark.parametrize("note", [b"", pvh_note(LOAD)])
+def test_the_tables_are_named_to_the_kernel(memory: GuestMemory, note: bytes) -> None:
+    place(memory, parse(vmlinux(note), "k"), Cmdline(), None, b"RSD PTR and more")
+    assert memory.read(TABLES, 7) == b"RSD PTR"
+    assert struct.pack("<Q", TABLES) in memory.read(BOOT_INFO, 0x78)
+
+
+# --- bzImage --------------------------------------------------------------------------------------------
+
+PACKERS = {
+    "gzip": gzip.compress,
+    "xz": lambda data: lzma.compress(data, check=lzma.CHECK_CRC32),
+    "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
+    "uncompressed": bytes,
+}
+
+
+def lz4_legacy(data: bytes) -> bytes:
+    block = require_module("lz4.block")
+    packed = block.compress(data, store_size=False)
+    return struct.pack("<II", 0x184C_2102, len(packed)) + packed
+
+
+def zstd(data: bytes) -> bytes:
+    found: bytes = require_module("zstandard").ZstdCompressor().compress(data)
+    return found
+
+
+@pytest.mark.parametrize("form", [*PACKERS, "bzip2", "lz4", "zstd"])
+def test_each_compressor(memory: GuestMemory, form: str) -> None:
+    import bz2
+
+    pack = {**PACKERS, "bzip2": bz2.compress, "lz4": lz4_legacy, "zstd": zstd}[form]
+    inside = vmlinux(pvh_note(LOAD))
+    # the kernel's build appends the size
+    packed = pack(inside) + struct.pack("<I", len(inside))
+    assert payload.format_of(packed) == form
+    assert payload.unpack(memoryview(packed), "k")[: len(inside)] == inside
+    state = start(memory, bzimage(packed))
+    assert (state.mode, target(memory)) == ("protected", LOAD)
+    assert memory.read(LOAD, 4) == CODE
+
+
+def test_a_vmlinux_inside_without_a_note_starts_at_its_64_bit_entry(memory: GuestMemory) -> None:
+    image = bzimage(gzip.compress(vmlinux()))
+    state = start(memory, image)
+    assert (state.mode, target(memory)) == ("long", LOAD)
+    assert memory.read(BOOT_INFO + 0x1F1, 0x1F) == image[0x1F1:0x210]
+
+
+@pytest.mark.parametrize("body", [b"\x89LZO unknown", b"??" * 99])
+def test_what_cannot_be_unpacked_starts_at_the_images_own_entry(
+    memory: GuestMemory, body: bytes
+) -> None:
+    image = bzimage(body, initrd_max=0x5F_FFFF)
+    state = start(memory, image, "x", b"disk")
+    assert (state.mode, target(memory)) == ("long", LOAD + 0x200)
+    assert memory.read(LOAD, 0x400) == b"\xf4" * 0x400
+    page = memory.read(BOOT_INFO, 0x1000)
+    assert page[0x1F1:0x210] == image[0x1F1:0x210]
+    assert page[0x210] == 0xFF
+    at, size = struct.unpack_from("<II", page, 0x218)
+    assert (size, memory.read(at, 4)) == (4, b"disk")
+    assert at + size <= 0x60_0000
+
+
+def test_a_missing_module_is_no_error_when_the_image_can_start_itself(
+    memory: GuestMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = b"\x28\xb5\x2f\xfd" + bytes(99)
+    monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
+    with pytest.raises(payload.NoDecompressor, match=r"vmlab\[linux\]"):
+        payload.unpack(memoryview(packed), "k")
+    assert start(memory, bzimage(packed)).mode == "long"
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (bzimage(b"x")[:0x250], "truncated"),
+        (bzimage(b"x" * 99)[:-50], "truncated: its payload"),
+        (bzimage(b"x", version=0x20B), "boot protocol 2.11 without a 64-bit entry"),
+        (bzimage(b"x", xloadflags=0), "without a 64-bit entry"),
+        (bzimage(gzip.compress(vmlinux())[:-40]), "gzip payload is damaged: it ends early"),
+        (bzimage(b"\xfd7zXZ\0 nonsense"), "xz payload is damaged"),
+        (bzimage(gzip.compress(b"no ELF file")), "holds no ELF file"),
+    ],
+)
+def test_bad_images(memory: GuestMemory, image: bytes, words: str) -> None:
+    with pytest.raises(KernelError, match="k: ") as caught:
+        start(memory, image)
+    assert words in str(caught.value)
+
+
+def test_limits_of_the_header(memory: GuestMemory) -> None:
+    image = bzimage(b"??", cmdline=255)
+    start(memory, image, "x" * 255)
+    with pytest.raises(KernelError, match="takes a command line of 255 bytes; this one has 256"):
+        start(memory, image, "x" * 256)
+    with pytest.raises(KernelError, match="2047 bytes"):
+        start(memory, vmlinux(), "x" * 2048)
+    with pytest.raises(KernelError, match=r"initrd of .* does not fit"):
+        start(memory, bzimage(b"??", initrd_max=0x30_FFFF), "", bytes(0x20_0000))
+    with pytest.raises(KernelError, match="does not fit the guest's memory"):
+        start(memory, vmlinux(size=32 * MIB))
+
+
+def test_a_quick_check_unpacks_nothing() -> None:
+    check(bzimage(gzip.compress(b"no ELF file")), "k")
+    with pytest.raises(KernelError):
+        check(bzimage(b"x")[:0x250], "k")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0x1F0, 0x280), st.integers(0, 255)), max_size=6),
+    cut=st.integers(0, 3000),
+)
+def test_corrupted_headers(changes: list[tuple[int, int]], cut: int, memory: GuestMemory) -> None:
+    image = bytearray(bzimage(gzip.compress(vmlinux(pvh_note(LOAD)))))
+    for at, value in changes:
+        image[at] = value
+    for one in (bytes(image), bytes(image[: max(cut, 1)])):
+        memory.clear()
+        try:
+            start(memory, one)
+        except KernelError:
+            pass
+
+
+def test_a_krunfw_that_is_none(tmp_path: object) -> None:
+    image = bytearray(elf64(kind=3)) + b"krunfw_get_kernel\0"
+    with pytest.raises(KernelError, match="not a libkrunfw"):
+        parse(bytes(image), f"{tmp_path}/libkrunfw.so")

@@ -1,0 +1,134 @@
+"""The DSDT: COM1, the power button, a container per hot-plug slot, and the generic event device.
+
+Linux takes a hot-added virtio-mmio device when a container that it has is checked again ("bus check")
+and a device in it has appeared. So every slot is a container that is always there; its one child reads
+the hot-plug controller to say whether it is, and on which line.
+"""
+
+from __future__ import annotations
+
+from vmlab.boot.acpi import aml
+from vmlab.boot.acpi.facts import Facts
+
+__all__ = ["build"]
+
+#: _STA: present, enabled, shown, working (ACPI 6.5 §6.3.7)
+_PRESENT = 0x0F
+#: what the controller says of a slot without a line
+_NO_LINE = 0xFF
+#: notification of a button: pressed (§4.8.2.2.1.2)
+_PRESSED = 0x80
+#: the shortest name for slot n, in three characters
+_NAME = "{}{:03X}"
+
+
+def build(facts: Facts) -> bytes:
+    """The definition block, without the table's header."""
+    sleep = aml.package(*(aml.integer(value) for value in (facts.off, 0, 0, 0)))
+    return aml.name("\\_S5", sleep) + aml.scope(
+        "\\_SB",
+        _controller(facts),
+        aml.device(
+            "COM1",
+            aml.name("_HID", aml.eisa_id("PNP0501")),
+            aml.name("_UID", aml.integer(0)),
+            aml.name(
+                "_CRS",
+                aml.resources(aml.io_ports(facts.com1, 8), aml.interrupt(facts.com1_irq)),
+            ),
+        ),
+        aml.device(
+            "PWRB",
+            aml.name("_HID", aml.eisa_id("PNP0C0C")),
+            aml.name("_UID", aml.integer(0)),
+        ),
+        *(_slot(facts, number) for number in range(facts.slots)),
+        _events(facts),
+    )
+
+
+def _slot_name(letter: str, slot: int) -> str:
+    return _NAME.format(letter, slot)
+
+
+def _controller(facts: Facts) -> bytes:
+    """The hot-plug controller's registers: the event word, and a byte a slot of four kinds."""
+    bytes_of = [
+        (8 * (base + slot), _slot_name(letter, slot), 8)
+        for base, letter in sorted(
+            ((facts.present, "S"), (facts.lines, "L"), (facts.notes, "N"), (facts.answers, "A"))
+        )
+        for slot in range(facts.slots)
+    ]
+    return (
+        aml.region("HPC0", aml.SYSTEM_MEMORY, facts.hotplug, 0x1000)
+        + aml.field("HPC0", aml.DWORD_ACCESS, (8 * facts.event, "EVTS", 32))
+        + aml.field("HPC0", aml.BYTE_ACCESS, *bytes_of)
+    )
+
+
+def _slot(facts: Facts, slot: int) -> bytes:
+    """A container (§9.11 "module device") and the virtio-mmio device in it."""
+    window = aml.memory32(facts.window + slot * facts.window_size, facts.window_size)
+    line_at = len(window) + 5
+    child = aml.device(
+        _slot_name("V", slot),
+        aml.name("_HID", aml.string("LNRO0005")),
+        aml.name("_UID", aml.integer(slot)),
+        aml.name("_CCA", aml.integer(1)),
+        aml.method("_STA", aml.return_(aml.path(_slot_name("S", slot)))),
+        # levels: a virtio device's line stays up until the driver has acknowledged every cause
+        aml.name(
+            "CRES",
+            aml.resources(window, aml.interrupt(facts.first_line + slot, level=True, shared=True)),
+        ),
+        aml.dword_field("CRES", line_at, "LINE"),
+        aml.method(
+            "_CRS",
+            # an empty slot keeps the line that it would probably have
+            aml.store(aml.path(_slot_name("L", slot)), aml.local(0)),
+            aml.if_(
+                aml.less(aml.local(0), aml.integer(_NO_LINE)),
+                aml.store(aml.local(0), aml.path("LINE")),
+            ),
+            aml.return_(aml.path("CRES")),
+            serialized=True,
+        ),
+    )
+    return aml.device(
+        _slot_name("C", slot),
+        aml.name("_HID", aml.string("ACPI0004")),
+        aml.name("_UID", aml.integer(slot)),
+        aml.method("_STA", aml.return_(aml.integer(_PRESENT))),
+        # what became of the last notification (§6.3.5)
+        aml.method("_OST", aml.store(aml.arg(1), aml.path(_slot_name("A", slot))), arguments=3),
+        child,
+    )
+
+
+def _events(facts: Facts) -> bytes:
+    """The generic event device (§5.6.9). Its events' register is cleared by reading it."""
+    checks = [
+        aml.if_(
+            aml.and_(aml.local(0), aml.integer(1 << slot)),
+            aml.notify(_slot_name("C", slot), aml.path(_slot_name("N", slot))),
+        )
+        for slot in range(facts.slots)
+    ]
+    hotplug = aml.if_(
+        aml.equal(aml.arg(0), aml.integer(facts.hotplug_irq)),
+        aml.store(aml.path("EVTS"), aml.local(0)),
+        *checks,
+    )
+    power = aml.if_(
+        aml.equal(aml.arg(0), aml.integer(facts.power_irq)),
+        aml.notify("PWRB", aml.integer(_PRESSED)),
+    )
+    lines = aml.interrupt(facts.hotplug_irq, level=True) + aml.interrupt(facts.power_irq)
+    return aml.device(
+        "GED0",
+        aml.name("_HID", aml.string("ACPI0013")),
+        aml.name("_UID", aml.integer(0)),
+        aml.name("_CRS", aml.resources(lines)),
+        aml.method("_EVT", hotplug, power, arguments=1, serialized=True),
+    )

@@ -1,0 +1,111 @@
+"""Debian's cloud kernel and busybox-static, fetched by this host's own apt-get and without root.
+
+apt checks what it loads against the lists that its keys sign. Lists, caches and locks lie in our cache;
+sources and keys are the host's.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from vmlab.errors import KernelError
+from vmlab.linux.cache import Manifest, digest, program
+
+__all__ = ["ARCHES", "BUSYBOX", "KERNEL", "download"]
+
+#: our name of an architecture -> Debian's
+ARCHES = {"x86_64": "amd64", "arm64": "arm64"}
+KERNEL = "linux-image-cloud-{arch}"
+BUSYBOX = "busybox-static"
+_HINT = "or boot your own: VM(kernel='vmlinuz', initrd=..., cmdline=...)"
+
+
+class Apt:
+    """apt-get with a state of its own under `folder`."""
+
+    def __init__(self, folder: Path, arch: str) -> None:
+        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+            raise KernelError(
+                "Linux for guests comes through apt-get and dpkg-deb, and this host has none (it is no"
+                f" Debian or Ubuntu). Fetch it on one and copy its cache folder, {_HINT}"
+            )
+        self.arch = arch
+        for name in ("state/lists/partial", "cache/archives/partial"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        status = folder / "state/status"
+        status.touch()
+        settings = {
+            "Dir::State": folder / "state",
+            "Dir::State::status": status,
+            "Dir::Cache": folder / "cache",
+            "APT::Architecture": arch,
+            "APT::Architectures::": arch,
+            # as root apt would drop to a user who cannot write here
+            "APT::Sandbox::User": "root",
+            # the lists of other languages and of files are large, and not needed
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "2",
+        }
+        self._options = [
+            part for key, value in settings.items() for part in ("-o", f"{key}={value}")
+        ]
+
+    def update(self) -> None:
+        program(
+            ["apt-get", *self._options, "-qq", "update"],
+            "the package lists cannot be loaded (are you online?)",
+        )
+
+    def depends(self, name: str) -> str:
+        """The first package that a metapackage stands for."""
+        what = f"this host's package sources have no {name}; {_HINT}"
+        shown = program(["apt-cache", *self._options, "show", "--no-all-versions", name], what)
+        found = re.search(r"^Depends: ([^\s,]+)", shown, re.MULTILINE)
+        if not found:
+            raise KernelError(what)
+        return found[1]
+
+    def load(self, names: list[str], into: Path) -> list[Path]:
+        """The packages' files in `into`."""
+        program(
+            ["apt-get", *self._options, "-qq", "download", *names],
+            f"{', '.join(names)} cannot be downloaded (are you online?)",
+            cwd=into,
+        )
+        return sorted(into.glob("*.deb"))
+
+
+def download(state: Path, folder: Path, arch: str, kernel: bool = True) -> Manifest:
+    """Put `kernel` (the image), `modules/` and `busybox` into `folder`; what the packages are."""
+    apt = Apt(state, ARCHES[arch])
+    apt.update()
+    names = [BUSYBOX]
+    if kernel:
+        names.append(apt.depends(KERNEL.format(arch=apt.arch)))
+    unpacked = folder / "unpacked"
+    unpacked.mkdir()
+    packages = []
+    for deb in apt.load(names, folder):
+        program(["dpkg-deb", "-x", deb, unpacked], f"{deb.name} cannot be unpacked")
+        packages.append({"file": deb.name, "sha256": digest(deb)})
+        deb.unlink()
+    _move(unpacked / "bin/busybox", unpacked / "usr/bin/busybox", folder / "busybox")
+    if kernel:
+        _move(*unpacked.glob("boot/vmlinuz-*"), folder / "kernel")
+        _move(
+            *unpacked.glob("lib/modules/*"), *unpacked.glob("usr/lib/modules/*"), folder / "modules"
+        )
+    shutil.rmtree(unpacked)
+    return {"source": "debian", "packages": packages}
+
+
+def _move(*places: Path) -> None:
+    """The first of the places but the last that is there becomes the last."""
+    *sources, target = places
+    for one in sources:
+        if one.exists():
+            one.rename(target)
+            return
+    raise KernelError(f"the package holds no {target.name}; was its layout changed?")

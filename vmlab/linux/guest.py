@@ -1,0 +1,124 @@
+"""`get`: a Linux to boot, from the cache or fetched into it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from vmlab.errors import ConfigError, KernelError
+from vmlab.linux import cache, debian, initramfs, krun
+
+__all__ = ["LinuxKernel", "get"]
+
+SOURCES = ("debian", "krun")
+_ARCHES = {"AMD64": "x86_64", "amd64": "x86_64", "aarch64": "arm64"}
+#: Debian: quiet, for a serial line is slow; without what makes an emulated CPU slow and guards nothing
+#: here: mitigations of other CPUs' faults, self-tests of the crypto code
+_CMDLINES = {
+    "debian": "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests",
+    "krun": "console=hvc0 quiet panic=-1 mitigations=off reboot=t",
+}
+#: what a file begins with, where
+_MAGIC = {
+    "x86_64": ((0x202, b"HdrS"), (0, b"\x7fELF")),
+    "arm64": ((0x38, b"ARMd"), (0, b"\x7fELF")),
+}
+
+
+class LinuxKernel(Struct, frozen=True):
+    """A kernel with what it needs: give it to VM(kernel=...). memory: what it is comfortable with;
+    origin: where it came from, in words."""
+
+    kernel: Path
+    initrd: Path
+    cmdline: str
+    memory: str = "256M"
+    source: str = "debian"
+    origin: str = ""
+
+    def __fspath__(self) -> str:
+        return str(self.kernel)
+
+
+def get(
+    source: str = "debian",
+    arch: str | None = None,
+    fetch: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> LinuxKernel:
+    """The Linux of `source` ("debian", "krun") for `arch` ("x86_64", "arm64"; this host's if None).
+
+    fetch=False: KernelError when the cache has none. say: told what takes long."""
+    if source not in SOURCES:
+        raise ConfigError(f"no source {source!r} of Linux kernels; there are {', '.join(SOURCES)}")
+    arch = arch or _ARCHES.get(platform.machine(), platform.machine())
+    if arch not in _MAGIC:
+        raise ConfigError(f"no Linux for {arch!r}; there is one for {', '.join(sorted(_MAGIC))}")
+    folder = cache.cache_root() / "linux" / f"{source}-{arch}"
+    facts = cache.verify(folder)
+    if facts is None or facts.get("initramfs") != initramfs.VERSION:
+        if not fetch:
+            raise KernelError(
+                f"no Linux in {folder} yet: run `vmlab fetch linux --source {source}`"
+            )
+        say(f"fetching Linux ({source}, {arch}) into {folder}")
+        facts = _fetch(folder, source, arch)
+    names = [one["file"] for one in facts.get("packages", [])] or [facts.get("library", "")]
+    return LinuxKernel(
+        kernel=folder / "kernel",
+        initrd=folder / "initramfs",
+        cmdline=_CMDLINES[source],
+        source=source,
+        origin=f"{source}: {', '.join(names)}",
+    )
+
+
+def _fetch(folder: Path, source: str, arch: str) -> cache.Manifest:
+    state = cache.cache_root() / "apt" / arch
+    with cache.fresh_folder(folder) as made:
+        if source == "debian":
+            facts = debian.download(state, made, arch)
+        else:
+            facts = krun.download(made, arch)
+            facts["packages"] = [
+                *facts.get("packages", []),
+                *debian.download(state, made, arch, kernel=False)["packages"],
+            ]
+        _check(made / "kernel", _MAGIC[arch], 4 << 20)
+        _check(made / "busybox", ((0, b"\x7fELF"),), 200 << 10)
+        modules = made / "modules"
+        image = initramfs.build(
+            (made / "busybox").read_bytes(),
+            modules if modules.exists() else None,
+            _applets(made / "busybox"),
+        )
+        (made / "initramfs").write_bytes(image)
+        import shutil
+
+        shutil.rmtree(modules, ignore_errors=True)
+        facts |= {"arch": arch, "initramfs": initramfs.VERSION}
+        cache.complete(made, facts)
+    return facts
+
+
+def _check(path: Path, magic: tuple[tuple[int, bytes], ...], least: int) -> None:
+    """KernelError unless the file is as large as such files are, and begins as they do."""
+    with path.open("rb") as file:
+        head = file.read(0x400)
+    if path.stat().st_size < least or not any(head[at:].startswith(one) for at, one in magic):
+        raise KernelError(
+            f"{path.name}: {path.stat().st_size} bytes that begin {head[:4].hex(' ')}: not what was"
+            " asked for; nothing was kept"
+        )
+
+
+def _applets(busybox: Path) -> list[str]:
+    """The commands that it has; none where this host cannot run it."""
+    try:
+        listed = cache.program([busybox, "--list"], "busybox")
+    except KernelError:
+        return []
+    return [name for name in listed.split() if name != "busybox" and "/" not in name]

@@ -1,0 +1,94 @@
+"""The small system that guests boot into: busybox, the virtio modules, and an init of ours."""
+
+from __future__ import annotations
+
+import lzma
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from vmlab.errors import KernelError
+from vmlab.linux.cpio import Archive
+
+__all__ = ["MODULES", "VERSION", "build", "order"]
+
+#: changes when what is built changes: a cached one of another version is built anew
+VERSION = 2
+#: what is loaded, where it is no part of the kernel itself; what these need comes along
+MODULES: tuple[str, ...] = (
+    *("virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_console"),
+    *("button", "evdev"),
+)
+_HERE = Path(__file__).resolve().parent
+_SUFFIX = re.compile(r"\.ko(\.xz|\.zst|\.gz)?$")
+
+
+def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> bytes:
+    """The archive. modules: a folder as `/lib/modules/VERSION`; None: the kernel has it all. applets:
+    busybox's commands, which its shell knows without, but other programs want to find."""
+    archive = Archive()
+    for name in ("dev", "proc", "sys", "tmp", "mnt", "run", "root"):
+        archive.folder(name)
+    # the kernel opens it for init, before anything is mounted
+    archive.node("dev/console", 5, 1)
+    archive.file("bin/busybox", busybox, 0o755)
+    for name in sorted({"sh", *applets}):
+        archive.link(f"bin/{name}", "busybox")
+    archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
+    names = []
+    for path in order(modules) if modules is not None else ():
+        name = _module_name(path)
+        names.append(name)
+        archive.file(f"lib/vmlab/{name}.ko", _unpacked(path))
+    archive.file("lib/vmlab/order", "".join(f"{name}\n" for name in names).encode())
+    return archive.finish()
+
+
+def order(folder: Path, wanted: Iterable[str] = MODULES) -> list[Path]:
+    """The modules' files, each behind those that it needs. What the kernel has built in is left out."""
+    files = {
+        _module_name(path): path for path in folder.rglob("*.ko*") if _SUFFIX.search(path.name)
+    }
+    built_in = {_module_name(Path(line)) for line in _text(folder / "modules.builtin").splitlines()}
+    done: dict[str, Path] = {}
+
+    def visit(name: str) -> None:
+        if name in done or name in built_in:
+            return
+        if name not in files:
+            raise KernelError(f"{folder}: no module {name}, and it is not built in")
+        for needed in needs(_unpacked(files[name])):
+            visit(needed)
+        done[name] = files[name]
+
+    for name in wanted:
+        visit(name)
+    return list(done.values())
+
+
+def needs(module: bytes) -> list[str]:
+    """The modules that one depends on, as its .modinfo says."""
+    found = re.search(rb"\0depends=([^\0]*)\0", module)
+    return [_plain(one) for one in found[1].decode("ascii").split(",") if one] if found else []
+
+
+def _module_name(path: Path) -> str:
+    return _plain(_SUFFIX.sub("", path.name))
+
+
+def _plain(name: str) -> str:
+    """Files are called with a hyphen or an underscore, modules with an underscore."""
+    return name.replace("-", "_")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _unpacked(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.name.endswith(".xz"):
+        return lzma.decompress(data)
+    if path.name.endswith((".zst", ".gz")):
+        raise KernelError(f"{path}: compressed in a way that is not supported here")
+    return data
