@@ -33,7 +33,9 @@ AnyDevice = Device | VirtioDevice
 class Held:
     """The base of `VM`: everything that must be there before anything can be asked."""
 
-    def __init__(self, config: MachineConfig, devices: Sequence[AnyDevice], isolate: bool) -> None:
+    def __init__(
+        self, config: MachineConfig, devices: Sequence[tuple[str | None, AnyDevice]], isolate: bool
+    ) -> None:
         self.config = config
         self.isolate = isolate
         self._wanted = list(devices)
@@ -95,7 +97,7 @@ class Held:
                 session = LocalSession(self.config.memory, _weakly(self._on_event))
             try:
                 parcels: list[tuple[bytes, str | None]] = [
-                    (session.parcel(device), None) for device in self._wanted
+                    (session.parcel(device), id) for id, device in self._wanted
                 ]
                 built = session.call(wire.Build(self.config, parcels))
             except MonitorLost as error:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, Block, DeviceCounts
 from vmlab.core.memory import GuestMemory, ram_layout
 from vmlab.held import Held
-from vmlab.machine.config import DeviceEntry, Range
+from vmlab.machine.config import DeviceEntry
 from vmlab.monitor import wire
 from vmlab.monitor.local import COMMAND_TIMEOUT
 from vmlab.stats import stats
 from vmlab.tracing import Trace
-from vmlab.views import Cpu, DeviceView, IrqRow, Traps, address_map
+from vmlab.views import (
+    AddressMap,
+    Cpu,
+    Devices,
+    DeviceView,
+    IrqRow,
+    IrqTable,
+    Traps,
+    address_map,
+)
 
 if TYPE_CHECKING:
     from vmlab.vm import VM
@@ -31,11 +39,15 @@ class Seen(Held):
         return cast("VM", self)
 
     @property
-    def devices(self) -> Mapping[str, DeviceView]:
+    def devices(self) -> Devices:
         """id -> DeviceView, by address."""
         if self._session is None and self._state == "created":
             self._up()
-        return {entry.id: DeviceView(self._vm, entry) for entry in self._entries()}
+        return Devices({entry.id: DeviceView(self._vm, entry) for entry in self._entries()})
+
+    def _plugged(self, entry: DeviceEntry) -> bool:
+        """Whether the device of a view is still the one in its place."""
+        return any(one.id == entry.id and one.block == entry.block for one in self._entries())
 
     def _counts(self, entry: DeviceEntry) -> DeviceCounts:
         session = self._session
@@ -43,6 +55,9 @@ class Seen(Held):
         if session is None:
             kept: DeviceCounts | None = self._last.get("devices", {}).get(entry.id)
             return kept or Block.private(names).counts()
+        if not self._plugged(entry):
+            # its words in the page are another's by now
+            return Block.private(names).counts()
         return session.page.attach(entry.block, names).counts()
 
     def _peek(self, id: str) -> dict[str, Any]:
@@ -62,10 +77,10 @@ class Seen(Held):
         return Traps({entry.id: self._counts(entry) for entry in entries}, unmapped)
 
     @property
-    def irqs(self) -> list[IrqRow]:
+    def irqs(self) -> IrqTable:
         """The interrupt lines that a device holds."""
         if self._session is None:
-            kept: list[IrqRow] = self._last.get("irqs", [])
+            kept: IrqTable = self._last.get("irqs") or IrqTable()
             return kept
         entries = self._entries()
         holders: dict[int, list[str]] = {}
@@ -73,12 +88,12 @@ class Seen(Held):
             if entry.irq is not None:
                 holders.setdefault(entry.irq, []).append(entry.id)
         page = self._session.page
-        return [
+        return IrqTable(
             IrqRow(line, ", ".join(ids), *page.line(line)) for line, ids in sorted(holders.items())
-        ]
+        )
 
     @property
-    def address_map(self) -> list[Range]:
+    def address_map(self) -> AddressMap:
         """Every range of the guest's physical space, RAM and holes included, by address."""
         return address_map(ram_layout(self.config.memory), list(self._entries_or_build()))
 

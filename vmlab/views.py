@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, structs
 
 from vmlab.core.counters import DeviceCounts
+from vmlab.core.units import show_span
 from vmlab.errors import ConfigError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, Range, RegisterEntry
 
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from vmlab.console import Console
     from vmlab.vm import VM
 
-__all__ = ["Cpu", "DeviceView", "IrqRow", "State", "Traps", "address_map", "hexadecimal"]
+__all__ = [
+    "AddressMap",
+    "Cpu",
+    "DeviceView",
+    "Devices",
+    "IrqRow",
+    "IrqTable",
+    "State",
+    "Traps",
+    "address_map",
+    "hexadecimal",
+]
 
 #: what engines answer themselves, in the host's kernel or in the software engine: no traps there
 INTERRUPT_CONTROLLERS = (
@@ -106,7 +118,10 @@ class DeviceView:
 
     @property
     def state(self) -> str:
-        """How far the guest is: "added" -> "seen" -> "driver_ok" | "failed" | "removing"."""
+        """How far the guest is: "added" -> "seen" -> "driver_ok" | "failed" | "removing"; "gone" when it
+        has been unplugged, or another has its place."""
+        if not self._vm._plugged(self._entry):
+            return "gone"
         counts = self.counts
         return "seen" if counts.state == "added" and counts.traps else counts.state
 
@@ -156,6 +171,16 @@ class DeviceView:
         )
 
 
+class Devices(dict[str, DeviceView]):
+    """id -> DeviceView, by address."""
+
+    def __missing__(self, id: str) -> DeviceView:
+        raise KeyError(f"no device {id!r}; there are {', '.join(self)}")
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values()))
+
+
 class IrqRow(Struct, frozen=True):
     """An interrupt line. delivered: what the interrupt controllers took; None: the engine cannot tell."""
 
@@ -164,6 +189,31 @@ class IrqRow(Struct, frozen=True):
     raised: int
     delivered: int | None
     level: bool
+
+
+class IrqTable(list[IrqRow]):
+    """The interrupt lines that a device holds, as a list that prints as a table."""
+
+    def __repr__(self) -> str:
+        lines = [f"{'line':>4}  {'device':<16}{'raised':>10}{'delivered':>11}  level"]
+        for row in self:
+            delivered = "-" if row.delivered is None else f"{row.delivered:,}"
+            level = "high" if row.level else "low"
+            lines.append(
+                f"{row.line:>4}  {row.device:<16}{row.raised:>10,}{delivered:>11}  {level}"
+            )
+        return "\n".join(lines)
+
+
+class AddressMap(list[Range]):
+    """Every range by address, as a list that prints as a map: high addresses above."""
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            f"{hexadecimal(one.start):>14} - {hexadecimal(one.end):<14}{show_span(one.size):>10}"
+            f"  {one.name or one.kind}"
+            for one in reversed(self)
+        )
 
 
 class Traps(Mapping[str, DeviceCounts]):
@@ -245,7 +295,7 @@ def _rows(items: list[tuple[str, int]], size: int) -> list[list[tuple[str, int]]
 
 def address_map(
     ram: list[tuple[int, int]], devices: list[DeviceEntry], bits: int = 36
-) -> list[Range]:
+) -> AddressMap:
     """Every range of the physical space up to `1 << bits`, RAM and holes included, by address."""
     used = [Range(base, base + size - 1, "ram", "ram") for base, size in ram]
     used += [
@@ -255,7 +305,7 @@ def address_map(
     ]
     used += INTERRUPT_CONTROLLERS
     used.sort(key=lambda one: one.start)
-    found: list[Range] = []
+    found = AddressMap()
     at = 0
     for one in used:
         if one.start > at:

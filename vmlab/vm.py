@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,8 +42,9 @@ class VM(Seen, Shown, Waiting):
 
     kernel: the name of a bundled kernel or the path of an image. engine: "auto" (KVM where it works,
     else software), "kvm", "soft". memory: bytes, or "64M". devices: what is plugged in from the
-    start, in the order of their windows. isolate: run the machine in a process of its own (False is
-    for debugging: a busy notebook then slows the guest). debug_exit: whether port 0xf4 ends the guest.
+    start, in the order of their windows; a mapping gives them their ids. isolate: run the machine in
+    a process of its own (False is for debugging: a busy notebook then slows the guest). debug_exit:
+    whether port 0xf4 ends the guest.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class VM(Seen, Shown, Waiting):
         engine: str = "auto",
         memory: str | int = "64M",
         cpus: int = 1,
-        devices: Sequence[AnyDevice] = (),
+        devices: Sequence[AnyDevice] | Mapping[str, AnyDevice] = (),
         cmdline: str = "",
         initrd: str | os.PathLike[str] | None = None,
         isolate: bool = True,
@@ -70,9 +71,13 @@ class VM(Seen, Shown, Waiting):
         )
         config.check()
         Cmdline(text=cmdline)
-        for device in devices:
+        named = (
+            devices.items() if isinstance(devices, Mapping) else ((None, one) for one in devices)
+        )
+        wanted = [(id, device) for id, device in named]
+        for _, device in wanted:
             _check_device(device)
-        super().__init__(config, devices, isolate)
+        super().__init__(config, wanted, isolate)
         self._check_files()
 
     def _check_files(self) -> None:
