@@ -37,7 +37,7 @@ def test_tables_print_as_tables(vm):
 
 
 def test_an_unknown_device_is_told_what_there_is(vm):
-    with pytest.raises(KeyError, match="no device 'middle'; there are .*left"):
+    with pytest.raises(KeyError, match=r"no device 'middle'; there are .*left"):
         vm.devices["middle"]
     assert vm.devices.get("middle") is None
 
