@@ -31,6 +31,9 @@ def findings() -> list[Finding]:
     for name in engine.ENGINES:
         works, why = engine.available(name)
         found.append(Finding(f"engine {name}", works, why))
+        if works and name == "kvm":
+            enough, why = engine.runs_linux(name)
+            found.append(Finding("kvm and Linux", enough, why if not enough else "it runs Linux"))
     try:
         chosen, why = engine.choose()
         found.append(Finding("engine auto", True, f"{chosen}: {why}"))

@@ -1,13 +1,21 @@
-"""The guest kernels that come with vmlab: `kernels.path("hello")`, `kernels.names()`."""
+"""Guest kernels: those that come with vmlab, `kernels.path("hello")`, and Linux, `kernels.linux()`."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmlab.errors import KernelError
 
-__all__ = ["about", "find", "is_bundled", "names", "path"]
+if TYPE_CHECKING:
+    from vmlab.linux.guest import LinuxKernel
+
+__all__ = ["LINUX", "about", "find", "is_bundled", "linux", "names", "path"]
+
+#: the name that stands for `linux()`, beside the bundled kernels'
+LINUX = "linux"
 
 _ABOUT = {
     "hello": "prints a line and exits",
@@ -40,6 +48,22 @@ def path(name: str) -> Path:
     if name not in names():
         raise KernelError(f"no bundled kernel {name!r}; there are {', '.join(names())}")
     return image
+
+
+def linux(
+    source: str = "debian",
+    arch: str | None = None,
+    fetch: bool = True,
+    say: Callable[[str], None] = print,
+) -> LinuxKernel:
+    """A Linux with a small system, for `VM(kernel=...)`: from the cache, or fetched into it.
+
+    source: "debian" (its cloud kernel, by apt-get, no root) or "krun" (libkrun's kernel, from an installed
+    libkrunfw or a wheel). arch: "x86_64" or "arm64"; None: this host's. fetch=False: only what the cache
+    has. say: told when something is fetched. KernelError, with what to do, when it cannot be had."""
+    from vmlab.linux.guest import get
+
+    return get(source, arch, fetch, say)
 
 
 def is_bundled(kernel: str | os.PathLike[str]) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vmlab import kernels
 from vmlab.core.cmdline import Cmdline
@@ -25,6 +25,9 @@ from vmlab.views import DeviceView, State
 from vmlab.virtio.device import VirtioDevice
 from vmlab.waiting import Waiting
 
+if TYPE_CHECKING:
+    from vmlab.linux.guest import LinuxKernel
+
 __all__ = ["VM", "Trace"]
 
 #: seconds that a machine has for its end; a device's handler that does not return is left behind
@@ -40,8 +43,10 @@ class VM(Seen, Shown, Waiting):
         with vm:
             vm.console.expect("vmlab> ")
 
-    kernel: the name of a bundled kernel or the path of an image. engine: "auto" (KVM where it works,
-    else software), "kvm", "soft". memory: bytes, or "64M". devices: what is plugged in from the
+    kernel: the name of a bundled kernel, the path of an image, or what `kernels.linux()` returns (as
+    "linux" does): that brings its initrd, and a command line before `cmdline`. engine: "auto" (KVM where
+    it works, else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable
+    with. devices: what is plugged in from the
     start, in the order of their windows; a mapping gives them their ids. isolate: run the machine in
     a process of its own (False is for debugging: a busy notebook then slows the guest). debug_exit:
     whether port 0xf4 ends the guest.
@@ -49,10 +54,10 @@ class VM(Seen, Shown, Waiting):
 
     def __init__(
         self,
-        kernel: str | os.PathLike[str] = "monitor",
+        kernel: str | os.PathLike[str] | LinuxKernel = "monitor",
         *,
         engine: str = "auto",
-        memory: str | int = "64M",
+        memory: str | int | None = None,
         cpus: int = 1,
         devices: Sequence[AnyDevice] | Mapping[str, AnyDevice] = (),
         cmdline: str = "",
@@ -60,10 +65,11 @@ class VM(Seen, Shown, Waiting):
         isolate: bool = True,
         debug_exit: bool = True,
     ) -> None:
+        kernel, initrd, cmdline, usual = _complete(kernel, initrd, cmdline)
         config = MachineConfig(
             kernel=str(kernels.find(kernel)),
             engine=engine,
-            memory=parse_size(memory),
+            memory=parse_size(usual if memory is None else memory),
             cpus=cpus,
             cmdline=cmdline,
             initrd=str(Path(initrd).absolute()) if initrd is not None else None,
@@ -222,6 +228,22 @@ class VM(Seen, Shown, Waiting):
             f"<VM {name}: {self._state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
             f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )
+
+
+def _complete(
+    kernel: str | os.PathLike[str] | LinuxKernel,
+    initrd: str | os.PathLike[str] | None,
+    cmdline: str,
+) -> tuple[str | os.PathLike[str], str | os.PathLike[str] | None, str, str]:
+    """Kernel, initrd, command line and usual memory; a Linux brings its own."""
+    if kernel == kernels.LINUX:
+        kernel = kernels.linux()
+    from vmlab.linux.guest import LinuxKernel
+
+    if not isinstance(kernel, LinuxKernel):
+        return kernel, initrd, cmdline, "64M"
+    line = f"{kernel.cmdline} {cmdline}".strip()
+    return kernel.kernel, initrd or kernel.initrd, line, kernel.memory
 
 
 def _check_device(device: object) -> None:

@@ -47,3 +47,31 @@ def test_an_engine_from_the_environment_that_cannot_run(both: pytest.MonkeyPatch
     both.setattr(engine, "available", lambda name: (name == "soft", "no /dev/kvm"))
     with pytest.raises(EngineUnavailable, match="'kvm' cannot run here: no /dev/kvm"):
         engine.choose()
+
+
+@pytest.fixture
+def bare_kvm(both: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A KVM that runs bare-metal guests and no Linux."""
+    both.setattr(
+        engine, "runs_linux", lambda name: (name == "soft", "it cannot execute what Linux needs")
+    )
+    return both
+
+
+@pytest.mark.usefixtures("bare_kvm")
+def test_linux_goes_where_it_can_run() -> None:
+    assert engine.choose() == ("kvm", "/dev/kvm works")
+    name, why = engine.choose(linux=True)
+    assert name == "soft"
+    assert why == "no KVM for Linux: it cannot execute what Linux needs"
+
+
+@pytest.mark.usefixtures("bare_kvm")
+def test_linux_on_a_kvm_that_cannot_is_refused_in_words() -> None:
+    with pytest.raises(EngineUnavailable, match="'kvm' cannot run Linux here: .*engine='soft' can"):
+        engine.choose("kvm", linux=True)
+
+
+def test_linux_takes_a_kvm_that_can(both: pytest.MonkeyPatch) -> None:
+    both.setattr(engine, "runs_linux", lambda name: (True, ""))
+    assert engine.choose(linux=True) == ("kvm", "/dev/kvm works")

@@ -127,6 +127,9 @@ class MMIODeviceManager:
         self.bus = Bus() if bus is None else bus
         self.wiring = wiring
         self.mmio_end = self.bus.limit if mmio_end is None else mmio_end
+        #: give a window the line of its own number where that one is free: a guest may keep to the line that
+        #: a window once had
+        self.paired = False
         self._info: dict[tuple[DeviceType, str], DeviceInfo] = {}
         self._devices: dict[tuple[DeviceType, str], BusDevice] = {}
 
@@ -211,8 +214,8 @@ class MMIODeviceManager:
             raise CreateMmioTransport(
                 f"{id!r}: {size:#x} bytes are not whole windows of {MMIO_LEN:#x}"
             )
-        irq = self._free_irq() if wants_irq else None
         base = self._free_window(size)
+        irq = self._free_irq(base) if wants_irq else None
         with contextlib.ExitStack() as undo:
             # bound before it is on the bus: no access may reach a device without its line
             if self.wiring is not None:
@@ -233,9 +236,12 @@ class MMIODeviceManager:
         except BusOverlap as error:
             raise BusOverlap(error.detail, through="failed to perform bus operation: ") from error
 
-    def _free_irq(self) -> int:
+    def _free_irq(self, base: int) -> int:
         taken = {info.irq for info in self._info.values()}
         first, last = self.irq_interval
+        own = first + (base - self.mmio_base) // MMIO_LEN
+        if self.paired and own <= last and own not in taken:
+            return own
         for irq in range(first, last + 1):
             if irq not in taken:
                 return irq

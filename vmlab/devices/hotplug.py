@@ -84,7 +84,7 @@ class HotPlug(Device):
 
     @property
     def watched(self) -> bool:
-        return self._watched
+        return self._watched or self.acpi
 
     def on_released(self, call: Callable[[int], None]) -> None:
         self._on_released = call
@@ -124,12 +124,15 @@ class HotPlug(Device):
         return self.acpi and bool(self.r.EVENT_LOW)
 
     def unbound(self, index: int) -> None:
-        """The guest's driver has let the device in the slot go, without a word to this controller."""
+        """The driver has reset the device in the slot. When it was asked to let it go it will, having
+        put its own things away; a kernel with ACPI says no more than that."""
         with self.lock:
             slot = self._slots[index]
             if self.acpi and slot is not None and slot.holder.counters.state == "removing":
                 self._unbound.add(index)
-                self._on_released(index)
+
+    def is_unbound(self, index: int) -> bool:
+        return index in self._unbound
 
     def reset(self) -> None:
         with self.lock:

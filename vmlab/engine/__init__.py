@@ -7,7 +7,7 @@ import os
 from vmlab.engine.api import Engine, EngineConfig
 from vmlab.errors import ConfigError, EngineUnavailable
 
-__all__ = ["ENGINES", "OVERRIDE", "available", "choose", "create"]
+__all__ = ["ENGINES", "OVERRIDE", "available", "choose", "create", "runs_linux"]
 
 ENGINES = ("kvm", "soft")
 #: the environment variable that stands in for "auto"
@@ -25,26 +25,42 @@ def available(name: str) -> tuple[bool, str]:
     return soft.available()
 
 
-def choose(wanted: str = "auto") -> tuple[str, str]:
+def runs_linux(name: str) -> tuple[bool, str]:
+    """`available`, and whether the engine's CPU is enough for a Linux kernel."""
+    works, why = available(name)
+    if works and name == "kvm":
+        from vmlab.engine.kvm import suits
+
+        enough, trouble = suits.runs_linux()
+        if not enough:
+            return False, f"/dev/kvm opens, but {trouble}"
+    return works, why
+
+
+def choose(wanted: str = "auto", linux: bool = False) -> tuple[str, str]:
     """(engine, why it was chosen). EngineUnavailable when the wanted one, or every one, cannot run.
+    linux: the guest is a Linux kernel, for which not every KVM is enough.
 
     VMLAB_ENGINE says what "auto" is: "kvm" or "soft"; an engine that is asked for by name stays."""
+    able = runs_linux if linux else available
     reason = "asked for"
     if wanted == "auto":
         wanted, reason = os.environ.get(OVERRIDE) or "auto", f"{OVERRIDE} says so"
         if wanted not in ("auto", *ENGINES):
             raise ConfigError(f"{OVERRIDE}={wanted}: no such engine; there are auto, kvm and soft")
     if wanted != "auto":
-        works, why = available(wanted)
+        works, why = able(wanted)
         if not works:
-            raise EngineUnavailable(f"engine {wanted!r} cannot run here: {why}")
+            what = "run Linux" if linux and available(wanted)[0] else "run"
+            hint = "; engine='soft' can" if what != "run" else ""
+            raise EngineUnavailable(f"engine {wanted!r} cannot {what} here: {why}{hint}")
         return wanted, reason
-    works, why_not_kvm = available("kvm")
+    works, why_not_kvm = able("kvm")
     if works:
         return "kvm", "/dev/kvm works"
-    works, why_not_soft = available("soft")
+    works, why_not_soft = able("soft")
     if works:
-        return "soft", f"no KVM: {why_not_kvm}"
+        return "soft", f"no KVM{' for Linux' * linux}: {why_not_kvm}"
     raise EngineUnavailable(f"no engine can run here. kvm: {why_not_kvm}. soft: {why_not_soft}")
 
 

@@ -13,25 +13,8 @@ while read -r name; do
     insmod "/lib/vmlab/$name.ko"
 done </lib/vmlab/order
 
-# Hot-plug: the host asks for a slot (Linux: "offline" of its container) whose driver is to let go, or
-# has filled one again whose driver did.
-drivers=/sys/bus/platform/drivers/virtio-mmio
-serve_slot() {
-    for node in "/sys$1/firmware_node/"LNRO0005:*; do
-        name=${node##*/}
-        if [ -e "$drivers/$name" ]; then
-            echo "$name" >"$drivers/unbind"
-        elif [ -e "/sys/bus/platform/devices/$name" ]; then
-            echo "$name" >"$drivers/bind"
-        fi
-    done
-}
-uevent 2>/dev/null | while read -r line; do
-    case $line in
-    DEVPATH=*) path=${line#DEVPATH=} ;;
-    EVENT=offline) serve_slot "$path" ;;
-    esac
-done 2>/dev/null &
+# Each event of the kernel's devices runs slot.sh with the event in its environment.
+uevent /lib/vmlab/slot.sh >/dev/null 2>&1 &
 
 # The power button: the first event of its input device.
 if [ -e /dev/input/event0 ]; then
@@ -40,6 +23,8 @@ fi
 
 console=$(cat /sys/class/tty/console/active)
 console=${console##* }
+# wide, so that no typed command is broken into two lines
+stty -F "/dev/$console" columns 200 rows 50
 setsid sh -c "exec sh </dev/$console >/dev/$console 2>&1"
 sync
 poweroff -f

@@ -13,7 +13,7 @@ from vmlab.linux.cpio import Archive
 __all__ = ["MODULES", "VERSION", "build", "order"]
 
 #: changes when what is built changes: a cached one of another version is built anew
-VERSION = 2
+VERSION = 5
 #: what is loaded, where it is no part of the kernel itself; what these need comes along
 MODULES: tuple[str, ...] = (
     *("virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_console"),
@@ -35,6 +35,7 @@ def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> 
     for name in sorted({"sh", *applets}):
         archive.link(f"bin/{name}", "busybox")
     archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
+    archive.file("lib/vmlab/slot.sh", (_HERE / "slot.sh").read_bytes(), 0o755)
     names = []
     for path in order(modules) if modules is not None else ():
         name = _module_name(path)

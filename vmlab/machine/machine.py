@@ -85,7 +85,7 @@ class Machine:
         self.ports = Bus("port", platform.PORT_BITS, page=page)
         self._kernel = parse(read_image(config.kernel), config.kernel)
         self._initrd = read_image(config.initrd, "initrd") if config.initrd else None
-        self.engine_name, self.engine_reason = choose(config.engine)
+        self.engine_name, self.engine_reason = choose(config.engine, self._kernel.linux)
         self.engine = create(
             self.engine_name,
             EngineConfig(memory, self.mmio, self.ports, config.cpus, on_stop=self._on_stop),
@@ -96,7 +96,7 @@ class Machine:
         if self._kernel.linux:
             self._cmdline = linux.command_line(config.cmdline, self.engine_name)
             self._tables = linux.tables(config.cpus)
-            self.board.hotplug.acpi = True
+            self.board.hotplug.acpi = self.board.manager.paired = True
         try:
             self.uart = Uart16550(on_console)
             self._plug_fixed()

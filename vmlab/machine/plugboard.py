@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ __all__ = ["Plugboard", "Plugged"]
 
 #: seconds that a guest has to let a device go
 CONSENT = 5.0
+#: seconds without an access after which a driver that has reset its device is done with it
+QUIET = 0.3
 #: what the guest did wrong, kept for whoever asks
 MISTAKES_KEPT = 256
 
@@ -138,8 +141,13 @@ class Plugboard:
             self.devices[name] = Plugged(bus_device, "mmio", base, size, irq, kind)
             slot = self._slot(base)
             if slot is not None:
+                self._hear(bus_device, slot)
                 self.hotplug.fill(slot, Slot(base, size, irq, kind.number, bus_device), announce)
             return name
+
+    def _hear(self, device: Device, slot: int) -> None:
+        if isinstance(device, MmioTransport):
+            device.on_let_go = lambda: self.hotplug.unbound(slot)
 
     @staticmethod
     def _carried(device: object) -> tuple[DeviceType, Device]:
@@ -203,6 +211,20 @@ class Plugboard:
                 del self._consents[slot]
         return True
 
+    def _released_or_unbound(self, slot: int, device: Device, consent: threading.Event) -> bool:
+        """Wait for the guest's word, or for its driver to have reset the device and to be quiet."""
+        end, since, seen = time.monotonic() + CONSENT, 0.0, -1
+        while not consent.wait(QUIET / 4):
+            now = time.monotonic()
+            traps = device.counters.counts().traps
+            if not self.hotplug.is_unbound(slot) or traps != seen:
+                since, seen = now, traps
+            elif now - since >= QUIET:
+                return True
+            if now >= end:
+                return False
+        return True
+
     def _released(self, slot: int) -> None:
         consent = self._consents.get(slot)
         if consent is not None:
@@ -228,6 +250,7 @@ class Plugboard:
             self.devices[id] = plugged._replace(device=bus_device)
             slot = self._slot(plugged.base)
             if slot is not None:
+                self._hear(bus_device, slot)
                 new = Slot(plugged.base, plugged.size, plugged.irq, kind.number, bus_device)
                 self.hotplug.fill(slot, new, announce)
 
@@ -333,3 +356,10 @@ def _inner(device: Device) -> Device | VirtioDevice:
 def _close_all(bells: list[Doorbell]) -> None:
     for bell in bells:
         bell.close()
+
+
+def _retired(device: Device) -> str:
+    """What can be done about a device that its driver keeps, done and in words."""
+    inner = _inner(device)
+    done = inner.retire() if isinstance(inner, VirtioDevice) else ""
+    return f"{done}; " if done else ""

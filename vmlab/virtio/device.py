@@ -135,6 +135,11 @@ class VirtioDevice:
     def detached(self) -> None:
         """The device goes; close it again."""
 
+    def retire(self) -> str:
+        """The device is to go and its driver keeps it: do what makes it useless, and undone again, without
+        the driver's help. What was done, in words; "" for nothing."""
+        return ""
+
     def read_config(self, offset: int, size: int) -> int:
         """Bytes of the configuration space; what lies behind it reads as zero."""
         if self.config is None:

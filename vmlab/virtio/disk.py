@@ -140,6 +140,12 @@ class Disk(VirtioDevice):
         self.carrier.config_changed()
         return self.capacity
 
+    def retire(self) -> str:
+        """The driver sees a disk without sectors; the image stays as it is, and `resize()` shows it."""
+        self.config.capacity = 0
+        self.carrier.config_changed()
+        return "it has no sectors now (resize() gives them back)"
+
     @property
     def capacity(self) -> int:
         """Bytes, in whole sectors."""

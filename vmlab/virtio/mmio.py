@@ -44,6 +44,9 @@ class MmioTransport(Serving):
     class regs(MmioRegisters):
         """virtio 1.2 §4.2.2."""
 
+    #: called when the driver has reset the device; set by the machine
+    on_let_go: Callable[[], None] | None = None
+
     def __init__(self, device: VirtioDevice) -> None:
         if len(device.queue_sizes) > MAX_QUEUES:
             raise ConfigError(
@@ -146,6 +149,8 @@ class MmioTransport(Serving):
         before = self._status_now
         if value == 0:
             self.reset()
+            if self.on_let_go is not None:
+                self.on_let_go()
             return
         if self._resetting:
             self.mistake(f"Status {value:#x} during a reset")

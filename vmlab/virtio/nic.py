@@ -170,6 +170,10 @@ class Nic(VirtioDevice):
         """Pull the cable out, or put it back in; the driver is told."""
         self._set(cable_in=bool(up))
 
+    def retire(self) -> str:
+        self.set_link(False)
+        return "its cable is out now (set_link(True) puts it back)"
+
     def _on_link(self, up: bool) -> None:
         """The other side is there, went, or is back."""
         if not up:
