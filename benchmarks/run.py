@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import browser
 import disk
 import net
 import startup
@@ -39,6 +40,7 @@ def main() -> int:
         ("memory-kvm", True, lambda: startup.monitor_memory("kvm")),
         ("memory-soft", False, lambda: startup.monitor_memory("soft")),
         ("virtio", False, lambda: virtio.measure(rounds, 0.2 if options.quick else 0.5)),
+        ("browser", False, lambda: browser.measure(rounds)),
     ]
     host = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{host}, {'with' if kvm else 'NO'} /dev/kvm", flush=True)
