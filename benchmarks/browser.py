@@ -134,9 +134,13 @@ def measure(rounds: int) -> list[Figure]:
 def bundles() -> Figure:
     """Every view is a module of its own; the dashboard's is the largest."""
     sizes = {path.stem: len(path.read_bytes()) / 1000 for path in sorted(STATIC.glob("*.js"))}
-    packed = {path.stem: len(gzip.compress(path.read_bytes())) / 1000 for path in STATIC.glob("*.js")}
+    packed = {
+        path.stem: len(gzip.compress(path.read_bytes())) / 1000 for path in STATIC.glob("*.js")
+    }
     name, size = max(sizes.items(), key=lambda one: one[1])
-    return Figure(f"largest bundle: {name}.js", size, "kB", 400, {"kB gzipped": packed[name], **sizes})
+    return Figure(
+        f"largest bundle: {name}.js", size, "kB", 400, {"kB gzipped": packed[name], **sizes}
+    )
 
 
 def opening(lab: Lab, rounds: int) -> tuple[list[Figure], Dashboard]:
@@ -168,7 +172,10 @@ def seeing(board: Dashboard, count: int) -> Figure:
     page.evaluate(RISES, [column, "[0-9,]+"])
     for number in range(count):
         book.ask("vm.console.send('peek 0xd0000000\\n')")
-        until(lambda number=number: board.number("mark", "reads") == number + 1, "the trap on the page")
+        until(
+            lambda number=number: board.number("mark", "reads") == number + 1,
+            "the trap on the page",
+        )
         page.wait_for_timeout(137 + 29 * (number % 7))  # out of step with the 10 looks a second
     marks = [float(one) for one in book.ask("vm.devices['mark'].peek('times')").split()]
     seen = {int(text): at for text, at in page.evaluate("() => window.rises") if text}
@@ -193,7 +200,9 @@ def echoing(board: Dashboard, count: int) -> Figure:
         page.evaluate("() => { window.rises.length = window.keys.length = 0 }")
         for number in range(10):
             page.keyboard.press("#")
-            until(lambda number=number: len(page.evaluate("() => window.rises")) > number, "the echo")
+            until(
+                lambda number=number: len(page.evaluate("() => window.rises")) > number, "the echo"
+            )
             page.wait_for_timeout(53 + 31 * (number % 5))
         keys, rises = page.evaluate("() => [window.keys, window.rises]")
         lags += [at - key for key, (_, at) in zip(keys, rises, strict=False)]
@@ -220,7 +229,9 @@ def looking(lab: Lab, rounds: int) -> Figure:
                 with_it.append(shown)
                 without.append(book.ask("took"))
         book.ask("vm.stop()")
-    return ratio("guest watched / not watched", {"us a trap": with_it}, {"us without": without}, 1.02)
+    return ratio(
+        "guest watched / not watched", {"us a trap": with_it}, {"us without": without}, 1.02
+    )
 
 
 # --- the soak ---------------------------------------------------------------------------------------

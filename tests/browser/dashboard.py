@@ -116,8 +116,10 @@ class Dashboard:
     # --- the devices ----------------------------------------------------------------------------
 
     def row(self, id: str) -> Locator:
-        return self.part("Devices").locator("tr").filter(
-            has=self.page.locator(f"th[scope=row]:has-text('{id}')")
+        return (
+            self.part("Devices")
+            .locator("tr")
+            .filter(has=self.page.locator(f"th[scope=row]:has-text('{id}')"))
         )
 
     def cells(self, id: str) -> dict[str, str]:
@@ -174,8 +176,10 @@ class Dashboard:
         panel.get_by_role("button", name="Add", exact=True).click()
 
     def plugged(self, id: str) -> Locator:
-        return self.part("Hot-plug").get_by_role("listitem").filter(
-            has=self.page.locator(f"b:text-is('{id}')")
+        return (
+            self.part("Hot-plug")
+            .get_by_role("listitem")
+            .filter(has=self.page.locator(f"b:text-is('{id}')"))
         )
 
     # --- the console ----------------------------------------------------------------------------

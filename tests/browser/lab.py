@@ -296,7 +296,9 @@ class Lab:
         if notebook7:
             self.page.goto(f"{self.server.url}/notebooks/{path}?token={TOKEN}")
         else:
-            self.page.goto(f"{self.server.url}/lab/workspaces/{next(WORKSPACES)}?token={TOKEN}&reset")
+            self.page.goto(
+                f"{self.server.url}/lab/workspaces/{next(WORKSPACES)}?token={TOKEN}&reset"
+            )
         self._path = path
         self._open()
         return Notebook(self)
@@ -349,7 +351,9 @@ class Notebook:
             self.finish(*numbers)
 
     def finish(self, *numbers: int, timeout: float = SLOW) -> None:
-        for number in numbers or range(self.page.evaluate("() => window.book.content.widgets.length")):
+        for number in numbers or range(
+            self.page.evaluate("() => window.book.content.widgets.length")
+        ):
             self.page.wait_for_function(ENDED, arg=number, timeout=timeout * 1000)
             outputs = self.outputs(number)
             for one in outputs:
@@ -363,7 +367,9 @@ class Notebook:
 
     def ask(self, expression: str) -> Any:
         """The value of a Python expression in the kernel, without touching the notebook."""
-        return self.page.evaluate(ASK, f"__import__('IPython').display.JSON({{'it': {expression}}})")
+        return self.page.evaluate(
+            ASK, f"__import__('IPython').display.JSON({{'it': {expression}}})"
+        )
 
     def outputs(self, number: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.page.evaluate(

@@ -26,7 +26,8 @@ def test_the_way_that_everyone_goes(lab: Lab, engine: str, notebook7: bool) -> N
     board.command("peek 0xd0000000", "0xd0000000: 0x00000001")
     board.wait_count("dice0", "reads", 1)
     until(
-        lambda: re.search("seen|driver_ok", board.cells("dice0")["state"]), "dice0 seen by the guest"
+        lambda: re.search("seen|driver_ok", board.cells("dice0")["state"]),
+        "dice0 seen by the guest",
     )
     lab.shoot(f"dashboard-{engine}-{'notebook7' if notebook7 else 'lab'}")
 
@@ -54,9 +55,13 @@ def test_registers_are_shown_by_name(lab: Lab) -> None:
     book.run_new("vm.hot_add(Dice())")
     board.row("dice0").wait_for()
     board.open("dice0")
-    until(lambda: board.registers("dice0").get("SIDES", "").endswith("0006"), "SIDES, 6 by its reset")
+    until(
+        lambda: board.registers("dice0").get("SIDES", "").endswith("0006"), "SIDES, 6 by its reset"
+    )
     board.command("poke 0xd0000004 20", "vmlab> poke")
-    until(lambda: board.registers("dice0")["SIDES"].endswith("0014"), "SIDES, which the guest has set")
+    until(
+        lambda: board.registers("dice0")["SIDES"].endswith("0014"), "SIDES, which the guest has set"
+    )
     # ROLL counts its reads: to look at it is no read
     assert book.ask("vm.devices['dice0'].peek('rolls')") == 0
 
