@@ -25,7 +25,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _turn(item: pytest.Item) -> int:
+    """Fast tests first. The browser's come last: its client keeps an event loop and processes until
+    the end of the session, which tests of either would trip over."""
+    if "browser" in item.path.relative_to(item.config.rootpath).parts:
+        return 2
+    return 1 if item.get_closest_marker("slow") else 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=_turn)
     for item in items:
         if not isinstance(item, pytest.Function):
             continue

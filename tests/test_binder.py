@@ -51,8 +51,9 @@ def test_repo2docker_reads_it() -> None:
         text=True,
         timeout=60,
     )
+    text = done.stdout + done.stderr
+    assert "Building conda environment for python=3.12" in text
     steps = [
-        "Building conda environment for python=3.12",
         "apt-get install --yes --no-install-recommends binutils",
         # the requirements name the repository itself: it must be there before they are installed
         "src/ ${REPO_DIR}/\n",
@@ -60,7 +61,6 @@ def test_repo2docker_reads_it() -> None:
         "RUN ./binder/postBuild",
         'ENV R2D_ENTRYPOINT="${REPO_DIR}/binder/start"',
     ]
-    text = done.stdout + done.stderr
     places = [text.find(step) for step in steps]
     assert -1 not in places
     assert places == sorted(places)
