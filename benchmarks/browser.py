@@ -49,13 +49,15 @@ vm.hot_add(Mark(), id="mark")
 #: times by the page's clock at which a number rose, as soon as it can be seen
 RISES = """([element, pattern]) => {
     const rises = window.rises = []
-    let last = (element.textContent.match(new RegExp(pattern, 'g')) ?? []).join('').replaceAll(',', '')
+    const look = () => (element.textContent.match(new RegExp(pattern, 'g')) ?? []).join('').replaceAll(',', '')
+    let last = look()
     new MutationObserver(() => {
-        const now = (element.textContent.match(new RegExp(pattern, 'g')) ?? []).join('').replaceAll(',', '')
+        const now = look()
         if (now === last) return
         last = now
         // the next frame holds the change; what comes after that frame is after its painting
-        requestAnimationFrame(() => setTimeout(() => rises.push([now, performance.timeOrigin + performance.now()])))
+        const seen = () => rises.push([now, performance.timeOrigin + performance.now()])
+        requestAnimationFrame(() => setTimeout(seen))
     }).observe(element, { subtree: true, childList: true, characterData: true })
 }"""
 #: from the end of a cell to the moment at which its dashboard shows a device and the guest's output

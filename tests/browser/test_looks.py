@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+
 from tests.browser.dashboard import Dashboard, start
 from tests.browser.lab import Lab, until
-
 
 Colour = list[float]
 
