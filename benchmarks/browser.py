@@ -279,6 +279,13 @@ def soak(minutes: float, every: float = 20.0) -> list[Figure]:
 #: the guest prints and the device traps, five times a second, whatever else happens
 LIVELY = """
 import threading
+# what is kept of the output is full from the start: the kernel's, then the terminal's
+vm.console.feed(b"x" * 79 + b"\\n")
+for _ in range(100):
+    vm.console.feed((b"x" * 79 + b"\\n") * 800)
+for _ in range(100):
+    vm.console.feed((b"y" * 9 + b"\\n") * 60)
+    time.sleep(0.02)
 def lively():
     while vm.state == "running":
         vm.console.send("peek 0xd0000000\\n")
