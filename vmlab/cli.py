@@ -69,10 +69,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a guest. Its console is this terminal; Ctrl-A x leaves. Exit status: the guest's;"
         " 2 usage, 3 the guest crashed, 124 timeout.",
     )
-    run.add_argument("kernel", metavar="KERNEL", help="a bundled kernel's name or an image's path")
+    run.add_argument(
+        "kernel", metavar="KERNEL", help="a bundled kernel's name, linux, or an image's path"
+    )
     run.add_argument("--engine", choices=("auto", "kvm", "soft"), default="auto")
     run.add_argument(
-        "--memory", metavar="SIZE", default="64M", help="guest memory, such as 64M or 1G"
+        "--memory",
+        metavar="SIZE",
+        help="guest memory, such as 64M or 1G; unless said, 64M, or 256M for linux",
     )
     run.add_argument("--cpus", metavar="N", type=int, default=1)
     run.add_argument(
@@ -101,6 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("doctor", help="what this host can do, and how to change it").set_defaults(
         action=_doctor
     )
+    fetch = commands.add_parser(
+        "fetch",
+        help="get a Linux kernel and a small system for it, without root",
+        description="Get a Linux kernel and busybox into the cache, check them and say where they came from.",
+    )
+    fetch.add_argument("what", choices=("linux",))
+    fetch.add_argument("--source", choices=("debian", "krun"), default="debian")
+    fetch.add_argument("--arch", choices=("x86_64", "arm64"), help="default: this host's")
+    fetch.set_defaults(action=_fetch)
     commands.add_parser("kernels", help="the bundled guest kernels").set_defaults(action=_kernels)
     return parser
 
@@ -261,6 +274,18 @@ def _kernels(options: argparse.Namespace) -> int:
     for name in kernels.names():
         print(f"{name:<10} {kernels.about(name)}\n{'':<10} {kernels.path(name)}")
     return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    linux = kernels.linux(options.source, options.arch, say=_tell)
+    print(f"kernel  {linux.kernel}\ninitrd  {linux.initrd}\ncmdline {linux.cmdline}")
+    print(f"from    {linux.origin}")
+    return 0
+
+
+def _tell(text: str) -> None:
+    """Progress, where results are not mixed with it."""
+    _say(text, 0)
 
 
 def entry() -> NoReturn:

@@ -149,6 +149,19 @@ class VM(Seen, Shown, Waiting):
             if self._state not in ("stopped", "crashed"):
                 self._set_state(State("stopped", Exit("stopped", 0, "stopped by the host")))
 
+    def shutdown(self, timeout: float = 30) -> Exit:
+        """Press the power button of a guest with ACPI, which Linux has, and wait until it has switched
+        itself off. StateError when it does not within `timeout` seconds, or has no such button."""
+        if "power" not in self.devices:
+            raise StateError("this guest has no power button; stop() switches it off")
+        self.tell("power", "press")
+        ended = self.wait(timeout)
+        if ended is None:
+            raise StateError(
+                f"the guest still runs {timeout:g} s after its power button was pressed; stop() ends it"
+            )
+        return ended
+
     def wait(
         self, timeout: float | None = None, until: Callable[[], bool] | None = None
     ) -> Exit | None:

@@ -51,6 +51,9 @@ class EngineConfig(Struct, frozen=True):
     cpus: int = 1
     #: called on a vCPU's thread when it cannot go on; the vCPU is parked afterwards
     on_stop: Callable[[int, Stop], None] = lambda cpu, stop: None
+    #: device accesses are exactly the instructions'. False allows the soft engine, which pays for that with
+    #: every access to RAM, to cut those of 8 bytes and the unaligned ones into pieces
+    exact: bool = True
 
 
 class IrqSink(Protocol):

@@ -17,7 +17,7 @@ from typing import Any
 
 from vmlab.errors import KernelError
 
-__all__ = ["Manifest", "cache_root", "complete", "fresh_folder", "program", "verify"]
+__all__ = ["Manifest", "alone", "cache_root", "complete", "fresh_folder", "program", "verify"]
 
 Manifest = dict[str, Any]
 _NAME = "manifest.json"
@@ -34,6 +34,22 @@ def cache_root() -> Path:
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One process at a time fetches; another waits for it, and finds what it has fetched."""
+    import fcntl
+
+    root = cache_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / "lock").open("w")
+    except OSError as error:
+        raise KernelError(f"the cache {root} cannot be written: {error.strerror}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -14,11 +14,14 @@ from vmlab.linux import cache, debian, initramfs, krun
 __all__ = ["LinuxKernel", "get"]
 
 SOURCES = ("debian", "krun")
+#: changes with what a folder of the cache holds
+LAYOUT = 1
 _ARCHES = {"AMD64": "x86_64", "amd64": "x86_64", "aarch64": "arm64"}
 #: Debian: quiet, for a serial line is slow; without what makes an emulated CPU slow and guards nothing
-#: here: mitigations of other CPUs' faults, self-tests of the crypto code
+#: here: mitigations of other CPUs' faults, self-tests of the crypto code. There is no PCI to look for.
 _CMDLINES = {
-    "debian": "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests",
+    "debian": "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests"
+    " initcall_blacklist=pci_arch_init",
     "krun": "console=hvc0 quiet panic=-1 mitigations=off reboot=t",
 }
 #: what a file begins with, where
@@ -59,7 +62,7 @@ def get(
         raise ConfigError(f"no Linux for {arch!r}; there is one for {', '.join(sorted(_MAGIC))}")
     folder = cache.cache_root() / "linux" / f"{source}-{arch}"
     facts = cache.verify(folder)
-    if facts is None or facts.get("initramfs") != initramfs.VERSION:
+    if facts is None or facts.get("layout") != LAYOUT:
         if not fetch:
             raise KernelError(
                 f"no Linux in {folder} yet: run `vmlab fetch linux --source {source}`"
@@ -69,11 +72,16 @@ def get(
     names = [one["file"] for one in facts.get("packages", [])] or [facts.get("library", "")]
     return LinuxKernel(
         kernel=folder / "kernel",
-        initrd=folder / "initramfs",
+        initrd=initramfs.cached(folder),
         cmdline=_CMDLINES[source],
         source=source,
         origin=f"{source}: {', '.join(names)}",
     )
+
+
+def _known(folder: Path) -> cache.Manifest | None:
+    facts = cache.verify(folder)
+    return facts if facts and facts.get("layout") == LAYOUT else None
 
 
 def _fetch(folder: Path, source: str, arch: str) -> cache.Manifest:
@@ -89,17 +97,8 @@ def _fetch(folder: Path, source: str, arch: str) -> cache.Manifest:
             ]
         _check(made / "kernel", _MAGIC[arch], 4 << 20)
         _check(made / "busybox", ((0, b"\x7fELF"),), 200 << 10)
-        modules = made / "modules"
-        image = initramfs.build(
-            (made / "busybox").read_bytes(),
-            modules if modules.exists() else None,
-            _applets(made / "busybox"),
-        )
-        (made / "initramfs").write_bytes(image)
-        import shutil
-
-        shutil.rmtree(modules, ignore_errors=True)
-        facts |= {"arch": arch, "initramfs": initramfs.VERSION}
+        initramfs.keep_needed(made / "modules")
+        facts |= {"arch": arch, "layout": LAYOUT}
         cache.complete(made, facts)
     return facts
 
@@ -113,12 +112,3 @@ def _check(path: Path, magic: tuple[tuple[int, bytes], ...], least: int) -> None
             f"{path.name}: {path.stat().st_size} bytes that begin {head[:4].hex(' ')}: not what was"
             " asked for; nothing was kept"
         )
-
-
-def _applets(busybox: Path) -> list[str]:
-    """The commands that it has; none where this host cannot run it."""
-    try:
-        listed = cache.program([busybox, "--list"], "busybox")
-    except KernelError:
-        return []
-    return [name for name in listed.split() if name != "busybox" and "/" not in name]

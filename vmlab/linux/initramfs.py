@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import lzma
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from vmlab.errors import KernelError
+from vmlab.linux.cache import program
 from vmlab.linux.cpio import Archive
 
-__all__ = ["MODULES", "VERSION", "build", "order"]
+__all__ = ["MODULES", "build", "cached", "keep_needed", "order"]
 
-#: changes when what is built changes: a cached one of another version is built anew
-VERSION = 5
 #: what is loaded, where it is no part of the kernel itself; what these need comes along
 MODULES: tuple[str, ...] = (
     *("virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_console"),
@@ -21,6 +22,51 @@ MODULES: tuple[str, ...] = (
 )
 _HERE = Path(__file__).resolve().parent
 _SUFFIX = re.compile(r"\.ko(\.xz|\.zst|\.gz)?$")
+
+
+def cached(folder: Path) -> Path:
+    """The archive for the `busybox` and the `modules` in `folder`, beside them; built when what it is
+    built with (the files of this folder) has changed, which its name tells."""
+    recipe = hashlib.sha256()
+    for path in sorted(_HERE.glob("*")):
+        if path.name in ("initramfs.py", "cpio.py", "init.sh", "slot.sh"):
+            recipe.update(path.read_bytes())
+    target = folder / f"initramfs-{recipe.hexdigest()[:12]}"
+    if not target.exists():
+        busybox = folder / "busybox"
+        modules = folder / "modules"
+        image = build(
+            busybox.read_bytes(), modules if modules.exists() else None, _applets(busybox)
+        )
+        fresh = folder / f".initramfs-{os.getpid()}"
+        try:
+            fresh.write_bytes(image)
+            fresh.replace(target)
+        except OSError as error:
+            raise KernelError(f"{target} cannot be written: {error.strerror}") from error
+    return target
+
+
+def keep_needed(folder: Path) -> None:
+    """Of a kernel's modules keep those that the archive takes; `folder` need not be there."""
+    if not folder.exists():
+        return
+    needed = set(order(folder))
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in needed and path.name != "modules.builtin":
+            path.unlink()
+
+
+def _applets(busybox: Path) -> list[str]:
+    """The commands that it has; none where this host cannot run it."""
+    try:
+        listed = program([busybox, "--list"], "busybox")
+    except KernelError:
+        return []
+    return [name for name in listed.split() if name != "busybox" and "/" not in name]
 
 
 def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> bytes:

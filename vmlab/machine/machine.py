@@ -88,7 +88,14 @@ class Machine:
         self.engine_name, self.engine_reason = choose(config.engine, self._kernel.linux)
         self.engine = create(
             self.engine_name,
-            EngineConfig(memory, self.mmio, self.ports, config.cpus, on_stop=self._on_stop),
+            EngineConfig(
+                memory,
+                self.mmio,
+                self.ports,
+                config.cpus,
+                on_stop=self._on_stop,
+                exact=not self._kernel.linux,
+            ),
         )
         self.board = Plugboard(self.engine, memory, page, self.clock, self.mmio)
         self._cmdline = Cmdline(text=config.cmdline)

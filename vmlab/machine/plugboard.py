@@ -199,12 +199,14 @@ class Plugboard:
             consent = self._consents[slot] = threading.Event()
         try:
             self.hotplug.ask_removal(slot)
-            if not consent.wait(CONSENT):
+            if not self._released_or_unbound(slot, plugged.device, consent):
                 # a reset of the machine meanwhile has put the state right itself
                 if counters.state == "removing":
                     counters.state = before
+                done = _retired(plugged.device) if self.hotplug.acpi else ""
                 raise StateError(
-                    f"the guest has not let {id!r} go within {CONSENT:g} s; force=True takes it out"
+                    f"the guest has not let {id!r} go within {CONSENT:g} s; {done}"
+                    "force=True takes it out"
                 )
         finally:
             with self._lock:

@@ -8,6 +8,10 @@ only hands out the bytes. An access across a page end is two accesses, as on KVM
 Unicorn skips memory hooks while it takes an unaligned access apart, and when a store to translated code
 ends that early it goes on skipping them until the next start. So what reaches an MMIO callback without
 its hook is served there, and the CPU is made to leave the guest and come back.
+
+With any such hook Unicorn takes its slow path for every load and store, RAM's included, which makes a large
+guest half as fast. `EngineConfig.exact=False` does without: drivers of operating systems use aligned
+accesses of up to four bytes, which the callbacks get right.
 """
 
 from __future__ import annotations
@@ -84,8 +88,9 @@ class Access:
         uc.hook(uclib.HOOK_INSN, uclib.OUT_HOOK(self._on_out), 1, 0, uclib.INSN_OUT)
         on_read, on_write = uclib.MEM_HOOK(self._on_read), uclib.MEM_HOOK(self._on_write)
         for base, end in mmio_ranges(ram):
-            uc.hook(uclib.HOOK_MEM_READ, on_read, base, end - 1)
-            uc.hook(uclib.HOOK_MEM_WRITE, on_write, base, end - 1)
+            if self._config.exact:
+                uc.hook(uclib.HOOK_MEM_READ, on_read, base, end - 1)
+                uc.hook(uclib.HOOK_MEM_WRITE, on_write, base, end - 1)
             read = uclib.MMIO_READ(self._hand_out(base))
             uc.map_mmio(base, end - base, read, uclib.MMIO_WRITE(self._take_rest(base)))
 
@@ -136,7 +141,8 @@ class Access:
                 distance = 0
             if not self._read_next <= address < self._read_end:
                 # a page walk or the rest of an access that began in RAM come here too: never mind
-                self._interrupt()
+                if self._config.exact:
+                    self._interrupt()
                 return self._load(address, size)
             self._read_next = address + size
             value = self._read_value
@@ -188,7 +194,8 @@ class Access:
                 self._write_at, self._write_left = base + offset, rest - size
                 self._store(base + offset, rest, self._write_value & (1 << 8 * rest) - 1)
             else:
-                self._interrupt()
+                if self._config.exact:
+                    self._interrupt()
                 self._store(base + offset, size, value & (1 << 8 * size) - 1)
 
         return write

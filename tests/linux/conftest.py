@@ -1,0 +1,80 @@
+"""A Linux for the tests: fetched once, by vmlab's own fetch, into the user's cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support import require_module
+from vmlab import VM, kernels
+from vmlab.errors import KernelError
+from vmlab.linux.guest import LinuxKernel
+from vmlab.virtio.device import VirtioDevice
+
+#: seconds for a boot on a busy machine; alone it takes three
+BOOT = 90
+PROMPT = r"# (?:\x1b\[6n)?$"
+
+
+def fetched(source: str) -> LinuxKernel:
+    try:
+        return kernels.linux(source, "x86_64", say=lambda text: None)
+    except KernelError as error:
+        if os.environ.get("VMLAB_REQUIRE_ALL") == "1":
+            pytest.fail(f"no Linux to test: {error}", pytrace=False)
+        pytest.skip(f"no Linux to test: {error}")
+
+
+@pytest.fixture(scope="session")
+def debian() -> LinuxKernel:
+    return fetched("debian")
+
+
+class Guest:
+    """A Linux at its prompt."""
+
+    def __init__(self, vm: VM) -> None:
+        self.vm = vm
+        vm.start()
+        vm.console.expect("# ", timeout=BOOT)
+
+    def run(self, command: str, timeout: float = 60) -> str:
+        return self.vm.console.run(command, prompt=PROMPT, timeout=timeout)
+
+    def add(self, device: VirtioDevice, id: str | None = None) -> str:
+        """Hot-add and wait for the driver."""
+        found = self.vm.hot_add(device, id).id
+        self.reach(found, "driver_ok")
+        return found
+
+    def reach(self, id: str, state: str, timeout: float = 30) -> None:
+        import time
+
+        end = time.monotonic() + timeout
+        while self.vm.devices[id].state != state:
+            assert time.monotonic() < end, f"{id} is {self.vm.devices[id].state}, not {state}"
+            time.sleep(0.01)
+
+    def complaints(self) -> str:
+        """What no healthy kernel says."""
+        self.run("true")  # the shell tells of ended jobs first
+        found = self.run("dmesg | grep -iE 'oops|BUG:|WARNING:|Call Trace|hung task|Wrong magic'")
+        return found.strip()
+
+
+@pytest.fixture
+def boot(debian: LinuxKernel) -> Iterator[Callable[..., Guest]]:
+    """boot(**options of VM) -> Guest, on the soft engine unless said."""
+    require_module("unicorn")
+    made: list[VM] = []
+
+    def start(**options: object) -> Guest:
+        vm = VM(**{"kernel": debian, "engine": "soft", **options})  # type: ignore[arg-type]
+        made.append(vm)
+        return Guest(vm)
+
+    yield start
+    for vm in made:
+        vm.stop()
