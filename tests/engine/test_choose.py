@@ -68,7 +68,9 @@ def test_linux_goes_where_it_can_run() -> None:
 
 @pytest.mark.usefixtures("bare_kvm")
 def test_linux_on_a_kvm_that_cannot_is_refused_in_words() -> None:
-    with pytest.raises(EngineUnavailable, match=r"'kvm' cannot run Linux here: .*engine='soft' can"):
+    with pytest.raises(
+        EngineUnavailable, match=r"'kvm' cannot run Linux here: .*engine='soft' can"
+    ):
         engine.choose("kvm", linux=True)
 
 
