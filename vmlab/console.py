@@ -20,6 +20,8 @@ KEPT = 4 << 20
 PART = 64 << 10
 #: seconds in which a guest that echoes at all has echoed a line
 ECHO = 1.0
+#: the bundled monitor's, or a shell's; busybox asks the terminal behind it where its cursor is
+PROMPT = r"(?:vmlab> |[#$] )(?:\x1b\[6n)?$"
 #: what bytes that are no UTF-8 become under "surrogateescape"
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
@@ -159,7 +161,7 @@ class Console:
             at += 1
         return len(text[:at].encode("utf-8", "surrogateescape"))
 
-    def run(self, command: str, prompt: str = r"(?:vmlab> |[#$] )$", timeout: float = 5) -> str:
+    def run(self, command: str, prompt: str = PROMPT, timeout: float = 5) -> str:
         """Type a command line and return what it printed, up to the next prompt.
 
         A guest may say something of its own accord while the line is typed, and prompt anew: what

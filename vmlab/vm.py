@@ -65,7 +65,7 @@ class VM(Seen, Shown, Waiting):
         isolate: bool = True,
         debug_exit: bool = True,
     ) -> None:
-        kernel, initrd, cmdline, usual = _complete(kernel, initrd, cmdline)
+        kernel, initrd, cmdline, usual, slots = _complete(kernel, initrd, cmdline)
         config = MachineConfig(
             kernel=str(kernels.find(kernel)),
             engine=engine,
@@ -74,6 +74,7 @@ class VM(Seen, Shown, Waiting):
             cmdline=cmdline,
             initrd=str(Path(initrd).absolute()) if initrd is not None else None,
             debug_exit=debug_exit,
+            slots=slots,
         )
         config.check()
         Cmdline(text=cmdline)
@@ -247,16 +248,16 @@ def _complete(
     kernel: str | os.PathLike[str] | LinuxKernel,
     initrd: str | os.PathLike[str] | None,
     cmdline: str,
-) -> tuple[str | os.PathLike[str], str | os.PathLike[str] | None, str, str]:
-    """Kernel, initrd, command line and usual memory; a Linux brings its own."""
+) -> tuple[str | os.PathLike[str], str | os.PathLike[str] | None, str, str, int]:
+    """Kernel, initrd, command line, usual memory and slots; a Linux brings its own."""
     if kernel == kernels.LINUX:
         kernel = kernels.linux()
     from vmlab.linux.guest import LinuxKernel
 
     if not isinstance(kernel, LinuxKernel):
-        return kernel, initrd, cmdline, "64M"
+        return kernel, initrd, cmdline, "64M", 0
     line = f"{kernel.cmdline} {cmdline}".strip()
-    return kernel.kernel, initrd or kernel.initrd, line, kernel.memory
+    return kernel.kernel, initrd or kernel.initrd, line, kernel.memory, kernel.slots
 
 
 def _check_device(device: object) -> None:

@@ -75,7 +75,7 @@ def test_a_module_that_is_nowhere(modules: Path) -> None:
 
 def test_the_scripts_are_well_formed() -> None:
     shell = require_program("sh")
-    for name in ("init.sh", "slot.sh"):
+    for name in ("init.sh", "slot.sh", "watch.sh"):
         path = Path(initramfs.__file__).with_name(name)
         subprocess.run([shell, "-n", path], check=True)
 
@@ -84,8 +84,11 @@ def test_the_scripts_name_the_controller_that_there_is() -> None:
     from vmlab.devices.hotplug import RELEASED, HotPlug
     from vmlab.machine import platform
 
-    text = Path(initramfs.__file__).with_name("slot.sh").read_text()
-    assert f"controller={platform.HOTPLUG_BASE:#x}\n" in text
-    assert f"released={RELEASED}\n" in text
-    assert f"+ {HotPlug.regs.SLOT.offset:#x}" in text
-    assert f"+ {HotPlug.regs.ANSWER.offset:#x}" in text
+    for script in ("slot.sh", "watch.sh"):
+        text = Path(initramfs.__file__).with_name(script).read_text()
+        assert f"controller={platform.HOTPLUG_BASE:#x}\n" in text
+        assert f"released={RELEASED}\n" in text
+        assert f"+ {HotPlug.regs.SLOT.offset:#x}" in text
+        assert f"+ {HotPlug.regs.ANSWER.offset:#x}" in text
+    assert f"+ {HotPlug.regs.EVENT_LOW.offset:#x}" in text
+    assert f"+ {HotPlug.regs.STATE.offset:#x}" in text

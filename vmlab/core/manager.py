@@ -247,6 +247,11 @@ class MMIODeviceManager:
                 return irq
         raise IrqsExhausted
 
+    @property
+    def next_window(self) -> int:
+        """The address that a device of one window would get."""
+        return self._free_window(MMIO_LEN)
+
     def _free_window(self, size: int) -> int:
         """The lowest free address, among the windows that this manager gave out itself."""
         base = self.mmio_base

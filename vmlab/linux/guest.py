@@ -16,13 +16,16 @@ __all__ = ["LinuxKernel", "get"]
 SOURCES = ("debian", "krun")
 #: changes with what a folder of the cache holds
 LAYOUT = 1
+#: libkrun's kernel has no ACPI: as many windows as there are lines
+_SLOTS = 11
 _ARCHES = {"AMD64": "x86_64", "amd64": "x86_64", "aarch64": "arm64"}
 #: Debian: quiet, for a serial line is slow; without what makes an emulated CPU slow and guards nothing
 #: here: mitigations of other CPUs' faults, self-tests of the crypto code. There is no PCI to look for.
+#: krun: its clock's driver would keep line 8, which a device has here
 _CMDLINES = {
     "debian": "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests"
     " initcall_blacklist=pci_arch_init",
-    "krun": "console=hvc0 quiet panic=-1 mitigations=off reboot=t",
+    "krun": "console=hvc0 quiet panic=-1 mitigations=off initcall_blacklist=cmos_init",
 }
 #: what a file begins with, where
 _MAGIC = {
@@ -32,8 +35,8 @@ _MAGIC = {
 
 
 class LinuxKernel(Struct, frozen=True):
-    """A kernel with what it needs: give it to VM(kernel=...). memory: what it is comfortable with;
-    origin: where it came from, in words."""
+    """A kernel with what it needs: give it to VM(kernel=...). memory: what it is comfortable with; slots:
+    windows to be named on its command line, for one without ACPI; origin: where it came from, in words."""
 
     kernel: Path
     initrd: Path
@@ -41,6 +44,7 @@ class LinuxKernel(Struct, frozen=True):
     memory: str = "256M"
     source: str = "debian"
     origin: str = ""
+    slots: int = 0
 
     def __fspath__(self) -> str:
         return str(self.kernel)
@@ -75,6 +79,7 @@ def get(
         initrd=initramfs.cached(folder),
         cmdline=_CMDLINES[source],
         source=source,
+        slots=_SLOTS if source == "krun" else 0,
         origin=f"{source}: {', '.join(names)}",
     )
 

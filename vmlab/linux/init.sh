@@ -13,8 +13,12 @@ while read -r name; do
     insmod "/lib/vmlab/$name.ko"
 done </lib/vmlab/order
 
-# Each event of the kernel's devices runs slot.sh with the event in its environment.
-uevent /lib/vmlab/slot.sh >/dev/null 2>&1 &
+# Hot-plug. With ACPI, each event of the kernel's devices runs slot.sh with the event in its environment.
+if [ -e /sys/bus/acpi/devices/LNXSYSTM:00 ]; then
+    uevent /lib/vmlab/slot.sh >/dev/null 2>&1 &
+elif [ -e /sys/bus/platform/devices/virtio-mmio.0 ]; then
+    /lib/vmlab/watch.sh >/dev/null 2>&1 &
+fi
 
 # The power button: the first event of its input device.
 if [ -e /dev/input/event0 ]; then

@@ -31,7 +31,7 @@ MAX_CPUS = 8
 
 class MachineConfig(Struct, frozen=True):
     """kernel: an absolute path. engine: "auto", "kvm" or "soft". memory: bytes. debug_exit: whether
-    port 0xf4 ends the machine."""
+    port 0xf4 ends the machine. slots: how many windows a Linux without ACPI is told of beforehand."""
 
     kernel: str
     engine: str = "auto"
@@ -40,6 +40,7 @@ class MachineConfig(Struct, frozen=True):
     cmdline: str = ""
     initrd: str | None = None
     debug_exit: bool = True
+    slots: int = 0
 
     def check(self) -> None:
         """ConfigError, in words, for what no machine can be."""

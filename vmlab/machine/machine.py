@@ -36,6 +36,7 @@ from vmlab.machine.config import (
     StateName,
 )
 from vmlab.machine.plugboard import Plugboard
+from vmlab.machine.reserve import Reserve
 from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["Machine"]
@@ -100,11 +101,9 @@ class Machine:
         self.board = Plugboard(self.engine, memory, page, self.clock, self.mmio)
         self._cmdline = Cmdline(text=config.cmdline)
         self._tables = b""
-        if self._kernel.linux:
-            self._cmdline = linux.command_line(config.cmdline, self.engine_name)
-            self._tables = linux.tables(config.cpus)
-            self.board.hotplug.acpi = self.board.manager.paired = True
         try:
+            if self._kernel.linux:
+                self._prepare_linux()
             self.uart = Uart16550(on_console)
             self._plug_fixed()
         except BaseException:
@@ -112,6 +111,16 @@ class Machine:
             raise
         for bus in (self.mmio, self.ports):
             bus.on_fault = self._on_fault
+
+    def _prepare_linux(self) -> None:
+        """What such a guest is told of the machine beside its memory."""
+        self._cmdline = linux.command_line(self.config.cmdline, self.engine_name)
+        self._tables = linux.tables(self.config.cpus)
+        if self.config.slots:
+            self.board.reserve = Reserve(self.board.manager, self.config.slots)
+            self.board.reserve.name_in(self._cmdline)
+        else:
+            self.board.hotplug.acpi = self.board.manager.paired = True
 
     # --- states ---------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.machine import platform
 from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
+from vmlab.machine.reserve import Reserve
 from vmlab.regs.table import Register
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
@@ -28,8 +29,9 @@ __all__ = ["Plugboard", "Plugged"]
 
 #: seconds that a guest has to let a device go
 CONSENT = 5.0
-#: seconds without an access after which a driver that has reset its device is done with it
-QUIET = 0.3
+#: seconds without an access after which a driver that has reset its device is done with it: long, for a
+#: busy host may keep the guest from running, and a guest that tells of it need not wait
+QUIET = 2.0
 #: what the guest did wrong, kept for whoever asks
 MISTAKES_KEPT = 256
 
@@ -60,6 +62,8 @@ class Plugboard:
         self._page = page
         self._clock = clock
         self.manager = MMIODeviceManager(bus=mmio, wiring=self, mmio_end=platform.MMIO_END)
+        #: what a guest without ACPI sees in windows that hold nothing; set by the machine
+        self.reserve = Reserve(self.manager)
         #: told of (id, port, bytes) that a device puts out; set by whoever wants it
         self.on_output: Callable[[str, int, bytes], None] = lambda *_: None
         self.devices: dict[str, Plugged] = {}
@@ -135,9 +139,10 @@ class Plugboard:
                 raise ConfigError(f"there is a device {name!r} already; give another id")
             self._listen(bus_device, name)
             size = -(-bus_device.size // MMIO_LEN) * MMIO_LEN
-            base, irq = self.manager.register_device(
-                bus_device, kind, name, size, irq=bus_device.wants_irq
-            )
+            with self.reserve.aside():
+                base, irq = self.manager.register_device(
+                    bus_device, kind, name, size, irq=bus_device.wants_irq
+                )
             self.devices[name] = Plugged(bus_device, "mmio", base, size, irq, kind)
             slot = self._slot(base)
             if slot is not None:
@@ -175,7 +180,8 @@ class Plugboard:
         with self._lock:
             if self.devices.get(id) is not plugged:
                 raise DeviceNotFound(repr(id))
-            self.manager.unregister(plugged.kind, id)
+            with self.reserve.aside():
+                self.manager.unregister(plugged.kind, id)
             del self.devices[id]
             if slot is not None:
                 self.hotplug.empty(slot, announce=running and not consented)
@@ -216,7 +222,7 @@ class Plugboard:
     def _released_or_unbound(self, slot: int, device: Device, consent: threading.Event) -> bool:
         """Wait for the guest's word, or for its driver to have reset the device and to be quiet."""
         end, since, seen = time.monotonic() + CONSENT, 0.0, -1
-        while not consent.wait(QUIET / 4):
+        while not consent.wait(QUIET / 20):
             now = time.monotonic()
             traps = device.counters.counts().traps
             if not self.hotplug.is_unbound(slot) or traps != seen:

@@ -1,0 +1,42 @@
+"""libkrun's kernel: no ACPI, no serial console; windows by the command line, hot-plug by placeholders."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.linux.conftest import BOOT, fetched
+from tests.support import require_module
+from vmlab.virtio import Console, Disk, Rng
+from vmlab.vm import VM
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_it_boots_to_its_console_and_takes_devices_while_it_runs() -> None:
+    require_module("unicorn")
+    with VM(fetched("krun"), engine="soft", devices=[Console(), Disk(size="2M")]) as vm:
+        console = vm.consoles["console0"]
+        console.expect("# ", timeout=BOOT)
+
+        def run(command: str) -> str:
+            return console.run(command, timeout=60)
+
+        def reach(id: str) -> None:
+            end = time.monotonic() + 30
+            while vm.devices[id].state != "driver_ok":
+                assert time.monotonic() < end, vm.devices[id].state
+                time.sleep(0.02)
+
+        assert run("cat /sys/block/vda/size") == "4096"
+        reach(vm.hot_add(Rng(), "rng").id)
+        assert run("head -c 16 /dev/hwrng | wc -c") == "16"
+        for _ in range(3):
+            reach(vm.hot_add(Disk(size="1M"), "disk").id)
+            assert run("cat /sys/block/vdb/size") == "2048"
+            vm.hot_remove("disk")
+            assert run("ls /dev/vdb 2>/dev/null") == ""
+        lines = {row.line for row in vm.irqs if row.device in ("console0", "disk0", "rng")}
+        assert lines == {5, 6, 7}
+        assert "placeholder0" not in vm.devices

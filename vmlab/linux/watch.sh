@@ -1,0 +1,25 @@
+#!/bin/busybox sh
+# Hot-plug for kernels without ACPI: nothing tells them, so the controller is asked five times a second
+# which slots have changed. The drivers' devices are numbered as the slots are.
+drivers=/sys/bus/platform/drivers/virtio-mmio
+controller=0xcf001000
+added=1 removing=5 released=4
+
+while usleep 200000; do
+    events=$(devmem $((controller + 0x10)) 32)
+    slot=0
+    while [ $((events >> slot)) -ne 0 ]; do
+        name=virtio-mmio.$slot
+        if [ $((events >> slot & 1)) -eq 1 ]; then
+            devmem $((controller + 0x18)) 32 $slot
+            state=$(($(devmem $((controller + 0x1c)) 32)))
+            if [ $state -eq $removing ]; then
+                echo $name >$drivers/unbind
+                devmem $((controller + 0x34)) 32 $released
+            elif [ $state -eq $added ]; then
+                echo $name >$drivers/bind
+            fi
+        fi
+        slot=$((slot + 1))
+    done
+done
