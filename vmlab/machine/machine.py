@@ -21,13 +21,12 @@ from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
 from vmlab.devices.debug_exit import DebugExit
 from vmlab.devices.i8042 import I8042
-from vmlab.devices.power import Power
 from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.errors import StateError
-from vmlab.machine import linux, platform
+from vmlab.machine import platform
 from vmlab.machine.config import (
     STATES,
     Exit,
@@ -36,7 +35,6 @@ from vmlab.machine.config import (
     StateName,
 )
 from vmlab.machine.plugboard import Plugboard
-from vmlab.machine.reserve import Reserve
 from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["Machine"]
@@ -114,6 +112,10 @@ class Machine:
 
     def _prepare_linux(self) -> None:
         """What such a guest is told of the machine beside its memory."""
+        # here and below: other guests start without what only Linux needs
+        from vmlab.machine import linux
+        from vmlab.machine.reserve import Reserve
+
         self._cmdline = linux.command_line(self.config.cmdline, self.engine_name)
         self._tables = linux.tables(self.config.cpus)
         if self.config.slots:
@@ -356,6 +358,8 @@ class Machine:
             exit_port = DebugExit(self._on_debug_exit)
             self.board.fix("debug-exit", exit_port, self.ports, [(platform.DEBUG_EXIT_PORT, 4, 0)])
         if self._kernel.linux:
+            from vmlab.devices.power import Power
+
             power = Power(self._on_power_off, self._on_reset)
             self.board.fix(
                 "power", power, self.ports, [(platform.POWER_PORT, 4, 0)], platform.POWER_IRQ
