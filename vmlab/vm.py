@@ -252,9 +252,7 @@ def _complete(
     """Kernel, initrd, command line, usual memory and slots; a Linux brings its own."""
     if kernel == kernels.LINUX:
         kernel = kernels.linux()
-    from vmlab.linux.guest import LinuxKernel
-
-    if not isinstance(kernel, LinuxKernel):
+    if isinstance(kernel, (str, os.PathLike)):
         return kernel, initrd, cmdline, "64M", 0
     line = f"{kernel.cmdline} {cmdline}".strip()
     return kernel.kernel, initrd or kernel.initrd, line, kernel.memory, kernel.slots

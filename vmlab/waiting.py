@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -26,6 +25,8 @@ class Waiting:
         self: Any, pattern: str | re.Pattern[str], timeout: float = 5
     ) -> re.Match[str]:
         """`await vm.wait_for("text")`: as `vm.console.expect`, errors included."""
+        import asyncio  # here: it would take a quarter of a guest's start-up
+
         vm: VM = self
         end = time.monotonic() + timeout
         while True:
@@ -40,6 +41,8 @@ class Waiting:
     async def until(self: Self, condition: Callable[[Self], Any], timeout: float = 5) -> Any:
         """`await vm.until(lambda v: v.traps["rng0"].reads > 10)`: the first true value of
         `condition(vm)`. ExpectTimeout, with the last value, after `timeout` seconds."""
+        import asyncio
+
         end = time.monotonic() + timeout
         while not (value := condition(self)):
             if time.monotonic() >= end:
