@@ -11,8 +11,6 @@ MAKEFLAGS += --no-print-directory
 # Debian packages that the tests need; everything else comes from PyPI.
 SYSTEM_PACKAGES := qemu-system-x86 gcc libc6-dev binutils make tcpdump iproute2 acpica-tools
 # Not every distribution packages this browser (Ubuntu: a snap): without it the tests in it are skipped.
-# Booting a whole Linux is not finished (issue 5): its tests run by name, not yet with the others.
-UNFINISHED := --ignore=tests/linux/test_debian.py --ignore=tests/linux/test_krun.py
 BROWSER_PACKAGES := chromium fonts-dejavu-core
 
 PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
@@ -74,7 +72,7 @@ check:
 
 pytest:
 	$(call step,"pytest")
-	@$(BIN)/python -m pytest $(UNFINISHED) --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 bench:
 	@$(PREPARE) venv all

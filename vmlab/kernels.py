@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vmlab.errors import KernelError
 
 if TYPE_CHECKING:
-    from vmlab.linux.guest import LinuxKernel
+    from vmlab.linux.kernel import LinuxKernel
 
 __all__ = ["LINUX", "about", "find", "is_bundled", "linux", "names", "path"]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from vmlab import kernels
 from vmlab.core.cmdline import Cmdline
@@ -16,6 +16,7 @@ from vmlab.core.device import Device
 from vmlab.core.units import parse_size, show_size
 from vmlab.errors import ConfigError, MonitorLost, StateError
 from vmlab.held import AnyDevice
+from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.seen import Seen
@@ -24,9 +25,6 @@ from vmlab.tracing import Trace
 from vmlab.views import DeviceView, State
 from vmlab.virtio.device import VirtioDevice
 from vmlab.waiting import Waiting
-
-if TYPE_CHECKING:
-    from vmlab.linux.guest import LinuxKernel
 
 __all__ = ["VM", "Trace"]
 
@@ -252,7 +250,7 @@ def _complete(
     """Kernel, initrd, command line, usual memory and slots; a Linux brings its own."""
     if kernel == kernels.LINUX:
         kernel = kernels.linux()
-    if isinstance(kernel, (str, os.PathLike)):
+    if not isinstance(kernel, LinuxKernel):
         return kernel, initrd, cmdline, "64M", 0
     line = f"{kernel.cmdline} {cmdline}".strip()
     return kernel.kernel, initrd or kernel.initrd, line, kernel.memory, kernel.slots

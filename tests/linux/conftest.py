@@ -10,7 +10,7 @@ import pytest
 from tests.support import require_module
 from vmlab import VM, kernels
 from vmlab.errors import KernelError
-from vmlab.linux.guest import LinuxKernel
+from vmlab.linux.kernel import LinuxKernel
 from vmlab.virtio.device import VirtioDevice
 
 #: seconds for a boot on a busy machine; alone it takes three

@@ -10,7 +10,7 @@ import pytest
 
 from tests.linux.conftest import Guest
 from vmlab.errors import EngineUnavailable, StateError
-from vmlab.linux.guest import LinuxKernel
+from vmlab.linux.kernel import LinuxKernel
 from vmlab.virtio import Console, Disk, Nic, Rng, Switch
 from vmlab.vm import VM
 

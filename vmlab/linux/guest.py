@@ -6,12 +6,11 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
-from msgspec import Struct
-
 from vmlab.errors import ConfigError, KernelError
 from vmlab.linux import cache, debian, initramfs, krun
+from vmlab.linux.kernel import LinuxKernel
 
-__all__ = ["LinuxKernel", "get"]
+__all__ = ["get"]
 
 SOURCES = ("debian", "krun")
 #: changes with what a folder of the cache holds
@@ -32,22 +31,6 @@ _MAGIC = {
     "x86_64": ((0x202, b"HdrS"), (0, b"\x7fELF")),
     "arm64": ((0x38, b"ARMd"), (0, b"\x7fELF")),
 }
-
-
-class LinuxKernel(Struct, frozen=True):
-    """A kernel with what it needs: give it to VM(kernel=...). memory: what it is comfortable with; slots:
-    windows to be named on its command line, for one without ACPI; origin: where it came from, in words."""
-
-    kernel: Path
-    initrd: Path
-    cmdline: str
-    memory: str = "256M"
-    source: str = "debian"
-    origin: str = ""
-    slots: int = 0
-
-    def __fspath__(self) -> str:
-        return str(self.kernel)
 
 
 def get(
