@@ -1,4 +1,13 @@
-"""A Linux for the tests: fetched once, by vmlab's own fetch, into the user's cache."""
+"""A Linux for the tests: fetched once, by vmlab's own fetch, into the user's cache.
+
+A test that takes `boot` (or `linux_engine`) runs in software, or on the engines that it names:
+
+    @pytest.mark.engines("soft", "kvm")
+    def test_it_boots(boot: Boot) -> None: ...
+
+What runs on kvm carries the marker `linux_kvm`: where this host's KVM cannot run Linux, it runs in the box
+of tests/box, whose emulated CPU makes everything there some ten times slower.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +39,25 @@ def fetched(source: str) -> LinuxKernel:
 @pytest.fixture(scope="session")
 def debian() -> LinuxKernel:
     return fetched("debian")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "linux_engine" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("engines")
+    names = marker.args if marker else ("soft",)
+    marks = {"kvm": pytest.mark.linux_kvm}
+    params = [pytest.param(name, marks=marks.get(name, ())) for name in names]
+    metafunc.parametrize("linux_engine", params, indirect=True, scope="function")
+
+
+@pytest.fixture
+def linux_engine(request: pytest.FixtureRequest) -> str:
+    """The name of an engine that runs Linux; see the marker `engines`."""
+    name: str = request.param
+    if name == "soft":
+        require_module("unicorn")
+    return name
 
 
 class Guest:
@@ -65,13 +93,12 @@ class Guest:
 
 
 @pytest.fixture
-def boot(debian: LinuxKernel) -> Iterator[Callable[..., Guest]]:
-    """boot(**options of VM) -> Guest, on the soft engine unless said."""
-    require_module("unicorn")
+def boot(debian: LinuxKernel, linux_engine: str) -> Iterator[Callable[..., Guest]]:
+    """boot(**options of VM) -> Guest, on the test's engine unless said."""
     made: list[VM] = []
 
     def start(**options: object) -> Guest:
-        vm = VM(**{"kernel": debian, "engine": "soft", **options})  # type: ignore[arg-type]
+        vm = VM(**{"kernel": debian, "engine": linux_engine, **options})  # type: ignore[arg-type]
         made.append(vm)
         return Guest(vm)
 
