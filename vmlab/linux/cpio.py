@@ -1,7 +1,7 @@
 """A writer of cpio archives in the "newc" form, which Linux unpacks as an initramfs.
 
 Format: Linux Documentation/driver-api/early-userspace/buffer-format.rst. The same files give the same
-bytes: times, owners and inode numbers are fixed.
+bytes: owners and inode numbers are fixed, and so are times, unless a file's is given.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Archive:
         self._folders.add(path)
         self._entry(path, stat.S_IFDIR | mode, b"")
 
-    def file(self, path: str, data: bytes, mode: int = 0o644) -> None:
+    def file(self, path: str, data: bytes, mode: int = 0o644, time: int = 0) -> None:
+        """time: when it was changed, in seconds since 1970."""
         self.folder(path.strip("/").rpartition("/")[0])
-        self._entry(path.strip("/"), stat.S_IFREG | mode, data)
+        self._entry(path.strip("/"), stat.S_IFREG | mode, data, time=time)
 
     def link(self, path: str, target: str) -> None:
         """A symbolic link."""
@@ -44,14 +45,16 @@ class Archive:
         self.folder(path.strip("/").rpartition("/")[0])
         self._entry(path.strip("/"), stat.S_IFCHR | mode, b"", (major, minor))
 
-    def _entry(self, path: str, mode: int, data: bytes, device: tuple[int, int] = (0, 0)) -> None:
+    def _entry(
+        self, path: str, mode: int, data: bytes, device: tuple[int, int] = (0, 0), time: int = 0
+    ) -> None:
         if len(data) >> 32:
             raise ValueError(f"{path}: {len(data):#x} bytes do not fit the format")
         self._count += 1
         name = path.encode() + b"\0"
         links = 2 if stat.S_ISDIR(mode) else 1
         # inode, mode, owner, group, links, time, size, device, the node's device, name, checksum
-        fields = (self._count, mode, 0, 0, links, 0, len(data), 0, 0, *device, len(name), 0)
+        fields = (self._count, mode, 0, 0, links, time, len(data), 0, 0, *device, len(name), 0)
         self._data += b"070701" + b"".join(b"%08X" % one for one in fields)
         for part in (name, data):
             self._data += part
