@@ -29,7 +29,7 @@ def cached(folder: Path) -> Path:
     built with (the files of this folder) has changed, which its name tells."""
     recipe = hashlib.sha256()
     for path in sorted(_HERE.glob("*")):
-        if path.name in ("initramfs.py", "cpio.py", "init.sh", "slot.sh", "watch.sh"):
+        if path.name in ("initramfs.py", "cpio.py") or path.suffix == ".sh":
             recipe.update(path.read_bytes())
     target = folder / f"initramfs-{recipe.hexdigest()[:12]}"
     if not target.exists():
@@ -81,7 +81,7 @@ def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> 
     for name in sorted({"sh", *applets}):
         archive.link(f"bin/{name}", "busybox")
     archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
-    for name in ("slot.sh", "watch.sh"):
+    for name in ("root.sh", "slot.sh", "watch.sh"):
         archive.file(f"lib/vmlab/{name}", (_HERE / name).read_bytes(), 0o755)
     names = []
     for path in order(modules) if modules is not None else ():
