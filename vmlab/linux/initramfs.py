@@ -13,7 +13,7 @@ from vmlab.errors import KernelError
 from vmlab.linux.cache import program
 from vmlab.linux.cpio import Archive
 
-__all__ = ["MODULES", "build", "cached", "keep_needed", "order"]
+__all__ = ["MODULES", "build", "cached", "keep_needed", "order", "unpacked"]
 
 #: what is loaded, where it is no part of the kernel itself; what these need comes along
 MODULES: tuple[str, ...] = (
@@ -47,11 +47,11 @@ def cached(folder: Path) -> Path:
     return target
 
 
-def keep_needed(folder: Path) -> None:
-    """Of a kernel's modules keep those that the archive takes; `folder` need not be there."""
+def keep_needed(folder: Path, wanted: Iterable[str] = MODULES) -> None:
+    """Of a kernel's modules keep the wanted ones and those they need; `folder` need not be there."""
     if not folder.exists():
         return
-    needed = set(order(folder))
+    needed = set(order(folder, wanted))
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
@@ -87,7 +87,7 @@ def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> 
     for path in order(modules) if modules is not None else ():
         name = _module_name(path)
         names.append(name)
-        archive.file(f"lib/vmlab/{name}.ko", _unpacked(path))
+        archive.file(f"lib/vmlab/{name}.ko", unpacked(path))
     archive.file("lib/vmlab/order", "".join(f"{name}\n" for name in names).encode())
     return archive.finish()
 
@@ -105,7 +105,7 @@ def order(folder: Path, wanted: Iterable[str] = MODULES) -> list[Path]:
             return
         if name not in files:
             raise KernelError(f"{folder}: no module {name}, and it is not built in")
-        for needed in needs(_unpacked(files[name])):
+        for needed in needs(unpacked(files[name])):
             visit(needed)
         done[name] = files[name]
 
@@ -133,7 +133,8 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _unpacked(path: Path) -> bytes:
+def unpacked(path: Path) -> bytes:
+    """What is in a module's file, which may be compressed."""
     data = path.read_bytes()
     if path.name.endswith(".xz"):
         return lzma.decompress(data)
