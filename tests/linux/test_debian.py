@@ -68,7 +68,7 @@ def test_each_kind_of_device_hot_added_and_used(boot: Boot) -> None:
     assert guest.complaints() == ""
 
 
-def test_two_guests_ping_over_cards_that_came_later(boot: Boot) -> None:
+def test_two_guests_talk_over_cards_that_came_later(boot: Boot) -> None:
     first, second = boot(), boot()
     switch = Switch()
     try:
@@ -76,6 +76,12 @@ def test_two_guests_ping_over_cards_that_came_later(boot: Boot) -> None:
             guest.add(Nic(switch))
             guest.run(f"ip addr add 10.0.0.{number}/24 dev eth0; ip link set eth0 up")
         assert "3 packets received" in first.run("ping -c 3 -W 5 10.0.0.2")
+        second.run("nc -l -p 5000 >/tmp/came &")
+        sent = first.run(
+            "head -c 500000 /dev/urandom >/tmp/goes; nc 10.0.0.2 5000 </tmp/goes; sha256sum </tmp/goes"
+        )
+        assert re.fullmatch(r"[0-9a-f]{64}  -", sent)
+        assert second.run("wait; sha256sum </tmp/came").endswith(sent)
     finally:
         getattr(switch, "close", lambda: None)()
 
