@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.linux.conftest import Guest
+from tests.linux.conftest import BOOT, Guest
 from vmlab.errors import EngineUnavailable, StateError
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.virtio import Console, Disk, Nic, Rng, Switch
@@ -68,6 +68,23 @@ def test_each_kind_of_device_hot_added_and_used(boot: Boot) -> None:
     assert guest.complaints() == ""
 
 
+def test_its_shell_on_a_virtio_console(debian: LinuxKernel, linux_engine: str) -> None:
+    with VM(debian, engine=linux_engine, devices=[Console()], cmdline="console=hvc0") as vm:
+        console = vm.consoles["console0"]
+        console.expect("# ", timeout=BOOT)
+        assert console.run("tty; stty size") == "/dev/hvc0\n50 200"
+        vm.devices["console0"].resize(132, 43)
+        console.run("sleep 0.1")
+        assert console.run("stty size") == "43 132"
+        # both are the kernel's consoles, and the serial line is free for something else
+        console.run("echo 'what the kernel says' > /dev/kmsg; echo 'and a program' > /dev/ttyS0")
+        vm.console.expect("and a program")
+        console.send("exit\n")
+        ended = vm.wait(30)
+        assert ended is not None
+        assert ended.reason == "poweroff"
+
+
 def test_two_guests_talk_over_cards_that_came_later(boot: Boot) -> None:
     first, second = boot(), boot()
     switch = Switch()
@@ -113,7 +130,7 @@ def test_added_while_it_still_boots(boot: Boot, debian: LinuxKernel) -> None:
         for n in range(6):
             time.sleep(0.3)
             ids.append(vm.hot_add(Rng() if n % 2 else Disk(size="1M")).id)
-        vm.console.expect("# ", timeout=90)
+        vm.console.expect("# ", timeout=BOOT)
         end = time.monotonic() + 20
         while time.monotonic() < end and any(vm.devices[i].state != "driver_ok" for i in ids):
             time.sleep(0.05)
@@ -158,7 +175,7 @@ def test_the_button(boot: Boot) -> None:
 def test_reboot_starts_the_kernel_anew(boot: Boot) -> None:
     guest = boot()
     guest.vm.console.send("reboot -f\n")
-    guest.vm.console.expect("# ", timeout=90)
+    guest.vm.console.expect("# ", timeout=BOOT)
     assert float(guest.run("cut -d' ' -f1 /proc/uptime")) < 60
     assert guest.vm.state == "running"
 

@@ -29,8 +29,7 @@ fi
 
 console=$(cat /sys/class/tty/console/active)
 console=${console##* }
-# wide, so that no typed command is broken into two lines
-stty -F "/dev/$console" columns 200 rows 50
-setsid sh -c "exec sh </dev/$console >/dev/$console 2>&1"
+# wide, so that no typed command is broken into two lines; one that nobody holds open forgets its size
+setsid sh -c "exec </dev/$console >/dev/$console 2>&1; stty columns 200 rows 50; exec sh"
 sync
 poweroff -f
