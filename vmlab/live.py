@@ -158,7 +158,8 @@ def _title(vm: VM, sample: Sample | None = None) -> Text:
         f"{show_size(vm.config.memory)}, {vm.config.cpus} cpu{'s' * (vm.config.cpus > 1)}  "
     )
     if sample is not None:
-        line.append(f"up {vm.uptime:.1f} s  {show_rate(sample.total)} traps/s")
+        rates = f"{show_rate(sample.exits)} exits/s  {show_rate(sample.total)} traps/s"
+        line.append(f"up {vm.uptime:.1f} s  {rates}")
     if state.reason:
         first = state.reason.splitlines()[0]
         line.append(f"  {first}", "red" if state == "crashed" or state.fault else "dim")

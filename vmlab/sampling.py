@@ -16,11 +16,13 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 
 class Sample(NamedTuple):
-    """One look. rates: traps a second by device id; total: of all of them together."""
+    """One look. rates: traps a second by device id; total: of all of them together; exits: how often
+    a second vCPUs left the guest."""
 
     traps: Traps
     rates: dict[str, float]
     total: float
+    exits: float
 
 
 class Sampler:
@@ -30,7 +32,7 @@ class Sampler:
         self._vm = vm
         self._keep = keep
         self._before: dict[str, int] = {}
-        self._unmapped = 0
+        self._unmapped = self._exits = 0
         self._time = time.monotonic()
         self.history: dict[str, deque[float]] = {}
 
@@ -45,11 +47,13 @@ class Sampler:
             self.history.setdefault(id, deque(maxlen=self._keep)).append(rates[id])
         unmapped = sum(traps.unmapped)
         total = sum(rates.values()) + (unmapped - self._unmapped) / passed
+        exits = self._vm._exit_count
+        exit_rate = max(exits - self._exits, 0) / passed
         for gone in self.history.keys() - traps.keys():
             del self.history[gone]
         self._before = {id: counts.traps for id, counts in traps.items()}
-        self._unmapped, self._time = unmapped, now
-        return Sample(traps, rates, total)
+        self._unmapped, self._exits, self._time = unmapped, exits, now
+        return Sample(traps, rates, total, exit_rate)
 
 
 def show_rate(rate: float) -> str:

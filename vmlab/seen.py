@@ -125,6 +125,15 @@ class Seen(Held):
         return dict(self._exits().exits)
 
     @property
+    def _exit_count(self) -> int:
+        """All of `exits`, from the shared counters."""
+        session = self._session
+        if session is None:
+            kept: int = self._last.get("exit_count", 0)
+            return kept
+        return session.page.exits(self.config.cpus)
+
+    @property
     def unmapped(self) -> dict[tuple[str, int | None], tuple[int, int]]:
         """(space, address) -> (reads, writes) of accesses that hit nothing; an address of None gathers
         those past the first 4,096."""
@@ -155,6 +164,6 @@ class Seen(Held):
 
     def _remember(self) -> None:
         """Keep what was counted, past the end of the session."""
-        self._last["irqs"] = self.irqs
+        self._last["irqs"], self._last["exit_count"] = self.irqs, self._exit_count
         traps = self.traps
         self._last["devices"], self._last["unmapped"] = dict(traps), traps.unmapped

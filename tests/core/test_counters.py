@@ -32,7 +32,7 @@ def test_the_header() -> None:
     page = CounterPage(buffer)
     page.format()
     assert buffer[:8] == b"VMLABCNT"
-    assert word(buffer, 1) == 1
+    assert word(buffer, 1) == 2
     assert word(buffer, 2) == counters.PAGE_SIZE // 8
     assert word(buffer, 3) == page.generation == 0
 
@@ -52,7 +52,7 @@ def test_the_documented_words() -> None:
     device.counters.kick(3)
     device.mistake("told")
     at = block.start
-    assert at == 776, "the first block"
+    assert at == 17160, "the first block"
     rows = [tuple(word(buffer, at + 3 * row + step) for step in range(3)) for row in range(5)]
     assert rows == [
         (1, 0, 1),  # accesses that hit no register
@@ -65,6 +65,21 @@ def test_the_documented_words() -> None:
     assert (counts.reads, counts.writes, counts.traps, counts.bytes) == (4, 1, 5, 19)
     assert (counts.kicks, counts.mistakes) == (3, 1)
     assert counts.registers == {"A": RegisterCounts(1, 1, 8), "B": RegisterCounts(3, 0, 10)}
+
+
+def test_exits_are_counted_by_cpu_and_kind() -> None:
+    buffer = bytearray(counters.PAGE_SIZE)
+    page, view = CounterPage(buffer), CounterPage(buffer)
+    page.exits_of(0)[6] += 2
+    page.exits_of(1)[63] += 1
+    page.exits_of(255)[5] += 1
+    assert word(buffer, 776 + 6) == 2
+    assert word(buffer, 776 + 64 + 63) == 1
+    assert word(buffer, 17160 - 64 + 5) == 1
+    assert [view.exits(cpus) for cpus in (1, 2, 256)] == [2, 3, 4]
+    for cpu in (-1, 256):
+        with pytest.raises(ConfigError, match="0 to 255"):
+            page.exits_of(cpu)
 
 
 def test_a_reader_attaches_and_looks_for_free() -> None:
@@ -82,7 +97,7 @@ def test_a_reader_attaches_and_looks_for_free() -> None:
     assert view.generation == 1, "a reader's block is not the reader's to give back"
 
 
-@pytest.mark.parametrize("start", [0, 775, counters.PAGE_SIZE // 8 - 3, 1 << 40, -1])
+@pytest.mark.parametrize("start", [0, 17159, counters.PAGE_SIZE // 8 - 3, 1 << 40, -1])
 def test_a_block_outside_the_page(start: int) -> None:
     with pytest.raises(ConfigError, match="outside the page"):
         CounterPage().attach(start, ["A"])
@@ -128,7 +143,7 @@ def test_a_full_page() -> None:
     page = CounterPage()
     with pytest.raises(ConfigError, match="no room in the counter page"):
         page.allocate(["R"] * 50_000)
-    blocks = [page.allocate(["R"] * 1000) for _ in range(43)]
+    blocks = [page.allocate(["R"] * 1000) for _ in range(37)]
     with pytest.raises(ConfigError):
         page.allocate(["R"] * 1000)
     blocks[0].free()

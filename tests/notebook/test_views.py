@@ -18,6 +18,7 @@ require_module("anywidget")
 
 from vmlab.notebook.lab import Lab, lab_of
 from vmlab.notebook.map import MapView
+from vmlab.notebook.meter import two_digits
 from vmlab.notebook.pump import PUMP
 from vmlab.notebook.registers import RegistersView
 from vmlab.notebook.traps import TrapView
@@ -148,6 +149,25 @@ def test_registers_are_read_by_name_with_fields_and_last_access(vm):
 
     assert "THRE" in until(fields, "the fields of LSR")
     com1.close()
+
+
+def test_exits_a_second_come_from_the_shared_counters(vm):
+    view = TrapView(vm, pump=ManualPump())
+    now = [1000.0]
+    view._watch._time = lambda: now[0]
+    view._watch._before, view._watch._mark = 0.0, None
+    view.refresh()
+    assert view.snapshot["machine"]["exits"] == 0
+    before = vm._exit_count
+    vm.console.run("peek 0xcf000000")
+    vm.pause()
+    now[0] += 0.5
+    view.refresh()
+    assert vm._exit_count == sum(vm.exits.values())
+    assert view.snapshot["machine"]["exits"] == two_digits((vm._exit_count - before) / 0.5)
+    vm.stop()
+    assert vm._exit_count == sum(vm.exits.values()) > before
+    view.close()
 
 
 def test_registers_of_no_device(vm):

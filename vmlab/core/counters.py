@@ -3,7 +3,7 @@
 Layout, little endian, in 64-bit words:
 
     word 0        magic, "VMLABCNT"
-    word 1        version of this layout, 1
+    word 1        version of this layout, 2
     word 2        words in the page
     word 3        generation: one more each time a block comes or goes (the reader's directory is stale)
     word 4        accesses that hit no device: reads          word 5   writes
@@ -11,7 +11,8 @@ Layout, little endian, in 64-bit words:
     word 8..263   interrupts raised, one word a line (GSI 0..255)
     word 264..519 interrupts the engine delivered, one word a line; all ones: it cannot tell
     word 520..775 the line's level now, 0 or 1
-    word 776..    blocks
+    word 776..    exits of each vCPU (0..255), 64 words a CPU: one a kind, by KVM's number of the reason
+    word 17160..  blocks
 
 A block belongs to one device, three words a row: reads, writes, bytes.
 
@@ -29,20 +30,24 @@ from msgspec import Struct
 
 from vmlab.errors import ConfigError
 
-__all__ = ["Block", "CounterPage", "DeviceCounts", "RegisterCounts"]
+__all__ = ["EXIT_KINDS", "Block", "CounterPage", "DeviceCounts", "RegisterCounts"]
 
 MAGIC = int.from_bytes(b"VMLABCNT", "little")
-VERSION = 1
+VERSION = 2
 GENERATION, UNMAPPED_READS, UNMAPPED_WRITES, STATE = 3, 4, 5, 6
-RAISED, DELIVERED, LEVEL, BLOCKS = 8, 264, 520, 776
+RAISED, DELIVERED, LEVEL, EXITS = 8, 264, 520, 776
 LINES = 256
+CPUS = 256
+#: kinds of exits; KVM has 40 reasons in Linux 6.18
+EXIT_KINDS = 64
+BLOCKS = EXITS + CPUS * EXIT_KINDS
 #: a count that nobody can know
 UNKNOWN = (1 << 64) - 1
 ROW = 3
 FIRST_REGISTER = 3
 #: how far the guest is with a device
 DEVICE_STATES = ("added", "seen", "driver_ok", "failed", "removing")
-#: 1 MiB: about 40,000 registers
+#: 1 MiB: about 37,000 registers
 PAGE_SIZE = 1 << 20
 
 
@@ -184,6 +189,17 @@ class CounterPage:
             None if delivered == UNKNOWN else delivered,
             bool(words[LEVEL + number]),
         )
+
+    def exits_of(self, cpu: int) -> memoryview:
+        """Where a vCPU's exits are counted. Each has its own words: two threads never share one."""
+        if not 0 <= cpu < CPUS:
+            raise ConfigError(f"no vCPU {cpu}; the page counts the exits of 0 to {CPUS - 1}")
+        start = EXITS + cpu * EXIT_KINDS
+        return self.words[start : start + EXIT_KINDS]
+
+    def exits(self, cpus: int) -> int:
+        """How often the first `cpus` vCPUs have left the guest."""
+        return sum(self.words[EXITS : EXITS + cpus * EXIT_KINDS])
 
     def close(self) -> None:
         """Let go of the memory, so that its owner can unmap it."""

@@ -6,17 +6,27 @@ no device. Both engines satisfy `Engine`; `machine` is written against this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
+from vmlab.core.counters import EXIT_KINDS
 from vmlab.core.start import CpuState
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
 
-__all__ = ["AccessBus", "CpuState", "Doorbell", "Engine", "EngineConfig", "IrqSink", "Stop"]
+__all__ = [
+    "AccessBus",
+    "CpuState",
+    "Doorbell",
+    "Engine",
+    "EngineConfig",
+    "IrqSink",
+    "Stop",
+    "Tally",
+]
 
 
 class AccessBus(Protocol):
@@ -44,6 +54,16 @@ class Stop(Struct, frozen=True):
     registers: Mapping[str, int] = field(default_factory=dict)
 
 
+class Tally(Protocol):
+    """Counts by index: a list, or words of shared memory."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+
+    def __setitem__(self, index: int, count: int, /) -> None: ...
+
+    def __iter__(self) -> Iterator[int]: ...
+
+
 class EngineConfig(Struct, frozen=True):
     memory: GuestMemory
     mmio: AccessBus
@@ -51,6 +71,8 @@ class EngineConfig(Struct, frozen=True):
     cpus: int = 1
     #: called on a vCPU's thread when it cannot go on; the vCPU is parked afterwards
     on_stop: Callable[[int, Stop], None] = lambda cpu, stop: None
+    #: CPU -> where its exits are counted, EXIT_KINDS of them, by KVM's number of the reason
+    exits: Callable[[int], Tally] = lambda cpu: [0] * EXIT_KINDS
     #: device accesses are exactly the instructions'. False allows the soft engine, which pays for that with
     #: every access to RAM, to cut those of 8 bytes and the unaligned ones into pieces
     exact: bool = True

@@ -93,6 +93,7 @@ class Machine:
                 self.ports,
                 config.cpus,
                 on_stop=self._on_stop,
+                exits=page.exits_of,
                 exact=not self._kernel.linux,
             ),
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmlab.core.counters import DeviceCounts
+from vmlab.core.counters import BLOCKS, EXITS, DeviceCounts
 from vmlab.core.units import show_size
 from vmlab.errors import VmlabError
 from vmlab.machine.config import DeviceEntry
@@ -61,7 +61,7 @@ class Watch:
         self._before = 0.0
         self._mark: object = None
         self._meters: dict[str, Meter] = {}
-        self._total = Meter()
+        self._total, self._exits = Meter(), Meter()
         self._values = RegisterWatch()
         self._last = Look({"state": "gone", "reason": ""})
         #: what a click selected, for every view of this VM
@@ -81,10 +81,10 @@ class Watch:
         now = self._time()
         if now - self._before > STALE:
             # nobody has looked for a while: the rates begin anew
-            self._meters, self._total = {}, Meter()
+            self._meters, self._total, self._exits = {}, Meter(), Meter()
         self._ask(vm, now)
         mark = (self._fingerprint(vm), self.opened, self._values.version)
-        if mark == self._mark and all(one.quiet for one in [self._total, *self._meters.values()]):
+        if mark == self._mark and all(one.quiet for one in self._all_meters()):
             self._last.clock = vm.uptime
         elif self._current(vm):
             self._last = self._make(vm, now)
@@ -106,9 +106,10 @@ class Watch:
         session, state = vm._session, vm.state
         if session is None:
             return (state, state.reason)
+        words = session.page.words
         ends = [one.block + 3 * (3 + len(one.registers)) for one in vm._directory]
-        words = bytes(session.page.words[: max(ends, default=776)])
-        return (state, state.reason, id(session), words)
+        counts = bytes(words[:EXITS]), bytes(words[BLOCKS : max(ends, default=BLOCKS)])
+        return (state, state.reason, id(session), vm._exit_count, *counts)
 
     @staticmethod
     def _current(vm: VM) -> bool:
@@ -149,6 +150,9 @@ class Watch:
             except VmlabError as error:
                 self._values.fail(id, str(error))
 
+    def _all_meters(self) -> list[Meter]:
+        return [self._total, self._exits, *self._meters.values()]
+
     # --- the parts --------------------------------------------------------------------------------
 
     def _make(self, vm: VM, now: float) -> Look:
@@ -164,6 +168,7 @@ class Watch:
         self._total.take(
             now, sum(one.traps for one in counts.values()) + sum(unmapped), self._before
         )
+        self._exits.take(now, vm._exit_count, self._before)
         shown = [one for one in entries if one.id in counts]
         self._values.count(counts, vm.uptime)
         return Look(
@@ -196,6 +201,7 @@ class Watch:
             "memory": show_size(vm.config.memory),
             "cpus": vm.config.cpus,
             "rate": self._total.rate,
+            "exits": self._exits.rate,
             "unmapped": self._last.machine.get("unmapped", [0, 0]),
         }
 

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vmlab.core.counters import EXIT_KINDS
 from vmlab.core.host import Host
 from vmlab.core.log import Log
 from vmlab.engine.api import EngineConfig, Stop
@@ -51,8 +52,6 @@ EXIT_NAMES = {
 }
 #: exits that ask for nothing but to be entered again
 _REENTER = (abi.KVM_EXIT_IRQ_WINDOW_OPEN, abi.KVM_EXIT_INTR, abi.KVM_EXIT_DEBUG)
-#: one counter more than any reason there is (40 in Linux 6.18); reasons beyond share the last
-REASONS = 64
 
 
 class Gate:
@@ -77,7 +76,7 @@ class Vcpu:
         self.fds = fds
         self._masked: VcpuFd | None = None
         self.thread: threading.Thread | None = None
-        self.exits = [0] * REASONS
+        self.exits = config.exits(index)
         self.idle = True  # (gate) not in the run loop
         self.parked = False  # (gate) inside `park`
         self.stepping = False  # (gate)
@@ -246,7 +245,8 @@ class Vcpu:
                 return stop
 
     def _rare(self, reason: int) -> Stop | None:
-        self.exits[min(reason, REASONS - 1)] += 1
+        # reasons that are newer than the counters share the last one
+        self.exits[min(reason, EXIT_KINDS - 1)] += 1
         if reason == abi.KVM_EXIT_HLT:
             # only without the in-kernel irqchip; a kick ends the wait, `immediate_exit` stays set
             signal.sigtimedwait([KICK], _HALT_POLL)

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vmlab.engine.api import EngineConfig
+from vmlab.engine.api import EngineConfig, Tally
 from vmlab.engine.soft import ioapic, lapic, uclib
 from vmlab.engine.soft.chipset import PORTS, Chipset
 from vmlab.engine.soft.doorbells import Doorbells
+from vmlab.engine.soft.exits import IO, MMIO
 from vmlab.engine.soft.uclib import Uc
 
 __all__ = ["Access", "mmio_ranges"]
@@ -57,7 +58,7 @@ class Access:
         config: EngineConfig,
         chipset: Chipset,
         doorbells: Doorbells,
-        exits: dict[str, int],
+        exits: Tally,
         interrupt: Callable[[], None],
     ) -> None:
         self._number = number
@@ -123,7 +124,7 @@ class Access:
                 first = 4 if size > 4 else 2
                 low = self._load(address, first)
                 return low | self._load(address + first, size - first) << 8 * first
-            self._exits["mmio"] += 1
+            self._exits[MMIO] += 1
             return self._config.mmio.read(address, size) & (1 << 8 * size) - 1
         except Exception as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
@@ -178,7 +179,7 @@ class Access:
             ):
                 return
             else:
-                self._exits["mmio"] += 1
+                self._exits[MMIO] += 1
                 self._config.mmio.write(address, size, value)
         except Exception as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
@@ -208,7 +209,7 @@ class Access:
                 return (1 << 8 * size) - 1
             if port in PORTS:
                 return self._in_internal(port, size)
-            self._exits["io"] += 1
+            self._exits[IO] += 1
             return self._config.ports.read(port, size) & (1 << 8 * size) - 1
         except Exception as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
@@ -231,7 +232,7 @@ class Access:
                     if port + n in PORTS:
                         self._chipset.write_port(port + n, value >> 8 * n & 0xFF)
                 return
-            self._exits["io"] += 1
+            self._exits[IO] += 1
             self._config.ports.write(port, size, value & (1 << 8 * size) - 1)
         except Exception as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from vmlab.engine.api import CpuState, Doorbell, EngineConfig, IrqSink, Stop
-from vmlab.engine.soft import kick, lapic, uclib
+from vmlab.engine.soft import exits, kick, lapic, uclib
 from vmlab.engine.soft import registers as r
 from vmlab.engine.soft.chipset import GSIS, Chipset
 from vmlab.engine.soft.doorbells import Doorbells
@@ -60,7 +60,8 @@ class SoftEngine:
             raise ConfigError(f"the soft engine has 1 to {MAX_CPUS} vCPUs, not {config.cpus}")
         self.cpus = config.cpus
         self._config = config
-        self._exits = {"mmio": 0, "io": 0, "hlt": 0, "intr": 0}
+        # all CPUs run on one thread
+        self._exits = config.exits(0)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._chipset = Chipset(config.cpus, self._lock, self._wake, self._signal)
@@ -84,7 +85,7 @@ class SoftEngine:
 
     @property
     def exits(self) -> dict[str, int]:
-        return dict(self._exits)
+        return {name: self._exits[kind] for kind, name in exits.NAMES.items()}
 
     # -- wiring ------------------------------------------------------------------------------------
 
@@ -344,7 +345,7 @@ class SoftEngine:
                     return stop
                 if single or vcpu.stop_wanted:
                     if self._paused and not single:
-                        self._exits["intr"] += 1
+                        self._exits[exits.INTR] += 1
                     return None
                 if not vcpu.runnable:
                     return None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from vmlab.engine.api import CpuState, EngineConfig, Stop
+from vmlab.engine.api import CpuState, EngineConfig, Stop, Tally
 from vmlab.engine.soft import cpuid, entry, syscalls, uclib
 from vmlab.engine.soft import registers as r
 from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.chipset import Chipset
 from vmlab.engine.soft.delivery import WITH_ERROR, Event, deliver
 from vmlab.engine.soft.doorbells import Doorbells
+from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
 from vmlab.engine.soft.physical import Fault, Paging, Physical
 from vmlab.engine.soft.registers import Context
@@ -48,7 +49,7 @@ class Vcpu:
         config: EngineConfig,
         chipset: Chipset,
         doorbells: Doorbells,
-        exits: dict[str, int],
+        exits: Tally,
         slices: tuple[bool, bool],
     ) -> None:
         patched, self._deterministic = slices
@@ -267,7 +268,7 @@ class Vcpu:
             return self._cannot("internal-error", uclib.describe(status))
         if self._hit or halts is False:
             return None
-        self._exits["hlt"] += 1
+        self._exits[HLT] += 1
         self.mode = Mode.HALTED
         self._interruptible = bool(context.stored_flags & r.IF)
         return None

@@ -1,4 +1,4 @@
-// The bar: state, engine, uptime, traps a second, and the buttons that make sense in this state.
+// The bar: state, engine, uptime, exits and traps a second, and the buttons that make sense in this state.
 import { attribute, h, keyed, svg, text } from "../shared/dom.js";
 import { clock, rate } from "../shared/format.js";
 
@@ -31,7 +31,8 @@ export function bar(context, extra) {
   const name = h("span", { class: "vml-machine" });
   const engine = h("span", { class: "vml-engine soft" });
   const up = h("span", { class: "vml-up m", title: "since the start" });
-  const speed = h("span", { class: "vml-speed m" });
+  const exits = h("span", { class: "vml-exits m", title: "how often a second a CPU left the guest" });
+  const traps = h("span", { class: "vml-traps-rate m", title: "accesses to devices a second" });
   const buttons = h("span", { class: "vml-buttons", role: "group", "aria-label": "Machine" });
   const why = h("div", { class: "vml-why", role: "status", hidden: true });
   const trace = h("pre", { class: "m" });
@@ -39,7 +40,7 @@ export function bar(context, extra) {
   const element = h("header", { class: "vml-bar" },
     h("div", { class: "vml-bar-row" },
       h("span", { class: "vml-state" }, svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" }, lamp), word),
-      h("span", { class: "vml-what-runs" }, name, engine), h("span", { class: "vml-figures" }, up, speed), buttons, extra),
+      h("span", { class: "vml-what-runs" }, name, engine), h("span", { class: "vml-figures" }, up, h("span", { class: "vml-rates" }, exits, traps)), buttons, extra),
     why, details);
   const trouble = h("span", { class: "vml-trouble" });
   const reason = h("span");
@@ -73,7 +74,8 @@ export function bar(context, extra) {
         started = performance.now() - seconds * 1000;
       }
       text(up, machine.state === "created" ? "" : clock(running ? (performance.now() - started) / 1000 : seconds));
-      text(speed, machine.state === "created" ? "" : `${rate(machine.rate)} traps/s`);
+      text(exits, machine.state === "created" ? "" : `${rate(machine.exits)} exits/s`);
+      text(traps, machine.state === "created" ? "" : `${rate(machine.rate)} traps/s`);
       keyed(buttons, BUTTONS[machine.state] ?? [], ([action, label]) => action + label, make, () => {});
       text(reason, machine.reason.split("\n")[0]);
       reason.classList.toggle("vml-trouble", machine.state === "crashed" || Boolean(machine.fault));
