@@ -43,18 +43,31 @@ class Waiting:
         `condition(vm)`. ExpectTimeout, with the last value, after `timeout` seconds."""
         import asyncio
 
-        end = time.monotonic() + timeout
-        while not (value := condition(self)):
-            if time.monotonic() >= end:
-                raise ExpectTimeout(f"the condition was still {value!r} after {timeout:g} s")
+        looks = _Looks(lambda: condition(self), timeout)
+        while not looks.met():
             await asyncio.sleep(LOOK)
-        return value
+        return looks.value
 
     def wait_until(self: Self, condition: Callable[[Self], Any], timeout: float = 5) -> Any:
         """The blocking form of `until`."""
-        end = time.monotonic() + timeout
-        while not (value := condition(self)):
-            if time.monotonic() >= end:
-                raise ExpectTimeout(f"the condition was still {value!r} after {timeout:g} s")
+        looks = _Looks(lambda: condition(self), timeout)
+        while not looks.met():
             time.sleep(LOOK)
-        return value
+        return looks.value
+
+
+class _Looks:
+    """Looks at a condition, for `timeout` seconds from the first."""
+
+    def __init__(self, condition: Callable[[], Any], timeout: float) -> None:
+        self._condition, self._timeout = condition, timeout
+        self._end = time.monotonic() + timeout
+        self.value: Any = None
+
+    def met(self) -> bool:
+        self.value = self._condition()
+        if self.value:
+            return True
+        if time.monotonic() >= self._end:
+            raise ExpectTimeout(f"the condition was still {self.value!r} after {self._timeout:g} s")
+        return False

@@ -6,7 +6,6 @@ import os
 import struct
 import threading
 from collections.abc import Iterable
-from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from vmlab.errors import ConfigError
@@ -74,10 +73,5 @@ class PcapWriter:
     def __enter__(self) -> PcapWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
