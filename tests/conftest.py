@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support import NO_KVM, kvm_missing, require_kvm, require_module
-from vmlab import engine as engine_choice
+
+pytest_plugins = ["tests.box.plugin"]
 
 #: how long what a test started may take to be gone
 SETTLE = 3.0
@@ -46,10 +47,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("kvm"):
         require_kvm()
-    if item.get_closest_marker("linux_kvm"):
-        works, why = engine_choice.runs_linux("kvm")
-        if not works:
-            pytest.skip(f"this host's KVM does not run Linux: {why}")
 
 
 @pytest.fixture(params=["kvm", "soft"])

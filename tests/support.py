@@ -23,6 +23,7 @@ import pytest
 
 __all__ = [
     "NO_KVM",
+    "PACKAGES",
     "ROOT",
     "kernel_image",
     "kvm_missing",
@@ -48,6 +49,8 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "readelf": "binutils",
     "dtc": "device-tree-compiler",
+    "ldd": "libc-bin",
+    "setpriv": "util-linux",
 }
 #: module -> the distribution that holds it, where the names differ
 DISTRIBUTIONS = {"elftools": "pyelftools"}

@@ -1,0 +1,128 @@
+"""The box itself: QEMU, and a line to what runs inside.
+
+The line is a second serial port, which QEMU joins to a socket: messages are JSON, one a line, both ways.
+The first port is the console; it goes to a file, whose end explains what went wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.box import image
+from tests.support import PACKAGES
+from vmlab.errors import VmlabError
+
+__all__ = ["Box", "BoxError", "Message"]
+
+Message = dict[str, Any]
+#: for its system, which is no disk but memory, and two guests
+MEMORY = "2G"
+#: without XSAVE: QEMU does not tell KVM there of XSETBV, and its guests find their CPUID inconsistent
+CPU = "max,xsave=off"
+QEMU = "qemu-system-x86_64"
+#: lines of the console that a failure shows
+TAIL = 30
+#: quiet, and without what makes an emulated CPU slow: mitigations, self-tests. The clock is QEMU's TSC
+CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests tsc=reliable"
+
+
+class BoxError(Exception):
+    """Why there is no box, or no more. missing: something is not installed here."""
+
+    def __init__(self, text: str, missing: bool = False) -> None:
+        super().__init__(text)
+        self.missing = missing
+
+
+class Box:
+    """A running box."""
+
+    def __init__(
+        self,
+        run: Sequence[str],
+        variables: Mapping[str, str] | None = None,
+        programs: Iterable[str] = (),
+    ) -> None:
+        """run, variables: the command inside and its environment; programs: of the host, to be there too."""
+        # setpriv: QEMU is killed when this process is, however that ends
+        for name in (QEMU, "setpriv", "ldd"):
+            if shutil.which(name) is None:
+                raise BoxError(
+                    f"{name} is not installed (Debian: {PACKAGES.get(name, name)})", True
+                )
+        self._folder = Path(tempfile.mkdtemp(prefix="vmlab-box-"))
+        self._unread = b""
+        try:
+            kernel, initrd = image.build(self._folder, run, variables or {}, programs)
+        except VmlabError as error:
+            shutil.rmtree(self._folder)
+            raise BoxError(str(error), missing=True) from error
+        self._log = self._folder / "console"
+        self._line, theirs = socket.socketpair()
+        command = ["setpriv", "--pdeathsig", "KILL", QEMU, "-nodefaults", "-no-user-config"]
+        command += ["-M", "q35,usb=off", "-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", MEMORY]
+        command += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", CMDLINE]
+        command += ["-display", "none", "-no-reboot", "-serial", f"file:{self._log}"]
+        command += ["-chardev", f"socket,id=line,fd={theirs.fileno()}", "-serial", "chardev:line"]
+        with theirs, (self._folder / "qemu").open("wb") as said:
+            self._qemu = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                pass_fds=[theirs.fileno()],
+            )
+
+    def send(self, message: Message) -> None:
+        """What a dead box does not hear shows in the next `receive`."""
+        with contextlib.suppress(OSError):
+            self._line.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, timeout: float) -> Message:
+        """The next message. BoxError when none comes in time, the box has ended, or says what is wrong."""
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._unread:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._line], [], [], left)[0]:
+                raise BoxError(f"the box said nothing for {timeout:.0f} s{self._end()}")
+            try:
+                fresh = self._line.recv(1 << 16)
+            except OSError:
+                fresh = b""
+            if not fresh:
+                raise BoxError(f"the box ended by itself{self._end()}")
+            self._unread += fresh
+        line, _, self._unread = self._unread.partition(b"\n")
+        try:
+            message: Message = json.loads(line)
+        except ValueError:
+            raise BoxError(f"the box does not make sense: {line[:200]!r}{self._end()}") from None
+        if "trouble" in message:
+            raise BoxError(f"{message['trouble']}{self._end()}")
+        return message
+
+    def _end(self) -> str:
+        """The last that the console and QEMU said."""
+        told = "".join(
+            (self._folder / name).read_text(encoding="utf-8", errors="replace")
+            for name in ("console", "qemu")
+            if (self._folder / name).exists()
+        )
+        lines = [line.rstrip() for line in told.splitlines() if line.strip()]
+        return "".join(f"\n    {line}" for line in ["; its console:", *lines[-TAIL:]])
+
+    def close(self) -> None:
+        self._qemu.kill()
+        self._qemu.wait()
+        self._line.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
