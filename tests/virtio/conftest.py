@@ -1,4 +1,4 @@
-"""A network card and the peer at the other end of its cable."""
+"""A sample device with its driver; a network card and the peer at the other end of its cable."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.virtio.net import OWN, Peer, Plug
+from tests.virtio.sample import Sample
 from vmlab.testing import Driver
 from vmlab.virtio import Nic
+
+
+@pytest.fixture
+def raw() -> Iterator[Driver]:
+    """A driver that has done nothing yet."""
+    with Driver(Sample(), initialise=False) as driver:
+        yield driver
+
+
+@pytest.fixture
+def driver() -> Iterator[Driver]:
+    with Driver(Sample()) as driver:
+        yield driver
 
 
 @pytest.fixture
