@@ -101,7 +101,7 @@ def test_step_executes_one_instruction(engine: str) -> None:
         assert seen == [(5, 0x11, 41), (7, 0x12, 41), (9, 0x12, 42), (11, 0x12, 42)]
         assert vm.unmapped["port", 0xE9] == (0, 1)
         vm.cpus[0].set(rip=CODE_AT, rbx=0)
-        vm.step(3)
+        assert vm.step(3) == 3
         assert vm.cpus[0].regs["rip"] == CODE_AT + 9
         assert vm.cpus[0].regs["rbx"] == 1
         vm.cpus[0].set(rax=-1)
@@ -109,12 +109,22 @@ def test_step_executes_one_instruction(engine: str) -> None:
         assert vm.state == "paused"
 
 
+def test_a_halted_cpu_has_no_step(engine: str) -> None:
+    with monitor(engine) as vm:
+        vm.pause()
+        vm.memory.write(CODE_AT, bytes.fromhex("90 f4 90"))
+        vm.cpus[0].set(rip=CODE_AT, rflags=2)
+        assert vm.step(10) == 2
+        assert vm.cpus[0].regs["rip"] == CODE_AT + 2
+        assert vm.step() == 0
+
+
 def test_a_step_into_the_end(engine: str) -> None:
     with monitor(engine) as vm:
         vm.pause()
         vm.memory.write(CODE_AT, bytes.fromhex("b003 e6f4 90 90 90"))
         vm.cpus[0].set(rip=CODE_AT, rflags=2)
-        vm.step(100)
+        assert vm.step(100) == 2
         assert vm.state == "stopped"
         assert vm.exit is not None
         assert vm.exit.code == 7

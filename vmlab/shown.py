@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vmlab.notebook.console import ConsoleView
+    from vmlab.notebook.controls import ControlsView
     from vmlab.notebook.hotplug import HotplugView
     from vmlab.notebook.irq import IrqView
     from vmlab.notebook.lab import Lab
@@ -47,6 +48,10 @@ class Shown:
     def lab(self, height: int = 620) -> Lab:
         """The dashboard, live. height: in pixels, where there is room for two columns."""
         return _load("lab").Lab(self, height)  # type: ignore[no-any-return]
+
+    def controls_view(self) -> ControlsView:
+        """State, exits and traps a second, and the buttons that make sense now."""
+        return _load("controls").ControlsView(self)  # type: ignore[no-any-return]
 
     def map_view(self) -> MapView:
         """The address map, live."""

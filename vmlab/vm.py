@@ -114,14 +114,16 @@ class VM(Seen, Shown, Waiting):
         self._fault_shown = False
         self._call(wire.Resume(), fault=False)
 
-    def step(self, count: int = 1, cpu: int = 0) -> None:
-        """Execute `count` instructions of a paused machine; fewer when it ends, or a device fails."""
+    def step(self, count: int = 1, cpu: int = 0) -> int:
+        """Execute `count` instructions of a paused machine. Returns how many were executed: fewer when it
+        ends, when a device fails, and when the CPU is halted and no interrupt waits."""
+        total = 0
         while True:
-            part = min(count, STEPS)
-            done = self._call(wire.Step(cpu, part)).count
-            count -= part
-            if done < part or count <= 0:
-                return
+            part = min(count - total, STEPS)
+            done: int = self._call(wire.Step(cpu, part)).count
+            total += done
+            if done < part or total >= count:
+                return total
 
     def reset(self) -> None:
         """The reset button: the kernel starts anew, devices stay plugged in."""

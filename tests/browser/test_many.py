@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.browser.dashboard import MACHINE, Dashboard, start
 from tests.browser.lab import Browser, Lab, until
+
+ARRANGED = """
+from ipywidgets import HBox, VBox
+left, right = vm.map_view(), vm.trap_view()
+left.layout.flex, right.layout.flex = "1 1 30%", "1 1 70%"
+VBox([vm.controls_view(), HBox([left, right]), vm.console_view(height=200)])
+"""
 
 
 def test_a_view_shown_twice_agrees_with_itself(lab: Lab) -> None:
@@ -24,6 +33,7 @@ def test_a_view_shown_twice_agrees_with_itself(lab: Lab) -> None:
 
 def test_single_views_work_alone(lab: Lab) -> None:
     views = {
+        "controls_view()": "Controls",
         "map_view()": "Address map",
         "trap_view()": "Devices",
         "irq_view()": "Interrupt lines",
@@ -40,6 +50,26 @@ def test_single_views_work_alone(lab: Lab) -> None:
     console = Dashboard(book, len(views))
     console.command("peek 0xcf000000", "0xcf000000: 0x")
     lab.shoot("views")
+
+
+def test_views_are_arranged_by_ipywidgets_and_know_of_each_other(lab: Lab) -> None:
+    book = lab.open(lab.server.write("arranged.ipynb", [MACHINE.format(engine="auto"), ARRANGED]))
+    book.run()
+    cell = book.cell(1)
+    cell.get_by_role("region", name="Controls").scroll_into_view_if_needed()
+    cell.get_by_role("button", name=re.compile("; com1,")).click()
+    cell.locator("tr[aria-selected=true]", has_text="com1").wait_for()
+    boxes = [
+        cell.get_by_role("region", name=name).bounding_box() for name in ("Address map", "Devices")
+    ]
+    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"] + 1, "side by side"
+    cell.get_by_role("button", name="Pause").click()
+    cell.get_by_role("button", name="Step").click()
+    cell.get_by_text("the CPU is halted").wait_for()
+    lab.shoot("arranged")
+    cell.get_by_role("button", name="Resume").click()
+    cell.get_by_text("the CPU is halted").wait_for(state="hidden")
+    assert book.ask("vm.state") == "running"
 
 
 def test_two_notebooks_have_a_machine_each(lab: Lab, browser: Browser) -> None:

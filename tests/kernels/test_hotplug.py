@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import re
 import struct
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from tests.vms import PATIENCE, PROMPT, Dice
 from vmlab import VM, Device, virtio
+from vmlab.errors import StateError
 from vmlab.virtio import Disk, Rng
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import Chain
@@ -293,6 +295,25 @@ def test_every_line_can_have_a_device(vm: VM) -> None:
     says(vm, "hot-plug: slot 3: released")
     assert ask(vm, "rng 8 3") == "rng: no such device\n"
     assert ask(vm, "rng 8 4") != ask(vm, "rng 8 5")
+
+
+def test_a_guest_that_does_not_answer_holds_up_nobody_else(vm: VM) -> None:
+    id = plug_rng(vm)
+    vm.console.send("spin\n")  # it serves no hot-plug meanwhile
+    vm.console.expect("until a key", PATIENCE)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        removal = pool.submit(vm.hot_remove, id)
+        until(lambda: vm.devices[id].state == "removing")
+        began = time.monotonic()
+        assert vm.devices["com1"].peek("IER") == 1
+        with pytest.raises(StateError, match="being removed already"):
+            vm.hot_remove(id)
+        vm.console.send("x")
+        assert not removal.done() or time.monotonic() - began < 2
+        vm.console.expect(PROMPT, PATIENCE)
+        removal.result(PATIENCE)
+        assert time.monotonic() - began < 4, "the guest answered, and nobody waited for longer"
+    assert id not in vm.devices
 
 
 def test_nothing_is_left_of_many_rounds(vm: VM) -> None:

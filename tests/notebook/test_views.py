@@ -24,7 +24,8 @@ from vmlab.notebook.registers import RegistersView
 from vmlab.notebook.traps import TrapView
 from vmlab.notebook.watch import Watch
 
-NAMES = ["map_view", "irq_view", "trap_view", "console_view", "hotplug_view", "lab"]
+SINGLE = ["controls_view", "map_view", "irq_view", "trap_view", "console_view", "hotplug_view"]
+NAMES = [*SINGLE, "lab"]
 
 
 @pytest.fixture

@@ -207,6 +207,32 @@ def test_buttons_do_what_they_say_and_errors_are_told_in_words(vm, lab):
     assert "no action 'explode'" in page.heard("trouble")[-1]["text"]
 
 
+def test_a_step_of_a_halted_cpu_says_why_nothing_moved(vm, lab):
+    page = Page(lab).arrive()
+    vm.pause()  # the prompt waits in HLT
+    page.say("do", action="step")
+    until(lambda: any("halted" in one["text"] for one in page.heard("done")), "the reason")
+    assert not page.heard("trouble")
+
+
+def test_a_guest_that_does_not_let_go_holds_up_neither_buttons_nor_typing(vm, lab):
+    page = Page(lab).arrive()
+    vm.hot_add(Dice(), id="dice0")
+    vm.console.run("peek 0xd0000000")
+    vm.console.send("spin\n")  # it serves no hot-plug meanwhile
+    vm.console.expect("until a key")
+    page.say("remove", id="dice0")
+    until(lambda: vm.devices["dice0"].state == "removing", "the guest asked")
+    page.say("do", action="pause")
+    until(lambda: vm.state == "paused", "paused")
+    page.say("do", action="resume")
+    until(lambda: vm.state == "running", "running")
+    page.say("type", text="x")
+    vm.console.expect("vmlab> ")
+    until(lambda: "dice0" not in vm.devices, "the device gone")
+    assert not page.heard("trouble")
+
+
 def test_adding_and_removing_from_the_panel(vm, lab, monkeypatch):
     monkeypatch.setattr("vmlab.notebook.forms.namespace", lambda: {"Dice": Dice, "Broken": Broken})
     page = Page(lab).arrive()

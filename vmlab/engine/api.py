@@ -141,8 +141,9 @@ class Engine(Protocol):
         (True) or `close` (False)."""
         ...
 
-    def step(self, cpu: int = 0) -> None:
-        """Execute one instruction (device accesses included) on a paused vCPU."""
+    def step(self, cpu: int = 0) -> bool:
+        """Execute one instruction (device accesses included) on a paused vCPU. False: there was none,
+        since the vCPU is halted and no interrupt waits."""
         ...
 
     def current_cpu(self) -> int:

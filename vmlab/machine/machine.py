@@ -189,16 +189,17 @@ class Machine:
             self.fault = None
             self._run()
 
-    def step(self, cpu: int = 0) -> None:
-        """One instruction of a paused machine."""
+    def step(self, cpu: int = 0) -> bool:
+        """One instruction of a paused machine; False as `Engine.step`."""
         with self._command():
             self._require("paused")
             if self.fault is not None:
                 raise StateError(
                     f"the guest waits at a failure of {self.fault.device!r}; resume or replace it"
                 )
-            self.engine.step(cpu)
+            stepped = self.engine.step(cpu)
             self._settle()
+            return stepped
 
     def reset(self) -> None:
         """As the reset button: memory cleared, devices and CPUs at power-on, the kernel loaded anew.

@@ -115,12 +115,14 @@ class Controller:
     def _step(self, command: wire.Step) -> wire.Reply:
         if not 1 <= command.count <= MAX_STEPS:
             raise ConfigError(f"{command.count} steps; one call takes 1 to {MAX_STEPS}")
-        self._up.step(self._cpu(command.cpu))
-        for done in range(1, command.count):
+        done = int(self._up.step(self._cpu(command.cpu)))
+        while 0 < done < command.count:
             if self._up.state != "paused" or self._up.fault is not None:
-                return wire.Done(done)
-            self._up.step(command.cpu)
-        return wire.Done(command.count)
+                break
+            if not self._up.step(command.cpu):
+                break
+            done += 1
+        return wire.Done(done)
 
     def _cpu(self, cpu: int) -> int:
         if not 0 <= cpu < self._up.config.cpus:

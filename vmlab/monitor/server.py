@@ -27,7 +27,7 @@ PARENT_CHECK = 0.5
 
 
 class Server:
-    """Reads requests, answers them in order, and sends events between."""
+    """Reads requests, answers them in order but for removals, and sends events between."""
 
     def __init__(self, connection: socket.socket, memory: GuestMemory, page: CounterPage) -> None:
         self._connection = connection
@@ -68,9 +68,19 @@ class Server:
 
     def serve(self) -> None:
         while (request := wire.receive(self._connection, wire.Request)) is not None:
-            reply = self.controller.handle(request.command)
-            self._flush()
-            self.send(wire.pack_answer(request.number, reply))
+            if isinstance(request.command, wire.HotRemove):
+                # the guest is asked and may take seconds: nothing else waits for that
+                name = f"vmlab-remove-{request.command.id}"
+                threading.Thread(
+                    target=self._answer, args=(request,), name=name, daemon=True
+                ).start()
+            else:
+                self._answer(request)
+
+    def _answer(self, request: wire.Request) -> None:
+        reply = self.controller.handle(request.command)
+        self._flush()
+        self.send(wire.pack_answer(request.number, reply))
 
 
 class _Teller(io.TextIOBase):

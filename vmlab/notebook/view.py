@@ -72,7 +72,7 @@ class View(anywidget.AnyWidget):
         self._options = options
         self._guard = threading.RLock()
         self._clients: dict[str, Client] = {}
-        self._errands = Errands("vmlab-does")
+        self._errands: dict[str, Errands] = {}
         self._sent: dict[str, Any] | None = None
         self._closed = False
         super().__init__(snapshot=self._compose(self._watch.look()))
@@ -224,7 +224,9 @@ class View(anywidget.AnyWidget):
         self._watch.open(self, frozenset(wanted))
 
     def do(self, client: Client | None, errand: Callable[[VM], object], what: str = "") -> None:
-        """Have `errand(vm)` done off the kernel's threads; its failure is told in words."""
+        """Have `errand(vm)` done off the kernel's threads; its failure, and a text that it returns, is
+        told to the page. One errand at a time of each `what`: a device that the guest does not let go
+        holds up no button and nothing that is typed."""
 
         def run() -> None:
             vm = self._vm()
@@ -232,7 +234,7 @@ class View(anywidget.AnyWidget):
                 self.tell(client, "trouble", text="the VM object is gone", what=what)
                 return
             try:
-                errand(vm)
+                said = errand(vm)
             except Exception as error:  # noqa: BLE001 - a user's device may raise anything
                 text = (
                     str(error)
@@ -242,10 +244,10 @@ class View(anywidget.AnyWidget):
                 self.tell(client, "trouble", text=text, what=what)
             else:
                 if what:
-                    self.tell(client, "done", what=what)
+                    self.tell(client, "done", what=what, text=said if isinstance(said, str) else "")
             self._pump.wake()
 
-        if not self._errands.put(run):
+        if not self._errands.setdefault(what, Errands(f"vmlab-does-{what}")).put(run):
             self.tell(
                 client, "trouble", text="too much at once: earlier commands still run", what=what
             )

@@ -98,8 +98,7 @@ def test_step_of_a_halted_cpu_returns() -> None:
     with rig() as r:
         r.load(guests.HALT)
         started = time.monotonic()
-        for _ in range(4):
-            r.engine.step()
+        assert [r.engine.step() for _ in range(4)] == [True, True, False, False]
         assert time.monotonic() - started < 2
         assert r.engine.get_regs()["rip"] == CODE + 2
         r.engine.start()

@@ -88,9 +88,9 @@ def test_step_does_device_accesses_and_stops_at_hlt(lab: Lab) -> None:
     assert lab.mmio.log == [("r", DEVICE, 4, 0x77)]
     assert lab.engine.get_regs()["rax"] == 0x77
     lab.load(g.HALT)
-    lab.engine.step()
+    assert lab.engine.step()
     assert lab.engine.exits["hlt"] == 1
-    lab.engine.step()
+    assert not lab.engine.step(), "there was none"
     assert lab.engine.get_regs()["rip"] == CODE + 1
     assert lab.engine.exits["hlt"] == 1
 

@@ -221,8 +221,8 @@ class KvmEngine:
             raise EngineError("park is for a device access on a vCPU's own thread")
         return vcpu.park()
 
-    def step(self, cpu: int = 0) -> None:
-        """As the contract says. A halted CPU that gets no interrupt in 0.1 s stays where it is."""
+    def step(self, cpu: int = 0) -> bool:
+        """As the contract says. A halted CPU is given 0.1 s to get an interrupt."""
         self._not_on_vcpu("step")
         vcpu = self._vcpu(cpu)
         gate = self._gate
@@ -240,14 +240,16 @@ class KvmEngine:
             vcpu.start_thread()
             vcpu.stepping, vcpu.cancelled = True, False
             gate.changed.notify_all()
-            self._await_step(vcpu, waits == abi.KVM_MP_STATE_HALTED)
+            return self._await_step(vcpu, waits == abi.KVM_MP_STATE_HALTED)
 
-    def _await_step(self, vcpu: Vcpu, halted: bool) -> None:
+    def _await_step(self, vcpu: Vcpu, halted: bool) -> bool:
         changed = self._gate.changed
-        if not changed.wait_for(lambda: vcpu.step_over, HALTED_STEP if halted else None):
-            vcpu.cancelled = True
-            vcpu.kick()
-            changed.wait_for(lambda: vcpu.step_over)
+        if changed.wait_for(lambda: vcpu.step_over, HALTED_STEP if halted else None):
+            return True
+        vcpu.cancelled = True
+        vcpu.kick()
+        changed.wait_for(lambda: vcpu.step_over)
+        return False
 
     # --- registers ------------------------------------------------------------------------------
 

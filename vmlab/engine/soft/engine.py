@@ -195,8 +195,10 @@ class SoftEngine:
                 self._changed.wait()
             return not self._closing
 
-    def step(self, cpu: int = 0) -> None:
+    def step(self, cpu: int = 0) -> bool:
+        vcpu = self._vcpus[cpu]
         with self._changed:
+            before = vcpu.mode, vcpu.rip
             self._must_be_paused("step")
             if not self._loaded:
                 raise StateError("there is nothing to step")
@@ -205,7 +207,7 @@ class SoftEngine:
                 self._resume()
                 self.request_pause()
             else:
-                self._vcpus[cpu].stop_wanted = False
+                vcpu.stop_wanted = False
                 self._step = cpu
                 self._idle = False
                 self._ensure_thread()
@@ -213,6 +215,7 @@ class SoftEngine:
             # a step that met a device's failure waits inside it: that is all for now
             while not self._parked and (not self._quiet or self._step is not None):
                 self._changed.wait()
+        return before[0] is Mode.RUNNING or (vcpu.mode, vcpu.rip) != before
 
     @property
     def _quiet(self) -> bool:

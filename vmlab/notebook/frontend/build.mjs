@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const views = ["map", "irq", "traps", "registers", "console", "hotplug", "lab"];
+const views = ["controls", "map", "irq", "traps", "registers", "console", "hotplug", "lab"];
 
 // a style sheet is imported as its text, and put into the page by the view
 const styles = {

@@ -37,26 +37,33 @@ export function bar(context, extra) {
   const why = h("div", { class: "vml-why", role: "status", hidden: true });
   const trace = h("pre", { class: "m" });
   const details = h("details", { hidden: true }, h("summary", {}, "traceback"), trace);
-  const element = h("header", { class: "vml-bar" },
+  const element = h("section", { class: "vml-bar", "aria-label": "Controls" },
     h("div", { class: "vml-bar-row" },
       h("span", { class: "vml-state" }, svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" }, lamp), word),
       h("span", { class: "vml-what-runs" }, name, engine), h("span", { class: "vml-figures" }, up, h("span", { class: "vml-rates" }, exits, traps)), buttons, extra),
     why, details);
-  const trouble = h("span", { class: "vml-trouble" });
+  const said = h("span");
   const reason = h("span");
-  why.append(reason, trouble);
+  why.append(reason, said);
   let started = null; // where the clock would be at 0, by this page's time
   let running = false;
+  let state = "";
 
-  context.link.on("trouble", ({ text: words, what }) => { if (what === "do") { text(trouble, ` ${words}`); why.hidden = false; } });
-  context.link.on("done", ({ what }) => { if (what === "do") text(trouble, ""); });
+  // what became of a button: its failure, or what there is to know beside the new state
+  const say = (words, bad = false) => {
+    text(said, words ? ` ${words}` : "");
+    said.classList.toggle("vml-trouble", bad);
+    why.hidden = !reason.textContent && !words;
+  };
+  context.link.on("trouble", ({ text: words, what }) => { if (what === "do") say(words, true); });
+  context.link.on("done", ({ text: words, what }) => { if (what === "do") say(words); });
 
   const tick = () => { if (running && context.link.visible && started !== null) text(up, clock((performance.now() - started) / 1000)); };
   const timer = setInterval(tick, 1000);
 
   const make = ([action, label]) => h("button", {
     type: "button", class: "vml-button", "data-action": action,
-    onclick: () => { text(trouble, ""); context.link.send("do", { action }); },
+    onclick: () => { say(""); context.link.send("do", { action }); },
   }, svg("svg", { viewBox: "0 0 16 16", width: 11, height: 11, "aria-hidden": "true" }, svg("path", { d: ICONS[action] })), h("span", {}, label));
 
   return {
@@ -79,7 +86,9 @@ export function bar(context, extra) {
       keyed(buttons, BUTTONS[machine.state] ?? [], ([action, label]) => action + label, make, () => {});
       text(reason, machine.reason.split("\n")[0]);
       reason.classList.toggle("vml-trouble", machine.state === "crashed" || Boolean(machine.fault));
-      why.hidden = !machine.reason && !trouble.textContent;
+      if (state !== machine.state && !said.classList.contains("vml-trouble")) text(said, "");
+      state = machine.state;
+      why.hidden = !machine.reason && !said.textContent;
       details.hidden = !machine.traceback;
       text(trace, machine.traceback);
     },

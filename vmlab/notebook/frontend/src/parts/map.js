@@ -2,7 +2,7 @@
 //
 // Ranges stand to scale among each other as far as the smallest can still be read; holes are folded.
 import { attribute, cells, h, keyed, text } from "../shared/dom.js";
-import { count, hex, rate, span, warmth } from "../shared/format.js";
+import { count, hex, many, rate, span, warmth } from "../shared/format.js";
 
 const LEAST = 24; // pixels of a range that can be read
 const FOLD = 20; // pixels of a folded hole
@@ -128,8 +128,7 @@ function facts(row) {
   const found = [`${hex(row.start)} – ${hex(row.end)}`, `${row.name || KINDS[row.kind]}, ${span(row.size)} (${hex(row.size)})`];
   if (row.device) {
     const { reads, writes, kicks, irq } = row.device;
-    found.push(`${irq === null ? "no irq" : `irq ${irq}`} · ${count(reads)} reads · ${count(writes)} writes` +
-      (kicks ? ` · ${count(kicks)} kicks` : ""));
+    found.push([irq === null ? "no irq" : `irq ${irq}`, many(reads, "read"), many(writes, "write"), ...(kicks ? [many(kicks, "kick")] : [])].join(" · "));
   }
   return found;
 }

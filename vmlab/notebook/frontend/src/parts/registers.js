@@ -10,7 +10,8 @@ export function registers() {
     h("thead", {}, h("tr", {}, ...HEAD.map(([name, kind]) => h("th", { scope: "col", class: kind || null }, name)))), body);
   const more = h("div", { class: "vml-attributes" });
   const trouble = h("div", { class: "vml-trouble", role: "status", hidden: true });
-  const element = h("div", { class: "vml-registers" }, trouble, table, more);
+  // it may scroll, and then a keyboard must come to it
+  const element = h("div", { class: "vml-registers", role: "group", "aria-label": "Registers", tabindex: "0" }, trouble, table, more);
 
   const make = () => h("tr", {},
     h("td", {}, h("b", { class: "m" }), h("span", { class: "soft vml-doc" }), h("div", { class: "vml-fields m soft" })),

@@ -1,6 +1,6 @@
 // The devices: who they are, how far the guest is with them, what they have seen, how fast.
 import { attribute, h, keyed, svg, text } from "../shared/dom.js";
-import { count, hex, rate } from "../shared/format.js";
+import { count, hex, many, rate } from "../shared/format.js";
 import { registers } from "./registers.js";
 
 const HEAD = [["device", "c-id"], ["type", "c-type"], ["window", "n c-window"], ["irq", "n c-irq"], ["state", "c-state"],
@@ -79,7 +79,7 @@ export function traps(context) {
     if (pointed !== context.selected) requestAnimationFrame(reveal);
     keyed(body, items, (item) => (item.inner ? "of " : "") + item.device.id, make, update);
     const [reads, writes] = latest.machine.unmapped ?? [0, 0];
-    text(foot, reads || writes ? `${count(reads)} reads and ${count(writes)} writes hit nothing` : "");
+    text(foot, reads || writes ? `${many(reads, "read")} and ${many(writes, "write")} hit nothing` : "");
   }
 
   // what was selected elsewhere is brought into sight; the notebook itself must not scroll for it

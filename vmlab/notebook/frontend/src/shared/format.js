@@ -29,6 +29,7 @@ export function rate(value) {
 }
 
 export const count = (value) => value.toLocaleString("en-US");
+export const many = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
 
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
