@@ -7,6 +7,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
+# Images of containers tend to set this; every machine's process would compile vmlab anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Debian packages that the tests need; everything else comes from PyPI.
 SYSTEM_PACKAGES := qemu-system-x86 gcc libc6-dev binutils make tcpdump iproute2 acpica-tools
