@@ -119,6 +119,31 @@ def test_a_halted_cpu_has_no_step(engine: str) -> None:
         assert vm.step() == 0
 
 
+def test_start_before_the_first_instruction(engine: str, isolate: bool) -> None:
+    vm = VM(kernel="hello", engine=engine, isolate=isolate)
+    try:
+        assert vm.start(paused=True).state == "paused"
+        entry = vm.cpus[0].regs["rip"]
+        assert not vm.console.text
+        assert not any(vm.exits.values())
+        vm.pause()
+        vm.step()
+        assert vm.cpus[0].regs["rip"] != entry
+        assert not vm.console.text
+        vm.reset()
+        assert vm.cpus[0].regs["rip"] == entry
+        vm.resume()
+        ended = vm.wait(PATIENCE)
+        assert ended is not None
+        assert ended.reason == "debug-exit"
+        assert vm.start(paused=True).state == "paused"
+        assert vm.cpus[0].regs["rip"] == entry
+        vm.stop()
+        assert vm.state == "stopped"
+    finally:
+        vm.stop()
+
+
 def test_a_step_into_the_end(engine: str) -> None:
     with monitor(engine) as vm:
         vm.pause()

@@ -94,14 +94,15 @@ class VM(Seen, Shown, Waiting):
 
     # --- life -----------------------------------------------------------------------------------
 
-    def start(self) -> Self:
-        """Power on. A machine that was stopped starts afresh."""
+    def start(self, paused: bool = False) -> Self:
+        """Power on. A machine that was stopped starts afresh. paused: before its first instruction, for
+        `step` and `resume`."""
         with self._lock:
             if self._state in ("stopped", "crashed"):
                 self.stop()
                 self._set_state(State("created"))
             session = self._up()
-            session.call(wire.Start())
+            session.call(wire.Start(paused))
             self._started = time.monotonic()
         return self
 

@@ -147,12 +147,15 @@ class Machine:
             self._settle()
             yield
 
-    def start(self) -> None:
-        """created -> running."""
+    def start(self, paused: bool = False) -> None:
+        """created -> running; `paused`: -> paused, before the first instruction."""
         with self._command():
             self._require("created")
             self._load()
-            self._run()
+            if paused:
+                self._enter("paused")
+            else:
+                self._run()
 
     def _run(self) -> None:
         self.clock.resume()

@@ -39,7 +39,7 @@ class Controller:
         self._actions: dict[type, Callable[[Any], wire.Reply]] = {
             wire.Build: self._build,
             wire.Look: self._look,
-            wire.Start: lambda c: self._do(self._up.start),
+            wire.Start: lambda c: self._do(lambda: self._up.start(c.paused)),
             wire.Pause: lambda c: self._do(self._up.pause),
             wire.Resume: lambda c: self._do(self._up.resume),
             wire.Reset: lambda c: self._do(self._up.reset),

@@ -37,7 +37,7 @@ class Build(Struct, tag=True):
 
 
 class Start(Struct, tag=True):
-    pass
+    paused: bool = False
 
 
 class Pause(Struct, tag=True):
