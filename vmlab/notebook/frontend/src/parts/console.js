@@ -4,7 +4,12 @@ import { Terminal } from "@xterm/xterm";
 import { h, text } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 
-const GATHER = 10; // milliseconds over which typed characters are gathered
+const GATHER = 10; // milliseconds over which typed characters are gathered, after one that went at once
+// Jupyter's server leaves Nagle's algorithm on: of what the kernel sends when a key arrives, the first
+// frame goes out and the others, the echo among them, wait until it is acknowledged, which a browser puts
+// off for 40 ms. Whatever it sends carries the acknowledgement; so a word follows after these milliseconds,
+// unless the echo is there.
+const NUDGES = [8, 18];
 const PART = 8192; // characters typed in one message
 const ACK_BYTES = 32768; // what was drawn is reported after so many bytes,
 const ACK_AFTER = 150; // or so many milliseconds
@@ -49,6 +54,7 @@ export function console_(context, { height, name } = {}) {
   link.on("replay", ({ at, end }) => { terminal.reset(); drawn = told = at; muted = end > at ? end : 0; });
   link.on("output", ({ at }, [data]) => {
     if (!data) return;
+    nudges.forEach(clearTimeout);
     terminal.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), () => {
       drawn = at;
       if (drawn >= muted) muted = 0;
@@ -71,17 +77,22 @@ export function console_(context, { height, name } = {}) {
   let typed = "";
   let timer = 0;
   let last = 0;
+  let nudges = [];
   const flush = () => {
     timer = 0;
     last = performance.now();
     for (; typed; typed = typed.slice(PART)) link.send("type", { text: typed.slice(0, PART) });
+    nudges.forEach(clearTimeout);
+    nudges = NUDGES.map((after) => setTimeout(() => link.send("alive"), after));
   };
   terminal.onData((data) => {
     // what the terminal answers to sequences of long ago is not typed again
     if (muted) return;
     say("");
     typed += data;
-    if (!timer) timer = setTimeout(flush, Math.max(0, GATHER - (performance.now() - last)));
+    const wait = GATHER - (performance.now() - last);
+    if (wait <= 0) flush();
+    else timer ||= setTimeout(flush, wait);
   });
   terminal.attachCustomKeyEventHandler((event) => {
     const control = event.ctrlKey || event.metaKey;
@@ -144,6 +155,7 @@ export function console_(context, { height, name } = {}) {
     end() {
       clearTimeout(later);
       clearTimeout(timer);
+      nudges.forEach(clearTimeout);
       clearTimeout(sized);
       watcher.disconnect();
       terminal.dispose();
