@@ -406,3 +406,19 @@ def test_the_map_that_is_handed_out_is_a_copy() -> None:
     manager = MMIODeviceManager()
     manager.get_device_info()[DeviceType.USER, "x"] = DeviceInfo(0, 0, None)
     assert manager.get_device_info() == {}
+
+
+def test_a_device_takes_another_id_and_stays_where_it_is() -> None:
+    wiring = RecordingWiring()
+    manager = MMIODeviceManager(wiring=wiring)
+    device, kind = Dummy(1), DeviceType.virtio(NET)
+    manager.register_mmio_device(device, NET, "n")
+    manager.rename(kind, "n", "m")
+    assert manager.get_device(kind, "n") is None
+    assert manager.get_device(kind, "m") is device
+    assert [one.name for one in manager.bus.ranges] == ["m"]
+    assert wiring.bound == {id(device): (BASE, 5)}
+    manager.register_mmio_device(Dummy(2), NET, "n")
+    with pytest.raises(UpdateFailed, match="has the id 'm' already"):
+        manager.rename(kind, "n", "m")
+    assert manager.unregister(kind, "m") is device

@@ -19,8 +19,10 @@ from vmlab.vm import VM
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 Boot = Callable[..., Guest]
+BOTH = pytest.mark.engines("soft", "kvm")
 
 
+@BOTH
 def test_it_boots_quietly_with_its_disk(boot: Boot) -> None:
     guest = boot(devices=[Disk(size="8M")])
     assert guest.vm.console.text.startswith("\n\nBusyBox")
@@ -46,6 +48,7 @@ def test_interrupts_are_those_of_the_tables(boot: Boot) -> None:
     )
 
 
+@BOTH
 def test_its_clock_is_right(boot: Boot) -> None:
     guest = boot()
     began, first = time.monotonic(), float(guest.run("cut -d' ' -f1 /proc/uptime"))
@@ -54,6 +57,7 @@ def test_its_clock_is_right(boot: Boot) -> None:
     assert passed == pytest.approx(took, rel=0.2, abs=0.5)
 
 
+@BOTH
 def test_each_kind_of_device_hot_added_and_used(boot: Boot) -> None:
     guest = boot()
     vm = guest.vm
@@ -70,6 +74,7 @@ def test_each_kind_of_device_hot_added_and_used(boot: Boot) -> None:
     assert guest.complaints() == ""
 
 
+@BOTH
 def test_its_shell_on_a_virtio_console(debian: LinuxKernel, linux_engine: str) -> None:
     with VM(debian, engine=linux_engine, devices=[Console()], cmdline="console=hvc0") as vm:
         console = vm.consoles["console0"]
@@ -87,6 +92,7 @@ def test_its_shell_on_a_virtio_console(debian: LinuxKernel, linux_engine: str) -
         assert ended.reason == "poweroff"
 
 
+@BOTH
 def test_two_guests_talk_over_cards_that_came_later(boot: Boot) -> None:
     first, second = boot(), boot()
     switch = Switch()
@@ -105,6 +111,7 @@ def test_two_guests_talk_over_cards_that_came_later(boot: Boot) -> None:
         getattr(switch, "close", lambda: None)()
 
 
+@BOTH
 def test_fifty_rounds_of_adding_and_removing(boot: Boot) -> None:
     guest = boot()
     free = int(guest.run("awk '/MemFree/ {print $2}' /proc/meminfo"))
@@ -122,6 +129,7 @@ def test_fifty_rounds_of_adding_and_removing(boot: Boot) -> None:
     assert free - left < 8192, "kB of memory that did not come back"
 
 
+@BOTH
 def test_another_kind_of_device_in_a_slot_that_was_left(boot: Boot) -> None:
     guest = boot()
     guest.add(Disk(size="1M"), "x")
@@ -131,6 +139,22 @@ def test_another_kind_of_device_in_a_slot_that_was_left(boot: Boot) -> None:
     assert guest.vm.devices["x"].irq == 5
 
 
+def test_a_disk_pulled_out_under_its_file_system(boot: Boot) -> None:
+    guest = boot()
+    guest.add(Disk(size="4M"), "d")
+    guest.run("mke2fs -q /dev/vda >/dev/null; mount -t ext4 /dev/vda /mnt; echo old >/mnt/a; sync")
+    guest.run("while echo new >/mnt/b && sync /mnt/b; do :; done 2>/dev/null &")
+    guest.vm.hot_remove("d", force=True)
+    # who uses it fails, and nobody waits; the driver goes, and the window serves again
+    guest.run("sync; wait; umount /mnt")
+    guest.vm.wait_until(lambda vm: vm.traps["hotplug"].registers["ANSWER"].writes, timeout=30)
+    guest.add(Disk(size="2M"), "e")
+    assert guest.vm.devices["e"].base == 0xD000_0000
+    assert guest.run("cat /sys/block/vd?/size") == "4096"
+    assert guest.complaints() == ""
+
+
+@BOTH
 def test_added_while_it_still_boots(boot: Boot, debian: LinuxKernel) -> None:
     with VM(debian, engine="soft") as vm:
         ids = []
@@ -144,6 +168,7 @@ def test_added_while_it_still_boots(boot: Boot, debian: LinuxKernel) -> None:
         assert [vm.devices[i].state for i in ids] == ["driver_ok"] * 6
 
 
+@BOTH
 def test_a_guest_whose_user_space_does_not_help(boot: Boot) -> None:
     guest = boot()
     guest.run("kill $(pidof uevent)")
@@ -155,6 +180,7 @@ def test_a_guest_whose_user_space_does_not_help(boot: Boot) -> None:
     assert guest.run("cat /sys/block/vda/size") == "2048"
 
 
+@BOTH
 def test_a_driver_unbound_by_hand_is_consent(boot: Boot) -> None:
     guest = boot()
     guest.run("kill $(pidof uevent)")
@@ -162,9 +188,19 @@ def test_a_driver_unbound_by_hand_is_consent(boot: Boot) -> None:
     guest.run("(sleep 1; echo LNRO0005:00 > /sys/bus/platform/drivers/virtio-mmio/unbind) &")
     guest.vm.hot_remove("r")
     assert "r" not in guest.vm.devices
+    # nothing would bind a driver there again: the next device goes elsewhere
+    guest.add(Disk(size="1M"), "d")
+    assert guest.vm.devices["d"].base == 0xD000_1000
+    guest.vm.hot_remove("d", force=True)
+    guest.run("head -c 512 /dev/vda; sync")
+    guest.add(Disk(size="2M"), "e")
+    assert guest.vm.devices["e"].base == 0xD000_2000
+    guest.run("echo LNRO0005:01 > /sys/bus/platform/drivers/virtio-mmio/unbind")
+    assert guest.run("cat /sys/block/vd?/size") == "4096"
     assert guest.complaints() == ""
 
 
+@BOTH
 @pytest.mark.parametrize("command", ["poweroff -f", "exit"])
 def test_switched_off_from_inside(boot: Boot, command: str) -> None:
     guest = boot()
@@ -174,11 +210,13 @@ def test_switched_off_from_inside(boot: Boot, command: str) -> None:
     assert (ended.reason, ended.code, str(guest.vm.state)) == ("poweroff", 0, "stopped")
 
 
+@BOTH
 def test_the_button(boot: Boot) -> None:
     guest = boot()
     assert guest.vm.shutdown().reason == "poweroff"
 
 
+@BOTH
 def test_reboot_starts_the_kernel_anew(boot: Boot) -> None:
     guest = boot()
     guest.vm.console.send("reboot -f\n")
@@ -187,6 +225,7 @@ def test_reboot_starts_the_kernel_anew(boot: Boot) -> None:
     assert guest.vm.state == "running"
 
 
+@BOTH
 def test_a_kernel_and_initrd_of_ones_own(boot: Boot, debian: LinuxKernel) -> None:
     guest = boot(
         kernel=debian.kernel, initrd=debian.initrd, memory="192M", cmdline="console=ttyS0 quiet"
@@ -194,6 +233,7 @@ def test_a_kernel_and_initrd_of_ones_own(boot: Boot, debian: LinuxKernel) -> Non
     assert "tsc=reliable" in guest.run("cat /proc/cmdline")
 
 
+@BOTH
 def test_without_acpi(boot: Boot) -> None:
     guest = boot(cmdline="acpi=off noapic")
     assert "XT-PIC" in guest.run("cat /proc/interrupts")

@@ -39,4 +39,8 @@ def test_it_boots_to_its_console_and_takes_devices_while_it_runs() -> None:
             assert run("ls /dev/vdb 2>/dev/null") == ""
         lines = {row.line for row in vm.irqs if row.device in ("console0", "disk0", "rng")}
         assert lines == {5, 6, 7}
+        vm.hot_remove("disk0", force=True)
+        assert run("sync; head -c 1 /dev/vda | wc -c 2>/dev/null").endswith("0")
+        reach(vm.hot_add(Disk(size="3M"), "disk0").id)
+        assert run("cat /sys/block/vd?/size") == "6144"
         assert "placeholder0" not in vm.devices

@@ -111,11 +111,16 @@ class Bus:
                 raise BusError(f"no device starts at {start:#x} on the {self.name} bus")
             self._swap(kept)
 
-    def exchange(self, old: BusDevice, new: BusDevice) -> None:
-        """`new` takes the place of `old`, between two accesses."""
+    def exchange(self, old: BusDevice, new: BusDevice, name: str | None = None) -> None:
+        """`new` takes the place of `old`, between two accesses; and `name` that of its name."""
         with self._lock:
             self._swap(
-                [replace(one, device=new) if one.device is old else one for one in self.ranges]
+                [
+                    replace(one, device=new, name=one.name if name is None else name)
+                    if one.device is old
+                    else one
+                    for one in self.ranges
+                ]
             )
 
     def _swap(self, ranges: list[BusRange]) -> None:

@@ -144,6 +144,10 @@ class CounterPage:
     def generation(self) -> int:
         return self.words[GENERATION]
 
+    def outdate(self) -> None:
+        """Readers' directories are stale."""
+        self.words[GENERATION] += 1
+
     def allocate(self, names: Sequence[str]) -> Block:
         need = ROW * (FIRST_REGISTER + len(names))
         for index, (start, size) in enumerate(self._free):
@@ -155,7 +159,7 @@ class CounterPage:
                 words = self.words[start : start + need]
                 for at in range(need):
                     words[at] = 0
-                self.words[GENERATION] += 1
+                self.outdate()
                 return Block(self, start, words, names)
         raise ConfigError(f"no room in the counter page for a device with {len(names)} registers")
 
@@ -176,7 +180,7 @@ class CounterPage:
             else:
                 merged.append((start, size))
         self._free = merged
-        self.words[GENERATION] += 1
+        self.outdate()
 
     def line(self, number: int) -> tuple[int, int | None, bool]:
         """(raised, delivered, level) of the interrupt line; delivered None: the engine cannot tell."""

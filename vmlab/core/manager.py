@@ -296,6 +296,16 @@ class MMIODeviceManager:
         self._devices[kind, id] = device
         return old
 
+    def rename(self, kind: DeviceType, id: str, new: str) -> None:
+        """The device keeps its place under another id."""
+        info = self._lookup(kind, id)
+        if (kind, new) in self._info:
+            raise UpdateFailed(f"{id!r}: a device of type {kind} has the id {new!r} already")
+        device = self._devices.pop((kind, id))
+        del self._info[kind, id]
+        self._info[kind, new], self._devices[kind, new] = info, device
+        self.bus.exchange(device, device, new)
+
     # --- look-ups -------------------------------------------------------------------------------
 
     def get_device_info(self) -> dict[tuple[DeviceType, str], DeviceInfo]:

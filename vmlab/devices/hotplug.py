@@ -79,6 +79,10 @@ class HotPlug(Device):
         self.acpi = False
         #: slots whose driver the guest has unbound: only its user space can bind one again
         self._unbound: set[int] = set()
+        #: empty slots whose driver is still bound, for their devices were taken out by force
+        self._held: set[int] = set()
+        #: whether the guest's user space serves requests: it has answered one
+        self._served = False
 
     # --- the machine's side ---------------------------------------------------------------------
 
@@ -128,17 +132,34 @@ class HotPlug(Device):
         put its own things away; a kernel with ACPI says no more than that."""
         with self.lock:
             slot = self._slots[index]
-            if self.acpi and slot is not None and slot.holder.counters.state == "removing":
+            asked = slot is not None and slot.holder.counters.state == "removing"
+            if index in self._held or (self.acpi and asked):
+                self._held.discard(index)
                 self._unbound.add(index)
 
     def is_unbound(self, index: int) -> bool:
         return index in self._unbound
 
+    def is_held(self, index: int) -> bool:
+        return index in self._held
+
+    def is_left(self, index: int) -> bool:
+        """Whether a device that came to this slot would find no driver."""
+        return index in self._held or (index in self._unbound and not self._served)
+
+    def let_go(self, index: int, driven: bool) -> bool:
+        """The slot's device goes, with its driver bound if `driven`. -> `is_left`"""
+        with self.lock:
+            if driven:
+                self._held.add(index)
+            return self.is_left(index)
+
     def reset(self) -> None:
         with self.lock:
             super().reset()
-            self._watched = False
+            self._watched = self._served = False
             self._unbound.clear()
+            self._held.clear()
 
     # --- the guest's side -----------------------------------------------------------------------
 
@@ -192,6 +213,9 @@ class HotPlug(Device):
     @on_write("ANSWER")
     def _answer(self, value: int) -> None:
         slot = self._selected
+        self._served = self._served or value == RELEASED
+        if slot is None and value == RELEASED and self.is_unbound(self.r.SLOT):
+            return  # its device was taken out before
         if slot is None:
             self.mistake(f"an answer for slot {self.r.SLOT}, which is empty")
         elif value == RELEASED:
@@ -235,13 +259,14 @@ class HotPlug(Device):
 
     @on_read("NOTE")
     def _note(self, offset: int, size: int) -> int:
-        """Linux tells user space of an eject request alone: a device to be unbound, or one that has
-        come to where a driver was unbound."""
+        """Linux tells user space of an eject request alone: a device to be unbound, there or gone, or one
+        that has come to where a driver was unbound."""
         notes = bytearray(size)
         for index in range(offset, min(offset + size, SLOT_COUNT)):
             slot = self._slots[index]
-            if slot is not None and (
-                slot.holder.counters.state == "removing" or index in self._unbound
+            if index in self._held or (
+                slot is not None
+                and (slot.holder.counters.state == "removing" or index in self._unbound)
             ):
                 notes[index - offset] = EJECT_REQUEST
         self._watched = True

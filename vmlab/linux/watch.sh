@@ -3,7 +3,7 @@
 # which slots have changed. The drivers' devices are numbered as the slots are.
 drivers=/sys/bus/platform/drivers/virtio-mmio
 controller=0xcf001000
-added=1 removing=5 released=4
+empty=0 added=1 removing=5 released=4
 
 while usleep 200000; do
     events=$(devmem $((controller + 0x10)) 32)
@@ -13,7 +13,7 @@ while usleep 200000; do
         if [ $((events >> slot & 1)) -eq 1 ]; then
             devmem $((controller + 0x18)) 32 $slot
             state=$(($(devmem $((controller + 0x1c)) 32)))
-            if [ $state -eq $removing ]; then
+            if [ -e $drivers/$name ] && [ $state -eq $removing -o $state -eq $empty ]; then
                 echo $name >$drivers/unbind
                 devmem $((controller + 0x34)) 32 $released
             elif [ $state -eq $added ]; then

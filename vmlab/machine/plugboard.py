@@ -20,6 +20,7 @@ from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.machine import platform
 from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
+from vmlab.machine.left import LeftWindows
 from vmlab.machine.reserve import Reserve
 from vmlab.regs.table import Register
 from vmlab.virtio.device import VirtioDevice
@@ -32,6 +33,8 @@ CONSENT = 5.0
 #: seconds without an access after which a driver that has reset its device is done with it: long, for a
 #: busy host may keep the guest from running, and a guest that tells of it need not wait
 QUIET = 2.0
+#: seconds that its driver has for the last change of a device that is taken out by force
+WEANING = 1.0
 #: what the guest did wrong, kept for whoever asks
 MISTAKES_KEPT = 256
 
@@ -69,6 +72,7 @@ class Plugboard:
         self.devices: dict[str, Plugged] = {}
         self.hotplug = HotPlug()
         self.hotplug.on_released(self._released)
+        self._left = LeftWindows(self.manager, self.hotplug)
         self._lock = threading.RLock()
         self._bells: dict[int, list[Doorbell]] = {}
         self._consents: dict[int, threading.Event] = {}
@@ -140,9 +144,7 @@ class Plugboard:
             self._listen(bus_device, name)
             size = -(-bus_device.size // MMIO_LEN) * MMIO_LEN
             with self.reserve.aside():
-                base, irq = self.manager.register_device(
-                    bus_device, kind, name, size, irq=bus_device.wants_irq
-                )
+                base, irq = self._left.register(bus_device, kind, name, size)
             self.devices[name] = Plugged(bus_device, "mmio", base, size, irq, kind)
             slot = self._slot(base)
             if slot is not None:
@@ -177,12 +179,22 @@ class Plugboard:
         slot = self._slot(plugged.base)
         asked = not force and running and slot is not None
         consented = asked and slot is not None and self._ask(id, plugged, slot)
+        driven = (
+            force and (self.hotplug.acpi or bool(self.reserve.count)) and _driven(plugged.device)
+        )
+        if driven and running:
+            _wean(plugged.device)
         with self._lock:
             if self.devices.get(id) is not plugged:
                 raise DeviceNotFound(repr(id))
-            with self.reserve.aside():
-                self.manager.unregister(plugged.kind, id)
+            left = slot is not None and self.hotplug.let_go(slot, driven)
+            if left and slot is not None and isinstance(plugged.device, MmioTransport):
+                self._left.keep(slot, plugged.device, plugged.kind, id)
+            else:
+                with self.reserve.aside():
+                    self.manager.unregister(plugged.kind, id)
             del self.devices[id]
+            self._page.outdate()
             if slot is not None:
                 self.hotplug.empty(slot, announce=running and not consented)
 
@@ -284,6 +296,8 @@ class Plugboard:
 
     def reset(self) -> None:
         """Every device at power-on; what is plugged in stays."""
+        with self._lock:
+            self._left.clear()
         for plugged in list(self.devices.values()):
             plugged.device.reset()
             plugged.device.counters.state = "added"
@@ -364,6 +378,26 @@ def _inner(device: Device) -> Device | VirtioDevice:
 def _close_all(bells: list[Doorbell]) -> None:
     for bell in bells:
         bell.close()
+
+
+def _driven(device: Device) -> bool:
+    """Whether a guest's driver has begun with a virtio device and not ended."""
+    return isinstance(device, MmioTransport) and bool(device.peek()["Status"])
+
+
+def _wean(device: Device) -> None:
+    """Before a device is taken out under its driver: what uses it is to fail, not to wait for ever. The
+    driver has a moment to see how the device has changed."""
+    before = last = device.counters.counts().traps
+    if not _retired(device):
+        return
+    end = time.monotonic() + WEANING
+    while time.monotonic() < end:
+        time.sleep(WEANING / 20)
+        now = device.counters.counts().traps
+        if now == last and now != before:
+            return
+        last = now
 
 
 def _retired(device: Device) -> str:

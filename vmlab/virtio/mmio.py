@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from vmlab.core.device import on_peek, on_read, on_write
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.gone import Gone
 from vmlab.virtio.queue import BrokenRing, Virtqueue
 from vmlab.virtio.registers import (
     CONFIG_CHANGE,
@@ -89,6 +90,19 @@ class MmioTransport(Serving):
         with self.lock:
             self._start()  # the queues hold guest memory
         self.device.detached()
+
+    def abandon(self) -> None:
+        """The device goes, and its driver stays: from now on `Gone` answers it."""
+        with self.lock:
+            running, self.running = self.running, False
+            self._worker.settle()
+            gone, self.device = self.device, Gone(self.device)
+            if not self._status_now:
+                self.device.reset()
+            self.running = running
+        gone.detached()
+        for index in list(self.queues):
+            self.wake(index)
 
     def doorbells(self) -> list[tuple[int, int, int | None, Callable[[int], None]]]:
         """(offset, size, value, ring) of the writes that need not trap: a notification a queue."""
