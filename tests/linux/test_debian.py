@@ -48,7 +48,6 @@ def test_interrupts_are_those_of_the_tables(boot: Boot) -> None:
     )
 
 
-@BOTH
 def test_its_clock_is_right(boot: Boot) -> None:
     guest = boot()
     began, first = time.monotonic(), float(guest.run("cut -d' ' -f1 /proc/uptime"))
@@ -111,7 +110,6 @@ def test_two_guests_talk_over_cards_that_came_later(boot: Boot) -> None:
         getattr(switch, "close", lambda: None)()
 
 
-@BOTH
 def test_fifty_rounds_of_adding_and_removing(boot: Boot) -> None:
     guest = boot()
     free = int(guest.run("awk '/MemFree/ {print $2}' /proc/meminfo"))
@@ -155,8 +153,8 @@ def test_a_disk_pulled_out_under_its_file_system(boot: Boot) -> None:
 
 
 @BOTH
-def test_added_while_it_still_boots(boot: Boot, debian: LinuxKernel) -> None:
-    with VM(debian, engine="soft") as vm:
+def test_added_while_it_still_boots(debian: LinuxKernel, linux_engine: str) -> None:
+    with VM(debian, engine=linux_engine) as vm:
         ids = []
         for n in range(6):
             time.sleep(0.3)
@@ -168,7 +166,6 @@ def test_added_while_it_still_boots(boot: Boot, debian: LinuxKernel) -> None:
         assert [vm.devices[i].state for i in ids] == ["driver_ok"] * 6
 
 
-@BOTH
 def test_a_guest_whose_user_space_does_not_help(boot: Boot) -> None:
     guest = boot()
     guest.run("kill $(pidof uevent)")
@@ -180,7 +177,6 @@ def test_a_guest_whose_user_space_does_not_help(boot: Boot) -> None:
     assert guest.run("cat /sys/block/vda/size") == "2048"
 
 
-@BOTH
 def test_a_driver_unbound_by_hand_is_consent(boot: Boot) -> None:
     guest = boot()
     guest.run("kill $(pidof uevent)")
@@ -225,7 +221,6 @@ def test_reboot_starts_the_kernel_anew(boot: Boot) -> None:
     assert guest.vm.state == "running"
 
 
-@BOTH
 def test_a_kernel_and_initrd_of_ones_own(boot: Boot, debian: LinuxKernel) -> None:
     guest = boot(
         kernel=debian.kernel, initrd=debian.initrd, memory="192M", cmdline="console=ttyS0 quiet"

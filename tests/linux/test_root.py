@@ -18,7 +18,7 @@ from vmlab.errors import MonitorLost
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.virtio import Disk, Rng
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.engines("soft", "kvm")]
 
 Boot = Callable[..., Guest]
 
