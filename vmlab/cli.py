@@ -111,7 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Get a Linux kernel and busybox into the cache, check them and say where they came from.",
     )
     fetch.add_argument("what", choices=("linux",))
-    fetch.add_argument("--source", choices=("debian", "krun"), default="debian")
+    fetch.add_argument(
+        "--source",
+        default="debian",
+        metavar="SOURCE",
+        help="debian (debian-trixie: that release), krun; default: %(default)s",
+    )
     fetch.add_argument("--arch", choices=("x86_64", "arm64"), help="default: this host's")
     fetch.set_defaults(action=_fetch)
     commands.add_parser("kernels", help="the bundled guest kernels").set_defaults(action=_kernels)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from vmlab import kernels
 from vmlab.errors import ConfigError, KernelError
-from vmlab.linux import cache, debian, guest, krun
+from vmlab.linux import cache, debian, guest, initramfs, krun
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +77,9 @@ def test_without_a_fetch_it_says_which_to_run() -> None:
 
 
 def test_what_there_is_not() -> None:
-    with pytest.raises(ConfigError, match="no source 'arch'"):
-        kernels.linux("arch")
+    for name in ("arch", "debian-", "debian-../x", "krun-trixie"):
+        with pytest.raises(ConfigError, match=f"no source '{name}'"):
+            kernels.linux(name)
     with pytest.raises(ConfigError, match="no Linux for 'sparc'"):
         kernels.linux(arch="sparc")
 
@@ -118,6 +121,38 @@ def test_packages_with_another_layout(programs: Path) -> None:
     fake(programs, "apt-cache", "echo 'Depends: linux-image-1-cloud-amd64 (= 1)'")
     with pytest.raises(KernelError, match="the package holds no busybox"):
         kernels.linux("debian", "x86_64", say=lambda text: None)
+
+
+def test_while_another_process_fetches_this_one_waits_and_takes_that(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest, "_fetch", lambda *_: pytest.fail("fetched twice"))
+    monkeypatch.setattr(initramfs, "cached", lambda folder: folder / "initramfs")
+    with ThreadPoolExecutor() as pool:
+        with cache.alone():
+            other = pool.submit(kernels.linux, "debian", "x86_64")
+            time.sleep(0.2)
+            assert not other.done()
+            filled(root / "linux/debian-x86_64")
+        assert other.result(timeout=10).kernel.read_bytes() == b"kernel"
+
+
+def test_another_release_comes_from_the_hosts_mirror(
+    programs: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = root.parent / "keys.gpg"
+    monkeypatch.setattr(debian, "KEYS", keys)
+    fake(programs, "apt-get", 'case "$*" in *indextargets*) echo http://mirror/debian/ ;; esac')
+    apt = debian.Apt(root / "apt", "amd64")
+    with pytest.raises(KernelError, match=r"'trixie' cannot be had: this host has no .*/keys.gpg"):
+        apt.release("trixie", root / "apt/trixie")
+    keys.touch()
+    apt.release("trixie", root / "apt/trixie")
+    written = (root / "apt/trixie/sources.list").read_text()
+    assert written == f"deb [signed-by={keys}] http://mirror/debian/ trixie main\n"
+    fake(programs, "apt-get", "exit 0")
+    with pytest.raises(KernelError, match="this host has no source of Debian's; or boot your own"):
+        apt.release("trixie", root / "apt/trixie")
 
 
 def test_a_kernel_that_is_none(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Debian's cloud kernel and busybox-static, fetched by this host's own apt-get and without root.
 
 apt checks what it loads against the lists that its keys sign. Lists, caches and locks lie in our cache;
-sources and keys are the host's.
+sources and keys are the host's. Another release of Debian comes from the host's own mirror.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ __all__ = ["ARCHES", "BUSYBOX", "KERNEL", "download"]
 ARCHES = {"x86_64": "amd64", "arm64": "arm64"}
 KERNEL = "linux-image-cloud-{arch}"
 BUSYBOX = "busybox-static"
+#: the keys of every release, of the package debian-archive-keyring
+KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _HINT = "or boot your own: VM(kernel='vmlinuz', initrd=..., cmdline=...)"
 
 
 class Apt:
-    """apt-get with a state of its own under `folder`."""
+    """apt-get with a state of its own under `folder`. sources: a list instead of the host's."""
 
-    def __init__(self, folder: Path, arch: str) -> None:
+    def __init__(self, folder: Path, arch: str, sources: Path | None = None) -> None:
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
             raise KernelError(
                 "Linux for guests comes through apt-get and dpkg-deb, and this host has none (it is no"
@@ -48,6 +50,8 @@ class Apt:
             "Acquire::Languages": "none",
             "Acquire::Retries": "2",
         }
+        if sources is not None:
+            settings |= {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "-"}
         self._options = [
             part for key, value in settings.items() for part in ("-o", f"{key}={value}")
         ]
@@ -57,6 +61,23 @@ class Apt:
             ["apt-get", *self._options, "-qq", "update"],
             "the package lists cannot be loaded (are you online?)",
         )
+
+    def release(self, name: str, folder: Path) -> Apt:
+        """The same for Debian's release `name`, from the mirror that this host has Debian from."""
+        what = f"Debian's release {name!r} cannot be had"
+        pattern = ["Origin: Debian", "Label: Debian", "Component: main", "Created-By: Packages"]
+        mirrors = program(
+            ["apt-get", *self._options, "indextargets", "--format", "$(REPO_URI)", *pattern], what
+        ).split()
+        if not mirrors or not KEYS.exists():
+            missing = (
+                f"has no {KEYS} (package {KEYS.stem})" if mirrors else "has no source of Debian's"
+            )
+            raise KernelError(f"{what}: this host {missing}; {_HINT}")
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = folder / "sources.list"
+        sources.write_text(f"deb [signed-by={KEYS}] {mirrors[0]} {name} main\n", encoding="utf-8")
+        return Apt(folder, self.arch, sources)
 
     def depends(self, name: str) -> str:
         """The first package that a metapackage stands for."""
@@ -77,10 +98,16 @@ class Apt:
         return sorted(into.glob("*.deb"))
 
 
-def download(state: Path, folder: Path, arch: str, kernel: bool = True) -> Manifest:
-    """Put `kernel` (the image), `modules/` and `busybox` into `folder`; what the packages are."""
+def download(
+    state: Path, folder: Path, arch: str, kernel: bool = True, release: str = ""
+) -> Manifest:
+    """Put `kernel` (the image), `modules/` and `busybox` into `folder`; what the packages are. release: one
+    of Debian's by name ("trixie"); else what this host's sources have."""
     apt = Apt(state, ARCHES[arch])
     apt.update()
+    if release:
+        apt = apt.release(release, state / release)
+        apt.update()
     names = [BUSYBOX]
     if kernel:
         names.append(apt.depends(KERNEL.format(arch=apt.arch)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,18 +13,20 @@ from vmlab.linux.kernel import LinuxKernel
 
 __all__ = ["get"]
 
-SOURCES = ("debian", "krun")
+#: a release of Debian's may follow: debian-trixie
+_SOURCE = re.compile(r"(debian)(?:-([a-z]+))?|(krun)")
 #: changes with what a folder of the cache holds
 LAYOUT = 1
 #: libkrun's kernel has no ACPI: as many windows as there are lines
 _SLOTS = 11
 _ARCHES = {"AMD64": "x86_64", "amd64": "x86_64", "aarch64": "arm64"}
 #: Debian: quiet, for a serial line is slow; without what makes an emulated CPU slow and guards nothing
-#: here: mitigations of other CPUs' faults, self-tests of the crypto code. There is no PCI to look for.
+#: here: mitigations of other CPUs' faults, self-tests of the crypto code. There is no PCI to look for, and
+#: a CPU that reports no faults of its own would be complained of.
 #: krun: its clock's driver would keep line 8, which a device has here
 _CMDLINES = {
     "debian": "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests"
-    " initcall_blacklist=pci_arch_init",
+    " initcall_blacklist=pci_arch_init,mcheck_init_device",
     "krun": "console=hvc0 quiet panic=-1 mitigations=off initcall_blacklist=cmos_init",
 }
 #: what a file begins with, where
@@ -39,30 +42,39 @@ def get(
     fetch: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> LinuxKernel:
-    """The Linux of `source` ("debian", "krun") for `arch` ("x86_64", "arm64"; this host's if None).
+    """The Linux of `source` ("debian", "debian-trixie" and so on, "krun") for `arch` ("x86_64", "arm64";
+    this host's if None).
 
     fetch=False: KernelError when the cache has none. say: told what takes long."""
-    if source not in SOURCES:
-        raise ConfigError(f"no source {source!r} of Linux kernels; there are {', '.join(SOURCES)}")
+    known = _SOURCE.fullmatch(source)
+    if known is None:
+        raise ConfigError(
+            f"no source {source!r} of Linux kernels; there are debian (or with a release's name, as"
+            " debian-trixie) and krun"
+        )
+    family = known[1] or known[3]
     arch = arch or _ARCHES.get(platform.machine(), platform.machine())
     if arch not in _MAGIC:
         raise ConfigError(f"no Linux for {arch!r}; there is one for {', '.join(sorted(_MAGIC))}")
     folder = cache.cache_root() / "linux" / f"{source}-{arch}"
-    facts = cache.verify(folder)
-    if facts is None or facts.get("layout") != LAYOUT:
+    facts = _known(folder)
+    if facts is None:
         if not fetch:
             raise KernelError(
                 f"no Linux in {folder} yet: run `vmlab fetch linux --source {source}`"
             )
-        say(f"fetching Linux ({source}, {arch}) into {folder}")
-        facts = _fetch(folder, source, arch)
+        with cache.alone():
+            facts = _known(folder)  # another process may just have fetched it
+            if facts is None:
+                say(f"fetching Linux ({source}, {arch}) into {folder}")
+                facts = _fetch(folder, family, arch, known[2] or "")
     names = [one["file"] for one in facts.get("packages", [])] or [facts.get("library", "")]
     return LinuxKernel(
         kernel=folder / "kernel",
         initrd=initramfs.cached(folder),
-        cmdline=_CMDLINES[source],
+        cmdline=_CMDLINES[family],
         source=source,
-        slots=_SLOTS if source == "krun" else 0,
+        slots=_SLOTS if family == "krun" else 0,
         origin=f"{source}: {', '.join(names)}",
     )
 
@@ -72,11 +84,11 @@ def _known(folder: Path) -> cache.Manifest | None:
     return facts if facts and facts.get("layout") == LAYOUT else None
 
 
-def _fetch(folder: Path, source: str, arch: str) -> cache.Manifest:
+def _fetch(folder: Path, family: str, arch: str, release: str) -> cache.Manifest:
     state = cache.cache_root() / "apt" / arch
     with cache.fresh_folder(folder) as made:
-        if source == "debian":
-            facts = debian.download(state, made, arch)
+        if family == "debian":
+            facts = debian.download(state, made, arch, release=release)
         else:
             facts = krun.download(made, arch)
             facts["packages"] = [
