@@ -18,6 +18,7 @@ from pathlib import Path
 
 import browser
 import disk
+import linux
 import net
 import startup
 import traps
@@ -42,6 +43,9 @@ def main() -> int:
         ("memory-kvm", True, lambda: startup.monitor_memory("kvm")),
         ("memory-soft", False, lambda: startup.monitor_memory("soft")),
         ("virtio", False, lambda: virtio.measure(rounds, 0.2 if options.quick else 0.5)),
+        ("linux-soft", False, lambda: linux.boots_in_software(rounds)),
+        ("hotadd-soft", False, lambda: linux.hot_add_in_software(rounds)),
+        ("linux-box", False, lambda: linux.in_the_box(rounds)),
         ("browser", False, lambda: browser.measure(rounds)),
     ]
     host = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
@@ -90,7 +94,8 @@ def parse() -> argparse.Namespace:
         "--only",
         action="append",
         metavar="NAME",
-        help="traps, exec, start-kvm, start-soft, import, memory-kvm, memory-soft, virtio"
+        help="traps, exec, start-kvm, start-soft, import, memory-kvm, memory-soft, virtio,"
+        " linux-soft, hotadd-soft, linux-box, browser"
         " (repeatable)",
     )
     return parser.parse_args()

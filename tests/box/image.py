@@ -9,10 +9,13 @@ and tracebacks read the same.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
+import py_compile
 import re
 import shlex
 import shutil
@@ -22,6 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.support import ROOT
+from vmlab import kernels
 from vmlab.errors import KernelError
 from vmlab.linux import cache, debian, initramfs
 from vmlab.linux.cpio import Archive
@@ -35,10 +39,14 @@ MODULES = ("kvm_amd",)
 #: what the tests there import, as far as it is installed here
 DISTRIBUTIONS = (
     *("pytest", "pluggy", "iniconfig", "packaging", "pygments", "pytest-timeout"),
-    *("cloudpickle", "msgspec", "psutil", "lz4", "zstandard"),
+    *("cloudpickle", "msgspec", "psutil", "lz4", "unicorn", "zstandard"),
 )
+#: programs that tests run, as far as they are installed here
+PROGRAMS = ("mke2fs", "e2fsck", "debugfs")
+#: the Linux of guests
+SOURCES = ("debian", "krun")
 #: of this repository
-PARTS = ("vmlab", "tests", "kernels/images", "pyproject.toml")
+PARTS = ("vmlab", "tests", "benchmarks", "kernels/images", "pyproject.toml")
 #: folders that no test in the box needs: of the standard library, of the packages, of this repository
 UNUSED = frozenset(
     [
@@ -60,7 +68,7 @@ def build(
     folder: Path,
     run: Sequence[str],
     variables: Mapping[str, str],
-    programs: Iterable[str] = (),
+    programs: Iterable[Path] = (),
 ) -> tuple[Path, Path]:
     """(kernel, initramfs) of a box that runs the command `run` in this repository's folder, `variables` in
     its environment. programs: the host's that are to be there as well. The caller removes `folder`.
@@ -71,9 +79,9 @@ def build(
     linux = _linux()
     initrd = folder / "initrd"
     with initrd.open("wb") as file:
-        with _system(linux, [Path(one) for one in programs]).open("rb") as system:
+        with _system(linux, list(programs)).open("rb") as system:
             shutil.copyfileobj(system, file)
-        file.write(_session(run, variables))
+        file.write(_session(run, variables, folder / "bytecode"))
     return linux / "kernel", initrd
 
 
@@ -95,7 +103,8 @@ def _linux() -> Path:
 def _system(linux: Path, programs: list[Path]) -> Path:
     """The archive for these ingredients; those of others are removed when it is built."""
     files = dict(_python_files())
-    files |= {path: path.resolve() for path in programs}
+    tools = (shutil.which(name) for name in PROGRAMS)
+    files |= {path: path.resolve() for path in (*programs, *(Path(one) for one in tools if one))}
     recipe = hashlib.sha256(Path(__file__).read_bytes() + (HERE / "init.sh").read_bytes())
     recipe.update((linux / "manifest.json").read_bytes())
     for path, source in sorted(files.items()):
@@ -155,6 +164,8 @@ def _tree(folder: Path, unused: frozenset[str]) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = [one for one in folders if one not in unused and not one.startswith("config-")]
         for name in names:
+            if name.endswith(".a"):
+                continue
             if not name.endswith(".pyc") or re.search(rf"\.{tag}(-pytest-[\d.]+)?\.pyc$", name):
                 yield Path(place, name)
 
@@ -182,10 +193,14 @@ def _add(archive: Archive, files: Mapping[Path, Path]) -> None:
 # --- the part of each session -----------------------------------------------------------------------
 
 
-def _session(run: Sequence[str], more: Mapping[str, str]) -> bytes:
+def _session(run: Sequence[str], more: Mapping[str, str], bytecode: Path) -> bytes:
     archive = Archive()
     files = {path: path for part in PARTS for path in _tree(ROOT / part, UNUSED_HERE)}
+    files |= _compiled([path for path in files if path.suffix == ".py"], bytecode)
     guests = cache.cache_root() / "linux"
+    for source in SOURCES:
+        with contextlib.suppress(KernelError):  # who boots it there says what is missing
+            kernels.linux(source, "x86_64", say=lambda text: None)
     files |= {path: path for path in _tree(guests, frozenset())}
     _add(archive, files)
     variables = {
@@ -193,13 +208,26 @@ def _session(run: Sequence[str], more: Mapping[str, str]) -> bytes:
         "PYTHONPATH": ":".join(
             (str(ROOT), *{sysconfig.get_path(one) for one in ("purelib", "platlib")})
         ),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "XDG_CACHE_HOME": str(guests.parent.parent),
         "LANG": "C.UTF-8",
+        "PATH": "/bin:/sbin:/usr/bin:/usr/sbin",
         **more,
     }
     lines = [f"cd {shlex.quote(str(ROOT))}"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     archive.file("box/run", "\n".join([*lines, shlex.join(run), ""]).encode())
     return archive.finish()
+
+
+def _compiled(sources: list[Path], folder: Path) -> dict[Path, Path]:
+    """Bytecode in `folder` for the modules that have none, or an old one, beside them: in the box it would
+    take each process as long as all else."""
+    files = {}
+    for number, source in enumerate(sources):
+        kept = Path(importlib.util.cache_from_source(str(source)))
+        if not kept.exists() or kept.stat().st_mtime < source.stat().st_mtime:
+            fresh = folder / str(number)
+            py_compile.compile(str(source), str(fresh), doraise=True)
+            files[kept] = fresh
+    return files

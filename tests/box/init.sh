@@ -7,6 +7,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm /tmp /root
 mount -t devpts pts /dev/pts
+ln -s /proc/self/fd /dev/fd
 mount -t tmpfs shm /dev/shm
 ip link set lo up
 while read -r name; do

@@ -10,36 +10,13 @@ host                                         box
 
 from __future__ import annotations
 
-import json
-import os
-import tty
-
 import pytest
 
+from tests.box.line import Line
 from vmlab import engine
 
-LINE = "/dev/ttyS1"
 #: plugins are named, because looking for them takes a second here
 OPTIONS = ("-p", "pytest_timeout", "-p", "no:cacheprovider", "-p", "no:junitxml", "-q")
-
-
-class Line:
-    """The serial line to the host."""
-
-    def __init__(self) -> None:
-        fd = os.open(LINE, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        tty.setraw(fd)
-        self._file = os.fdopen(fd, "r+b", buffering=0)
-        self._reader = os.fdopen(os.dup(fd), "rb")
-
-    def send(self, **message: object) -> None:
-        data = memoryview(json.dumps(message).encode() + b"\n")
-        while data:
-            data = data[self._file.write(data) or 0 :]
-
-    def receive(self) -> dict[str, object]:
-        message: dict[str, object] = json.loads(self._reader.readline())
-        return message
 
 
 class Runner:

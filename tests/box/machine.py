@@ -51,7 +51,7 @@ class Box:
         self,
         run: Sequence[str],
         variables: Mapping[str, str] | None = None,
-        programs: Iterable[str] = (),
+        programs: Iterable[Path] = (),
     ) -> None:
         """run, variables: the command inside and its environment; programs: of the host, to be there too."""
         # setpriv: QEMU is killed when this process is, however that ends
@@ -60,21 +60,21 @@ class Box:
                 raise BoxError(
                     f"{name} is not installed (Debian: {PACKAGES.get(name, name)})", True
                 )
-        self._folder = Path(tempfile.mkdtemp(prefix="vmlab-box-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="vmlab-box-"))
         self._unread = b""
         try:
-            kernel, initrd = image.build(self._folder, run, variables or {}, programs)
+            kernel, initrd = image.build(self.folder, run, variables or {}, programs)
         except VmlabError as error:
-            shutil.rmtree(self._folder)
+            shutil.rmtree(self.folder)
             raise BoxError(str(error), missing=True) from error
-        self._log = self._folder / "console"
+        self._log = self.folder / "console"
         self._line, theirs = socket.socketpair()
         command = ["setpriv", "--pdeathsig", "KILL", QEMU, "-nodefaults", "-no-user-config"]
         command += ["-M", "q35,usb=off", "-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", MEMORY]
         command += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", CMDLINE]
         command += ["-display", "none", "-no-reboot", "-serial", f"file:{self._log}"]
         command += ["-chardev", f"socket,id=line,fd={theirs.fileno()}", "-serial", "chardev:line"]
-        with theirs, (self._folder / "qemu").open("wb") as said:
+        with theirs, (self.folder / "qemu").open("wb") as said:
             self._qemu = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -82,6 +82,10 @@ class Box:
                 stderr=said,
                 pass_fds=[theirs.fileno()],
             )
+
+    @property
+    def pid(self) -> int:
+        return self._qemu.pid
 
     def send(self, message: Message) -> None:
         """What a dead box does not hear shows in the next `receive`."""
@@ -114,9 +118,9 @@ class Box:
     def _end(self) -> str:
         """The last that the console and QEMU said."""
         told = "".join(
-            (self._folder / name).read_text(encoding="utf-8", errors="replace")
+            (self.folder / name).read_text(encoding="utf-8", errors="replace")
             for name in ("console", "qemu")
-            if (self._folder / name).exists()
+            if (self.folder / name).exists()
         )
         lines = [line.rstrip() for line in told.splitlines() if line.strip()]
         return "".join(f"\n    {line}" for line in ["; its console:", *lines[-TAIL:]])
@@ -125,4 +129,4 @@ class Box:
         self._qemu.kill()
         self._qemu.wait()
         self._line.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -19,6 +19,8 @@ from vmlab import engine
 INSIDE = "VMLAB_IN_BOX"
 #: seconds from the start of QEMU until the tests there are collected; a fifth of it on a quiet host
 BOOT = 180.0
+#: seconds for a test without a time limit
+LONGEST = 600.0
 #: seconds that the box may take beyond a test's own time limit, to say that it has passed
 GRACE = 30.0
 #: boxes that may die before the rest of the tests is given up
@@ -46,6 +48,10 @@ class Host:
                 report = self._config.hook.pytest_report_from_serializable(
                     config=self._config, data=message["report"]
                 )
+                if isinstance(
+                    report.longrepr, list
+                ):  # where a skip is, which JSON has no tuple for
+                    report.longrepr = tuple(report.longrepr)
                 item.ihook.pytest_runtest_logreport(report=report)
                 logged.append(report)
         except BoxError as error:
@@ -95,10 +101,12 @@ class Host:
 
 def belongs(item: pytest.Item) -> bool:
     """Whether the test runs in the box."""
-    if INSIDE in os.environ or item.get_closest_marker("linux_kvm") is None:
-        return False
-    works, _ = engine.runs_linux("kvm")
-    return not works
+    return item.get_closest_marker("linux_kvm") is not None and not suffices()
+
+
+def suffices() -> bool:
+    """Whether the KVM here runs Linux. (In the box, where it does not, no other box would help.)"""
+    return INSIDE in os.environ or engine.runs_linux("kvm")[0]
 
 
 def _variables() -> dict[str, str]:
@@ -108,9 +116,9 @@ def _variables() -> dict[str, str]:
 
 
 def _limit(item: pytest.Item) -> float:
-    """The test's own time limit, as pytest-timeout takes it there."""
+    """The test's own time limit, which pytest-timeout holds it to there."""
     marker = item.get_closest_marker("timeout")
-    return float(marker.args[0] if marker else item.config.getini("timeout"))
+    return float(marker.args[0] if marker else item.config.getini("timeout") or LONGEST)
 
 
 _HOST = pytest.StashKey[Host]()

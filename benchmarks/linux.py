@@ -1,0 +1,113 @@
+"""Linux guests: how long they boot, and how soon a disk that is added can be read.
+
+On KVM it is measured in the box of tests/box, on any host: against QEMU's microvm there, with the same
+kernel and initramfs, in turns. Everything in the box is slow, so only the ratio counts.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from figures import Figure, NotHere, plain, ratio
+from vmlab import VM, kernels
+from vmlab.errors import KernelError
+from vmlab.linux.kernel import LinuxKernel
+from vmlab.virtio import Console, Disk
+
+ROOT = Path(__file__).resolve().parent.parent
+#: seconds that the box may take for all rounds
+PATIENCE = 900.0
+#: seconds for what a guest does in some
+GUEST = 60.0
+#: what microvm loads beside itself; all of it lies in one of these folders
+FIRMWARE = ("bios-microvm.bin", "linuxboot_dma.bin", "pvh.bin", "kvmvapic.bin")
+FOLDERS = ("/usr/share/qemu", "/usr/share/seabios", "/usr/local/share/qemu")
+
+
+def boots_in_software(rounds: int) -> list[Figure]:
+    """From VM(...) to the shell's prompt."""
+    figures = []
+    for source, target in (("debian", 4.0), ("krun", 3.0)):
+        linux = kernel(source)
+        samples = [software_boot(linux) for _ in range(rounds + 1)][1:]
+        name = f"VM(...) to Linux's prompt, {source}, in software"
+        figures.append(plain(name, samples, "s", target))
+    return figures
+
+
+def software_boot(linux: LinuxKernel) -> float:
+    devices = [Console()] if linux.source == "krun" else []
+    began = time.monotonic()
+    with VM(linux, engine="soft", devices=devices) as vm:
+        console = vm.consoles["console0"] if devices else vm.console
+        console.expect(re.compile("# "), timeout=GUEST)
+        return time.monotonic() - began
+
+
+def hot_add_in_software(rounds: int) -> list[Figure]:
+    """From hot_add to the disk's first bytes in the guest."""
+    kernel("debian")
+    return [plain("hot_add to /dev/vda readable, soft", hot_adds("soft", rounds), "s", 0.5)]
+
+
+def hot_adds(engine: str, rounds: int) -> list[float]:
+    """From hot_add to what a reader of /dev/vda says, in one guest."""
+    samples = []
+    with VM(kernels.linux("debian", "x86_64"), engine=engine) as vm:
+        vm.console.expect("# ", timeout=GUEST)
+        wait = "while ! [ -e /dev/vda ]; do usleep 2000; done; head -c 6 /dev/vda\n"
+        for number in range(rounds):
+            # what was typed is echoed, and so must not be what is waited for
+            says = f"disk{number:02}"
+            vm.console.send(wait)
+            vm.console.expect("/dev/vda\r?\n")
+            time.sleep(0.3)
+            began = time.monotonic()
+            vm.hot_add(Disk(data=says.encode().ljust(1 << 20, b"\0")), "disk")
+            vm.console.expect(says, timeout=GUEST)
+            samples.append(time.monotonic() - began)
+            vm.hot_remove("disk")
+            vm.console.run("", timeout=GUEST)
+    return samples
+
+
+def in_the_box(rounds: int) -> list[Figure]:
+    """Debian to init against QEMU, and the hot-add, on KVM."""
+    from tests.box import image
+    from tests.box.machine import Box, BoxError
+
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        raise NotHere("no qemu-system-x86_64 (Debian: apt-get install qemu-system-x86)")
+    places = [Path(folder, name) for folder in FOLDERS for name in FIRMWARE]
+    programs = [Path(qemu), *(path for path in places if path.exists())]
+    run = [str(image.PYTHON), "benchmarks/linux_boxed.py", str(rounds)]
+    try:
+        box = Box(run, {}, programs)
+        try:
+            box.receive(PATIENCE)
+            boots = box.receive(PATIENCE)["boots"]
+            hot_adds = box.receive(PATIENCE)["hot_adds"]
+        finally:
+            box.close()
+    except BoxError as error:
+        raise NotHere(str(error)) from error
+    name = "VM(...) to Linux's init / QEMU microvm, KVM in a box"
+    figure = ratio(name, {"s": boots["vmlab"]}, {"s in QEMU": boots["qemu"]}, 1.6)
+    figure.of["s until the guest runs"] = sorted(boots["started"])[len(boots["started"]) // 2]
+    return [figure, plain("hot_add to /dev/vda readable, KVM in a box", hot_adds, "s", 0.5)]
+
+
+def kernel(source: str) -> LinuxKernel:
+    try:
+        return kernels.linux(source, "x86_64", say=lambda text: None)
+    except KernelError as error:
+        raise NotHere(str(error)) from error
+
+
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))  # tests.box

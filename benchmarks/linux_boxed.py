@@ -1,0 +1,81 @@
+"""The part of `linux` that runs in the box: Debian's kernel on KVM, under vmlab and under QEMU's microvm.
+
+It is given the number of rounds and sends what it measured, in seconds, over the box's line to the host.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from linux import hot_adds
+from tests.box.line import Line
+from vmlab import VM, kernels
+from vmlab.linux.cpio import Archive
+
+SAYS = "init is running"
+#: seconds for what takes some
+PATIENCE = 60.0
+CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests"
+MEMORY = "256M"
+
+
+def main() -> None:
+    rounds = int(sys.argv[1])
+    line = Line()
+    line.send(up=True)
+    linux = kernels.linux("debian", "x86_64")
+    with tempfile.TemporaryDirectory() as folder:
+        initrd = Path(folder, "initrd")
+        initrd.write_bytes(initramfs(linux.kernel.with_name("busybox").read_bytes()))
+        told: dict[str, list[float]] = {"vmlab": [], "started": [], "qemu": []}
+        for number in range(rounds + 1):
+            theirs = under_qemu(linux.kernel, initrd)
+            started, ours = under_vmlab(linux.kernel, initrd)
+            if number:  # the first is for the page cache
+                told["qemu"].append(theirs)
+                told["started"].append(started)
+                told["vmlab"].append(ours)
+    line.send(boots=told)
+    line.send(hot_adds=hot_adds("kvm", rounds))
+
+
+def initramfs(busybox: bytes) -> bytes:
+    """A system that says one thing and waits."""
+    archive = Archive()
+    archive.node("dev/console", 5, 1)
+    archive.file("bin/busybox", busybox, 0o755)
+    init = f"#!/bin/busybox sh\necho {SAYS}\nwhile :; do /bin/busybox sleep 100; done\n"
+    archive.file("init", init.encode(), 0o755)
+    return archive.finish()
+
+
+def under_qemu(kernel: Path, initrd: Path) -> float:
+    command = ["qemu-system-x86_64", "-M", "microvm,accel=kvm", "-cpu", "host", "-m", MEMORY]
+    command += ["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"]
+    command += ["-kernel", str(kernel), "-initrd", str(initrd), "-append", CMDLINE]
+    began = time.monotonic()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as qemu:
+        assert qemu.stdout is not None
+        for said in qemu.stdout:
+            if SAYS.encode() in said:
+                took = time.monotonic() - began
+                qemu.kill()
+                return took
+    raise RuntimeError("Linux does not come up under QEMU")
+
+
+def under_vmlab(kernel: Path, initrd: Path) -> tuple[float, float]:
+    """Until the guest runs, and until its init does."""
+    began = time.monotonic()
+    with VM(kernel, initrd=initrd, cmdline=CMDLINE, memory=MEMORY, engine="kvm") as vm:
+        started = time.monotonic() - began
+        vm.console.expect(SAYS, timeout=PATIENCE)
+        return started, time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()
