@@ -20,7 +20,8 @@ elif [ -e /sys/bus/platform/devices/virtio-mmio.0 ]; then
     /lib/vmlab/watch.sh >/dev/null 2>&1 &
 fi
 
-case " $(cat /proc/cmdline)" in *' root='*) . /lib/vmlab/root.sh ;; esac
+read -r line </proc/cmdline
+case " $line" in *' root='*) . /lib/vmlab/root.sh ;; esac
 
 # The power button: the first event of its input device.
 if [ -e /dev/input/event0 ]; then

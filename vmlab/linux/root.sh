@@ -1,8 +1,8 @@
-# Read by init when the command line has root=: that file system takes this one's place, and its init goes on.
+# Read by init when the command line, $line, has root=: that file system takes this one's place, and its init goes on.
 # As the kernel would understand it: root=/dev/vda, UUID= or LABEL=, rootfstype=, rootflags=, ro (else rw),
 # init=. What cannot be done is said, and the small system's shell comes instead.
 root='' type='' flags=rw inits='/sbin/init /etc/init /bin/init /bin/sh'
-for word in $(cat /proc/cmdline); do
+for word in $line; do
     case $word in
     root=*) root=${word#*=} ;;
     rootfstype=*) type="-t ${word#*=}" ;;
