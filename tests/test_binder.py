@@ -118,3 +118,5 @@ def test_postbuild_in_a_clean_environment(image: tuple[Path, dict[str, str]]) ->
     assert "python3" in run("jupyter", "kernelspec", "list")
     config = tree.parents[1] / "env" / "etc" / "jupyter" / "labconfig" / "page_config.json"
     assert "announcements" in config.read_text()
+    cache = Path(env["HOME"], ".cache", "vmlab", "linux", "debian-x86_64")
+    assert (cache / "kernel").exists(), "what notebook 9 boots"

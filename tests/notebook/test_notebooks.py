@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.linux.conftest import fetched
 from tests.support import require_module
+from vmlab.engine import runs_linux
 
 HERE = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
@@ -26,7 +28,12 @@ TITLES = [
     "06-hot-plug",
     "07-when-guests-misbehave",
     "08-measuring",
+    "09-linux",
 ]
+#: boots a Linux
+LINUX = HERE / "09-linux.ipynb"
+#: seconds, as in notebooks/execute.py: Linux boots in three, in thirty on a busy host
+CELL_TIMEOUT = 90
 IGNORED = "nbval-ignore-output"
 TAGS = {IGNORED, "raises-exception"}
 #: what a live view or a picture shows in its place
@@ -68,6 +75,21 @@ def tags(cell: dict[str, Any]) -> set[str]:
 @pytest.mark.timeout(600)
 def test_outputs_are_the_stored_ones(engine: str, tmp_path: Path) -> None:
     """The very same notebooks and outputs on both engines."""
+    compare([path for path in NOTEBOOKS if path != LINUX], engine, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_outputs_of_the_one_with_a_linux(engine: str, tmp_path: Path) -> None:
+    works, why = runs_linux(engine)
+    if not works:
+        pytest.skip(f"{engine} cannot run Linux here: {why}")
+    fetched("debian")
+    compare([LINUX], engine, tmp_path)
+
+
+def compare(paths: list[Path], engine: str, tmp_path: Path) -> None:
+    """Run them; fail when an output is not the stored one."""
     for module in ("nbval", "matplotlib", "ipykernel"):
         require_module(module)
     environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
@@ -78,10 +100,11 @@ def test_outputs_are_the_stored_ones(engine: str, tmp_path: Path) -> None:
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
-    command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=30", "--timeout=300"]
+    command += ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
+    command += ["--timeout=300"]
     command += ["-n", "2", "--dist", "loadfile", f"--rootdir={HERE}", "-c", os.devnull]
     done = subprocess.run(
-        [*command, *map(str, NOTEBOOKS)],
+        [*command, *map(str, paths)],
         cwd=HERE,
         env=environment,
         capture_output=True,
