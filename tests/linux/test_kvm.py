@@ -14,6 +14,7 @@ from vmlab.virtio import Disk
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.engines("kvm")]
 
 Boot = Callable[..., Guest]
+PAUSE = 25.0
 CLOCKS = "/sys/devices/system/clocksource/clocksource0"
 
 
@@ -29,7 +30,27 @@ def test_two_cpus_work(boot: Boot) -> None:
     assert guest.complaints() == ""
 
 
-def test_its_clock_is_the_hosts(boot: Boot) -> None:
+def test_its_clock_is_the_hosts_and_stands_still_in_a_pause(boot: Boot) -> None:
     guest = boot()
     assert guest.run(f"cat {CLOCKS}/current_clocksource") == "kvm-clock"
     assert float(guest.run("date +%s")) == pytest.approx(time.time(), abs=3)
+    before, began = uptime(guest), time.monotonic()
+    guest.vm.pause()
+    # long enough for a CPU that hangs to be noticed
+    time.sleep(PAUSE)
+    guest.vm.resume()
+    passed, took = uptime(guest) - before, time.monotonic() - began
+    assert passed == pytest.approx(took - PAUSE, abs=1)
+    assert guest.complaints() == ""
+
+
+def uptime(guest: Guest) -> float:
+    return float(guest.run("cut -d' ' -f1 /proc/uptime"))
+
+
+def test_the_exits_of_its_boot_are_few_and_listed(boot: Boot) -> None:
+    guest = boot()
+    exits = guest.vm.exits
+    assert 100 < exits["io"] < 1000
+    assert 10 < exits["mmio"] < 200
+    assert guest.vm.exits.keys() <= {"io", "mmio", "intr"}

@@ -18,6 +18,7 @@ STRUCTURES: dict[type[ctypes.Structure], str] = {
     abi.Segment: "struct kvm_segment",
     abi.Dtable: "struct kvm_dtable",
     abi.Sregs: "struct kvm_sregs",
+    abi.ClockData: "struct kvm_clock_data",
     abi.CpuidEntry2: "struct kvm_cpuid_entry2",
     abi.Irqfd: "struct kvm_irqfd",
     abi.Ioeventfd: "struct kvm_ioeventfd",

@@ -76,6 +76,19 @@ class Sregs(ctypes.Structure):
     )
 
 
+class ClockData(ctypes.Structure):
+    """struct kvm_clock_data (KVM API 4.29)."""
+
+    _fields_ = (
+        ("clock", c_uint64),  # nanoseconds
+        ("flags", c_uint32),
+        ("pad0", c_uint32),
+        ("realtime", c_uint64),
+        ("host_tsc", c_uint64),
+        ("pad", c_uint32 * 4),
+    )
+
+
 class CpuidEntry2(ctypes.Structure):
     """struct kvm_cpuid_entry2 (KVM API 4.46)."""
 
@@ -277,6 +290,8 @@ KVM_IRQ_LINE_STATUS = _iowr(0x67, _sizeof(IrqLevel))
 KVM_IRQFD = _iow(0x76, _sizeof(Irqfd))
 KVM_CREATE_PIT2 = _iow(0x77, _sizeof(PitConfig))
 KVM_IOEVENTFD = _iow(0x79, _sizeof(Ioeventfd))
+KVM_SET_CLOCK = _iow(0x7B, _sizeof(ClockData))
+KVM_GET_CLOCK = _ior(0x7C, _sizeof(ClockData))
 # on a vCPU
 KVM_RUN = _io(0x80)
 KVM_GET_REGS = _ior(0x81, _sizeof(Regs))
@@ -289,6 +304,7 @@ KVM_SET_CPUID2 = _iow(0x90, Cpuid2.HEADER)
 KVM_GET_MP_STATE = _ior(0x98, _sizeof(MpState))
 KVM_SET_MP_STATE = _iow(0x99, _sizeof(MpState))
 KVM_SET_GUEST_DEBUG = _iow(0x9B, _sizeof(GuestDebug))
+KVM_KVMCLOCK_CTRL = _io(0xAD)
 
 # --- capabilities (KVM_CHECK_EXTENSION, KVM API 4.4) ----------------------------------------------
 

@@ -197,6 +197,8 @@ class KvmEngine:
             gate.changed.wait_for(
                 lambda: gate.running or gate.closing or all(v.quiet for v in self._vcpus)
             )
+            if not gate.running and not gate.closing:
+                self._vm.hold_clock()
 
     def request_pause(self) -> None:
         with self._gate.changed:
@@ -210,6 +212,7 @@ class KvmEngine:
             self._must_be_open()
             if not self._started:
                 raise EngineError("the engine was not started yet; call start")
+            self._vm.release_clock()
             self._gate.running = True
             for vcpu in self._vcpus:
                 vcpu.unpark()
@@ -238,9 +241,13 @@ class KvmEngine:
             if waits in (abi.KVM_MP_STATE_UNINITIALIZED, abi.KVM_MP_STATE_INIT_RECEIVED):
                 raise EngineError(f"vCPU {cpu} has not been started by the guest (INIT/SIPI)")
             vcpu.start_thread()
+            self._vm.release_clock()
             vcpu.stepping, vcpu.cancelled = True, False
             gate.changed.notify_all()
-            return self._await_step(vcpu, waits == abi.KVM_MP_STATE_HALTED)
+            try:
+                return self._await_step(vcpu, waits == abi.KVM_MP_STATE_HALTED)
+            finally:
+                self._vm.hold_clock()
 
     def _await_step(self, vcpu: Vcpu, halted: bool) -> bool:
         changed = self._gate.changed

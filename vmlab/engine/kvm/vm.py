@@ -97,6 +97,7 @@ class KvmVm:
     ) -> None:
         self._host = host
         self.vcpus: list[VcpuFd] = []
+        self._clock: int | None = None
         page_size = control(host, kvm, "KVM_GET_VCPU_MMAP_SIZE")
         self.fd = control(host, kvm, "KVM_CREATE_VM")
         try:
@@ -128,6 +129,30 @@ class KvmVm:
                     userspace_addr=region.host_address,
                 ),
             )
+
+    def hold_clock(self) -> None:
+        """No vCPU runs: kvmclock is to stand still until `release_clock`."""
+        if self._clock is not None:
+            return
+        now = abi.ClockData()
+        try:
+            control(self._host, self.fd, "KVM_GET_CLOCK", now)
+        except EngineError:
+            return  # a KVM without a clock
+        self._clock = now.clock
+
+    def release_clock(self) -> None:
+        """kvmclock goes on from where it was held, and the guest is told that it was stopped: its
+        watchdogs would take the time for a CPU that hangs (KVM API 4.70)."""
+        if self._clock is None:
+            return
+        clock, self._clock = self._clock, None
+        control(self._host, self.fd, "KVM_SET_CLOCK", abi.ClockData(clock=clock))
+        for vcpu in self.vcpus:
+            try:
+                vcpu.call("KVM_KVMCLOCK_CTRL")
+            except EngineError:
+                pass  # this guest does not use it
 
     def close(self) -> None:
         while self.vcpus:
