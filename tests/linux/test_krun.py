@@ -7,16 +7,15 @@ import time
 import pytest
 
 from tests.linux.conftest import BOOT, fetched
-from tests.support import require_module
 from vmlab.virtio import Console, Disk, Rng
 from vmlab.vm import VM
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_it_boots_to_its_console_and_takes_devices_while_it_runs() -> None:
-    require_module("unicorn")
-    with VM(fetched("krun"), engine="soft", devices=[Console(), Disk(size="2M")]) as vm:
+@pytest.mark.engines("soft", "kvm")
+def test_it_boots_to_its_console_and_takes_devices_while_it_runs(linux_engine: str) -> None:
+    with VM(fetched("krun"), engine=linux_engine, devices=[Console(), Disk(size="2M")]) as vm:
         console = vm.consoles["console0"]
         console.expect("# ", timeout=BOOT)
 

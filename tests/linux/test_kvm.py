@@ -14,7 +14,7 @@ from vmlab.virtio import Disk
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.engines("kvm")]
 
 Boot = Callable[..., Guest]
-PAUSE = 25.0
+PAUSE = 5.0
 CLOCKS = "/sys/devices/system/clocksource/clocksource0"
 
 
@@ -30,13 +30,16 @@ def test_two_cpus_work(boot: Boot) -> None:
     assert guest.complaints() == ""
 
 
-def test_its_clock_is_the_hosts_and_stands_still_in_a_pause(boot: Boot) -> None:
+def test_the_exits_of_its_boot_and_its_clock_which_stands_still_in_a_pause(boot: Boot) -> None:
     guest = boot()
+    exits = guest.vm.exits
+    assert exits.keys() <= {"io", "mmio", "intr"}
+    assert 100 < exits["io"] < 1000
+    assert 10 < exits["mmio"] < 200
     assert guest.run(f"cat {CLOCKS}/current_clocksource") == "kvm-clock"
     assert float(guest.run("date +%s")) == pytest.approx(time.time(), abs=3)
     before, began = uptime(guest), time.monotonic()
     guest.vm.pause()
-    # long enough for a CPU that hangs to be noticed
     time.sleep(PAUSE)
     guest.vm.resume()
     passed, took = uptime(guest) - before, time.monotonic() - began
@@ -46,11 +49,3 @@ def test_its_clock_is_the_hosts_and_stands_still_in_a_pause(boot: Boot) -> None:
 
 def uptime(guest: Guest) -> float:
     return float(guest.run("cut -d' ' -f1 /proc/uptime"))
-
-
-def test_the_exits_of_its_boot_are_few_and_listed(boot: Boot) -> None:
-    guest = boot()
-    exits = guest.vm.exits
-    assert 100 < exits["io"] < 1000
-    assert 10 < exits["mmio"] < 200
-    assert guest.vm.exits.keys() <= {"io", "mmio", "intr"}
