@@ -29,6 +29,8 @@ __all__ = ["VM", "Trace"]
 
 #: seconds that a machine has for its end; a device's handler that does not return is left behind
 STOP_TIMEOUT = 3.0
+#: seconds that a running Linux has by default to take a device that comes, and between two looks
+TAKING, LOOK = 1.0, 0.005
 #: instructions in one request of `step`, so that each is answered in time
 STEPS = 10_000
 
@@ -204,12 +206,32 @@ class VM(Seen, Shown, Waiting):
 
     # --- devices --------------------------------------------------------------------------------
 
-    def hot_add(self, device: AnyDevice, id: str | None = None) -> DeviceView:
-        """Plug a device into the machine, running or not. Its window is the first free one."""
+    def hot_add(
+        self, device: AnyDevice, id: str | None = None, *, wait: float = TAKING
+    ) -> DeviceView:
+        """Plug a device into the machine, running or not. Its window is the first free one. A Linux that
+        runs is given up to `wait` seconds to bind its driver: a command that follows finds the device."""
         _check_device(device)
         session = self._up()
+        linux = isinstance(device, VirtioDevice) and "power" in self.devices
+        answers = self._answers() if linux else 0
         added = self._call(wire.HotAdd(session.parcel(device), id)).id
+        end = time.monotonic() + wait if linux else 0
+        while time.monotonic() < end and not self._taken(added, answers):
+            time.sleep(LOOK)
         return self.devices[added]
+
+    def _answers(self) -> int:
+        """How often Linux has said, by ACPI, that it has done with an event."""
+        return self.traps["hotplug"].registers["OST"].writes
+
+    def _taken(self, id: str, answers: int) -> bool:
+        """Whether a driver has the device, and the guest is done with what that brings, such as nodes."""
+        view = self.devices.get(id)
+        if view is None or self._state != "running":
+            return True
+        done = bool(self.config.slots) or self._answers() > answers
+        return done and view.state in ("driver_ok", "failed")
 
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug the device; its window and line are free again."""
