@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.browser.dashboard import MACHINE, Dashboard  # noqa: E402  (its folder is made known above)
-from tests.browser.lab import Browser, Lab, Notebook, Server, find_browser, until  # noqa: E402
+from tests.browser.lab import Browser, Lab, find_browser  # noqa: E402
+from tests.browser.notebook import Notebook  # noqa: E402
+from tests.browser.server import Server, until  # noqa: E402
 
 __all__ = ["measure", "soak"]
 

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.browser.dashboard import Dashboard  # noqa: E402  (its folder is made known above)
-from tests.browser.lab import Browser, Lab, Notebook, Server, until  # noqa: E402
+from tests.browser.lab import Browser, Lab  # noqa: E402
+from tests.browser.notebook import Notebook  # noqa: E402
+from tests.browser.server import Server, until  # noqa: E402
 
 #: of the dashboard, in CSS pixels; the picture has twice as many
 WIDTH = 900

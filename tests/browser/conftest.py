@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.lab import Browser, Lab, Server, find_browser
+from tests.browser.lab import Browser, Lab, find_browser
+from tests.browser.server import Server
 from tests.support import require_module, require_program
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tests.browser.lab import Lab, Notebook, until
+from tests.browser.lab import Lab
+from tests.browser.notebook import Notebook
+from tests.browser.server import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
-from tests.browser.dashboard import start
-from tests.browser.lab import Lab, until
+from tests.browser.dashboard import Dashboard, start
+from tests.browser.lab import Lab
+from tests.browser.server import until
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize("notebook7", [False, True], ids=["lab", "notebook7"])
@@ -35,6 +40,20 @@ def test_the_way_that_everyone_goes(lab: Lab, engine: str, notebook7: bool) -> N
     board.row("dice0").wait_for(state="detached")
     board.range("dice0").wait_for(state="detached")
     assert book.ask("list(vm.devices)").count("dice0") == 0
+
+
+def test_the_first_notebook_in_notebook_7(lab: Lab) -> None:
+    path = Path(shutil.copy(ROOT / "notebooks" / "01-first-vm.ipynb", lab.server.books))
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    shown = next(number for number, one in enumerate(cells) if one["source"] == ["vm"])
+    book = lab.open(path.name, notebook7=True)
+    book.run(*(number for number in range(shown + 1) if cells[number]["cell_type"] == "code"))
+    board = Dashboard(book, shown).wait()
+    board.wait_state("running")
+    assert re.search(r"exits/s.*traps/s", board.part("Controls").text_content() or "")
+    board.command("peek 0xcf000000", "0xcf000000: 0x")
+    board.wait_count("timer0", "reads", 1)
+    lab.shoot("notebook7-01")
 
 
 def test_a_device_says_in_words_why_it_cannot_be_added(lab: Lab) -> None:

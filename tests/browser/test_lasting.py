@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.browser.dashboard import Dashboard, start
-from tests.browser.lab import Lab, until
+from tests.browser.lab import Lab
+from tests.browser.server import until
 
 
 def test_a_reload_finds_everything_again(lab: Lab) -> None:
@@ -90,3 +91,13 @@ def test_a_view_that_is_closed_is_blank_or_says_so(lab: Lab) -> None:
     assert book.ask("vm.state") == "running"
     number = book.run_new("vm.lab()")
     Dashboard(book, number).wait().wait_state("running")
+
+
+def test_a_view_that_no_kernel_answers_says_so(lab: Lab) -> None:
+    """As in a page that was saved with its widgets."""
+    book, _ = start(lab, "silent")
+    deaf = "from vmlab.notebook.view import View; View.page_hello = lambda *_: None; vm.trap_view()"
+    cell = book.cell(book.run_new(deaf))
+    cell.locator(".vml").scroll_into_view_if_needed()
+    cell.get_by_text("No kernel answers").wait_for()
+    cell.get_by_text("uart16550").wait_for()

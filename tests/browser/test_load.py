@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.browser.dashboard import start
-from tests.browser.lab import Lab, until
+from tests.browser.lab import Lab
+from tests.browser.server import until
 
 BUSY = """
 import time

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from tests.browser.dashboard import Dashboard, start
-from tests.browser.lab import Lab, until
+from tests.browser.lab import Lab
+from tests.browser.server import until
 
 Colour = list[float]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from tests.browser.dashboard import MACHINE, Dashboard, start
-from tests.browser.lab import Browser, Lab, until
+from tests.browser.lab import Browser, Lab
+from tests.browser.server import until
 
 ARRANGED = """
 from ipywidgets import HBox, VBox

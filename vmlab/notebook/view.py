@@ -190,6 +190,7 @@ class View(anywidget.AnyWidget):
         with self.hold_trait_notifications():
             self.snapshot = self._compose(self._watch.look())
         self.send_state("snapshot")
+        self.tell(client, "welcome")
 
     def page_seen(self, client: Client, message: Message) -> None:
         client.visible = message.get("on") is True

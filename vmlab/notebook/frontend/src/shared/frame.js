@@ -4,6 +4,7 @@ import { attribute, h, text } from "./dom.js";
 import { Link } from "./link.js";
 import base from "./base.css";
 
+const SILENT = "No kernel answers: this is how it was.";
 const RESTARTED = "The kernel was restarted, or this view was closed: run the cell again.";
 
 // build(context) returns { element, update(snapshot), end() }
@@ -37,7 +38,8 @@ class Context {
     this.notice = notice;
     this.selected = null;
     this.fromKernel = null;
-    this.link = new Link(model, root, () => this.lose());
+    this.silent = false;
+    this.link = new Link(model, root, () => this.lose(), (yes) => { this.silent = !yes; this.draw(); });
   }
 
   lose() {
@@ -98,7 +100,7 @@ class Context {
       this.selected = snapshot.selected;
     }
     const gone = snapshot.machine.state === "gone";
-    if (!this.link.dead) this.say(gone ? "This VM is gone: nothing holds it any more." : "");
+    if (!this.link.dead) this.say(this.silent ? SILENT : gone ? "This VM is gone: nothing holds it any more." : "");
     this.root.classList.toggle("vml-gone", gone);
     attribute(this.root, "data-state", snapshot.machine.state);
     part.update(snapshot);

@@ -5,12 +5,15 @@
 // then we begin anew under another name.
 
 const ALIVE_EVERY = 20_000;
+const ANSWER = 6_000; // milliseconds that a kernel has to answer hello; a saved page has none
 
 export class Link {
-  constructor(model, element, onDead) {
+  // onDead(): the kernel does not know this view any more; onAnswer(yes): whether it has answered hello
+  constructor(model, element, onDead, onAnswer) {
     this.model = model;
     this.element = element;
     this.onDead = onDead;
+    this.onAnswer = onAnswer;
     this.dead = false;
     this.handlers = new Map();
     this.visible = false;
@@ -35,6 +38,8 @@ export class Link {
     this.number = 0;
     this.visible = false;
     this.send("hello");
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.dead || this.onAnswer(false), ANSWER);
     this.observer.observe(this.element);
     this.look();
     for (const handler of this.handlers.get("begin") ?? []) handler();
@@ -56,6 +61,10 @@ export class Link {
   receive(message, buffers) {
     if (!message || (message.to && message.to !== this.name)) return;
     if (message.kind === "who") return this.begin();
+    if (message.kind === "welcome") {
+      clearTimeout(this.silence);
+      this.onAnswer(true);
+    }
     for (const handler of this.handlers.get(message.kind) ?? []) handler(message, buffers);
   }
 
@@ -81,6 +90,7 @@ export class Link {
     this.send("bye");
     this.dead = true;
     clearInterval(this.timer);
+    clearTimeout(this.silence);
     this.observer.disconnect();
     document.removeEventListener("visibilitychange", this.look);
     window.removeEventListener("pagehide", this.leave);
