@@ -7,13 +7,19 @@ answered there (`virtio.gone`), and other devices go elsewhere.
 
 from __future__ import annotations
 
+import time
+
 from vmlab.core.device import Device
 from vmlab.core.manager import DeviceType, MMIODeviceManager
 from vmlab.devices.hotplug import HotPlug
 from vmlab.errors import IrqsExhausted, StateError
+from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
 
-__all__ = ["LeftWindows"]
+__all__ = ["LeftWindows", "driven", "retired", "wean"]
+
+#: seconds that its driver has for the last change of a device that is taken out by force
+WEANING = 1.0
 
 
 class LeftWindows:
@@ -58,3 +64,30 @@ class LeftWindows:
     def _give_up(self, slots: list[int]) -> None:
         for slot in slots:
             self._manager.unregister(*self._known.pop(slot))
+
+
+def driven(device: Device) -> bool:
+    """Whether a guest's driver has begun with a virtio device and not ended."""
+    return isinstance(device, MmioTransport) and bool(device.peek()["Status"])
+
+
+def wean(device: Device) -> None:
+    """Before a device is taken out under its driver: what uses it is to fail, not to wait for ever. The
+    driver has a moment to see how the device has changed."""
+    before = last = device.counters.counts().traps
+    if not retired(device):
+        return
+    end = time.monotonic() + WEANING
+    while time.monotonic() < end:
+        time.sleep(WEANING / 20)
+        now = device.counters.counts().traps
+        if now == last and now != before:
+            return
+        last = now
+
+
+def retired(device: Device) -> str:
+    """What can be done about a device that its driver keeps, done and in words."""
+    inner = device.device if isinstance(device, MmioTransport) else device
+    done = inner.retire() if isinstance(inner, VirtioDevice) else ""
+    return f"{done}; " if done else ""

@@ -390,7 +390,8 @@ class Machine:
     def replace(self, id: str, device: Device | VirtioDevice) -> None:
         """`device` takes the place of the one called `id`: same window, same line."""
         self._require("created", "running", "paused")
-        self.board.replace(id, device, announce=self.state != "created")
+        running = self.state == "running"
+        self.board.replace(id, device, announce=self.state != "created", running=running)
 
     # --- looking --------------------------------------------------------------------------------
 

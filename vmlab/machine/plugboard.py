@@ -20,7 +20,7 @@ from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.machine import platform
 from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
-from vmlab.machine.left import LeftWindows
+from vmlab.machine.left import LeftWindows, driven, retired, wean
 from vmlab.machine.reserve import Reserve
 from vmlab.regs.table import Register
 from vmlab.virtio.device import VirtioDevice
@@ -33,8 +33,6 @@ CONSENT = 5.0
 #: seconds without an access after which a driver that has reset its device is done with it: long, for a
 #: busy host may keep the guest from running, and a guest that tells of it need not wait
 QUIET = 2.0
-#: seconds that its driver has for the last change of a device that is taken out by force
-WEANING = 1.0
 #: what the guest did wrong, kept for whoever asks
 MISTAKES_KEPT = 256
 
@@ -179,15 +177,13 @@ class Plugboard:
         slot = self._slot(plugged.base)
         asked = not force and running and slot is not None
         consented = asked and slot is not None and self._ask(id, plugged, slot)
-        driven = (
-            force and (self.hotplug.acpi or bool(self.reserve.count)) and _driven(plugged.device)
-        )
-        if driven and running:
-            _wean(plugged.device)
+        bound = force and self._linux and driven(plugged.device)
+        if bound and running:
+            wean(plugged.device)
         with self._lock:
             if self.devices.get(id) is not plugged:
                 raise DeviceNotFound(repr(id))
-            left = slot is not None and self.hotplug.let_go(slot, driven)
+            left = slot is not None and self.hotplug.let_go(slot, bound)
             if left and slot is not None and isinstance(plugged.device, MmioTransport):
                 self._left.keep(slot, plugged.device, plugged.kind, id)
             else:
@@ -221,7 +217,7 @@ class Plugboard:
                 # a reset of the machine meanwhile has put the state right itself
                 if counters.state == "removing":
                     counters.state = before
-                done = _retired(plugged.device) if self.hotplug.acpi else ""
+                done = retired(plugged.device) if self.hotplug.acpi else ""
                 raise StateError(
                     f"the guest has not let {id!r} go within {CONSENT:g} s; {done}"
                     "force=True takes it out"
@@ -250,21 +246,25 @@ class Plugboard:
         if consent is not None:
             consent.set()
 
-    def replace(self, id: str, device: Device | VirtioDevice, announce: bool) -> None:
-        """`device` takes the place of the one called `id`: same window, same line. `announce`: a guest
-        runs, and must set the new one up."""
+    @property
+    def _linux(self) -> bool:
+        """Whether the guest's drivers keep a window until they are unbound."""
+        return self.hotplug.acpi or bool(self.reserve.count)
+
+    def replace(
+        self, id: str, device: Device | VirtioDevice, announce: bool, running: bool = False
+    ) -> None:
+        """`device` takes the place of the one called `id`: same window, same line. `announce`: a guest is
+        there, and must set the new one up; a Linux that is `running` must let the old one go first."""
         kind, bus_device = self._carried(device)
+        self._check_fits(id, kind, bus_device)
+        old = self._added(id)
+        slot = self._slot(old.base)
+        if running and slot is not None and self._linux and driven(old.device):
+            self._ask(id, old, slot)
         with self._lock:
+            self._check_fits(id, kind, bus_device)
             plugged = self._added(id)
-            if kind != plugged.kind:
-                raise ConfigError(
-                    f"{id!r} is a {plugged.device.type}, the new device a {device.type}"
-                )
-            if bus_device.size > plugged.size:
-                raise ConfigError(
-                    f"the new device needs {bus_device.size:#x} bytes, the window of {id!r} has"
-                    f" {plugged.size:#x}"
-                )
             self._listen(bus_device, id)
             self.manager.replace(kind, id, bus_device)
             self.devices[id] = plugged._replace(device=bus_device)
@@ -273,6 +273,16 @@ class Plugboard:
                 self._hear(bus_device, slot)
                 new = Slot(plugged.base, plugged.size, plugged.irq, kind.number, bus_device)
                 self.hotplug.fill(slot, new, announce)
+
+    def _check_fits(self, id: str, kind: DeviceType, device: Device) -> None:
+        plugged = self._added(id)
+        if kind != plugged.kind:
+            raise ConfigError(f"{id!r} is a {plugged.device.type}, the new device a {device.type}")
+        if device.size > plugged.size:
+            raise ConfigError(
+                f"the new device needs {device.size:#x} bytes, the window of {id!r} has"
+                f" {plugged.size:#x}"
+            )
 
     def _added(self, id: str) -> Plugged:
         plugged = self._get(id)
@@ -378,30 +388,3 @@ def _inner(device: Device) -> Device | VirtioDevice:
 def _close_all(bells: list[Doorbell]) -> None:
     for bell in bells:
         bell.close()
-
-
-def _driven(device: Device) -> bool:
-    """Whether a guest's driver has begun with a virtio device and not ended."""
-    return isinstance(device, MmioTransport) and bool(device.peek()["Status"])
-
-
-def _wean(device: Device) -> None:
-    """Before a device is taken out under its driver: what uses it is to fail, not to wait for ever. The
-    driver has a moment to see how the device has changed."""
-    before = last = device.counters.counts().traps
-    if not _retired(device):
-        return
-    end = time.monotonic() + WEANING
-    while time.monotonic() < end:
-        time.sleep(WEANING / 20)
-        now = device.counters.counts().traps
-        if now == last and now != before:
-            return
-        last = now
-
-
-def _retired(device: Device) -> str:
-    """What can be done about a device that its driver keeps, done and in words."""
-    inner = _inner(device)
-    done = inner.retire() if isinstance(inner, VirtioDevice) else ""
-    return f"{done}; " if done else ""
