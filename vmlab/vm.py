@@ -253,10 +253,9 @@ class VM(Seen, Shown, Waiting):
         return self._call(command, fault=False).value
 
     def __repr__(self) -> str:
-        name = Path(self.config.kernel).name.removesuffix(".elf")
         why = f", {self._state.reason}" if self._state.reason else ""
         return (
-            f"<VM {name}: {self._state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
+            f"<VM {self.config.name}: {self._state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
             f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )
 

@@ -36,3 +36,12 @@ def test_what_is_said_to_the_machine_goes_before(kernel: LinuxKernel, tmp_path: 
 
 def test_as_a_path_it_is_its_image(kernel: LinuxKernel) -> None:
     assert Path(kernel) == kernel.kernel
+
+
+def test_its_name_is_its_folders(kernel: LinuxKernel, tmp_path: Path) -> None:
+    image = tmp_path / "debian" / "kernel"
+    image.parent.mkdir()
+    image.write_bytes(kernel.kernel.read_bytes())
+    assert VM(image).config.name == "debian"
+    assert repr(VM(image)).startswith("<VM debian: created")
+    assert VM("hello").config.name == "hello"

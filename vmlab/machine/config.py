@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -41,6 +42,12 @@ class MachineConfig(Struct, frozen=True):
     initrd: str | None = None
     debug_exit: bool = True
     slots: int = 0
+
+    @property
+    def name(self) -> str:
+        """For people: the image's, or its folder's where the image is plainly called `kernel`."""
+        image = Path(self.kernel)
+        return image.parent.name if image.name == "kernel" else image.name.removesuffix(".elf")
 
     def check(self) -> None:
         """ConfigError, in words, for what no machine can be."""

@@ -39,8 +39,7 @@ def table(caption: str, head: list[str], rows: Iterable[list[object]]) -> str:
 def title(vm: VM) -> str:
     state = vm.state
     reason = f": {state.reason}" if state.reason else ""
-    name = vm.config.kernel.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".elf")
-    return f"<p><b>{escape(name)}</b> is {escape(str(state))}{escape(reason)}</p>"
+    return f"<p><b>{escape(vm.config.name)}</b> is {escape(str(state))}{escape(reason)}</p>"
 
 
 def map_table(vm: VM) -> str:

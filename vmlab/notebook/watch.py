@@ -11,7 +11,6 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vmlab.core.counters import BLOCKS, EXITS, DeviceCounts
@@ -191,7 +190,7 @@ class Watch:
     def _machine(self, vm: VM) -> dict[str, Any]:
         state = vm.state
         return {
-            "name": Path(vm.config.kernel).name.removesuffix(".elf"),
+            "name": vm.config.name,
             "state": str(state),
             "reason": state.reason,
             "fault": state.fault.device if state.fault is not None else "",
