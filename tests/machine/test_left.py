@@ -9,7 +9,7 @@ import pytest
 from vmlab.core.manager import DeviceType, MMIODeviceManager
 from vmlab.devices.hotplug import RELEASED, HotPlug, Slot
 from vmlab.errors import IrqsExhausted, StateError
-from vmlab.machine.left import LeftWindows
+from vmlab.machine.left import LeftWindows, wean
 from vmlab.testing import Socket
 from vmlab.virtio import Rng
 from vmlab.virtio.mmio import MmioTransport
@@ -90,6 +90,17 @@ def test_when_drivers_hold_them_all_it_is_said(board: Board) -> None:
     board.left.clear()
     board.hotplug.reset()
     assert board.add("c") == BASE
+
+
+def test_a_device_whose_retirement_fails_goes_all_the_same() -> None:
+    class Stubborn(Rng):
+        def retire(self) -> str:
+            raise OSError("not now")
+
+    device = MmioTransport(Stubborn())
+    socket = Socket(device)
+    wean(device)
+    socket.close()
 
 
 def test_too_many_devices_are_still_too_many(board: Board) -> None:

@@ -10,6 +10,7 @@ import pytest
 from vmlab.testing import Driver
 from vmlab.virtio import Disk, Rng
 from vmlab.virtio.blk import FLUSH, IN
+from vmlab.virtio.gone import Gone
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -38,6 +39,17 @@ def test_what_waits_is_answered_when_it_goes() -> None:
         driver.transport.abandon()
         for one in asked:
             driver.wait(0, one)
+
+
+def test_one_whose_end_fails_is_gone_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    class Stubborn(Rng):
+        def detached(self) -> None:
+            raise OSError("no end")
+
+    with Driver(Stubborn()) as driver:
+        driver.transport.abandon()
+        assert isinstance(driver.transport.device, Gone)
+    assert "no end" in capsys.readouterr().err
 
 
 def test_others_do_not_answer() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from vmlab.core.device import Device
+from vmlab.core.log import Log
 from vmlab.core.manager import DeviceType, MMIODeviceManager
 from vmlab.devices.hotplug import HotPlug
 from vmlab.errors import IrqsExhausted, StateError
@@ -17,6 +18,8 @@ from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
 
 __all__ = ["LeftWindows", "driven", "retired", "wean"]
+
+log = Log(__name__)
 
 #: seconds that its driver has for the last change of a device that is taken out by force
 WEANING = 1.0
@@ -75,8 +78,11 @@ def wean(device: Device) -> None:
     """Before a device is taken out under its driver: what uses it is to fail, not to wait for ever. The
     driver has a moment to see how the device has changed."""
     before = last = device.counters.counts().traps
-    if not retired(device):
-        return
+    try:
+        if not retired(device):
+            return
+    except Exception:  # it is the user's code, and must not keep the device in
+        log.exception("a device could not be retired")
     end = time.monotonic() + WEANING
     while time.monotonic() < end:
         time.sleep(WEANING / 20)

@@ -192,7 +192,7 @@ class Plugboard:
             del self.devices[id]
             self._page.outdate()
             if slot is not None:
-                self.hotplug.empty(slot, announce=running and not consented)
+                self.hotplug.empty(slot, announce=bound or (running and not consented))
 
     def _ask(self, id: str, plugged: Plugged, slot: int) -> bool:
         """True: the guest has let it go. False: there is no guest that would have to."""

@@ -100,7 +100,7 @@ class MmioTransport(Serving):
             if not self._status_now:
                 self.device.reset()
             self.running = running
-        gone.detached()
+        self._guarded(gone.detached, None)
         for index in list(self.queues):
             self.wake(index)
 
