@@ -81,7 +81,7 @@ class Apt:
 
     def depends(self, name: str) -> str:
         """The first package that a metapackage stands for."""
-        what = f"this host's package sources have no {name}; {_HINT}"
+        what = f"this host's package sources have no {name}; take the source krun, {_HINT}"
         shown = program(["apt-cache", *self._options, "show", "--no-all-versions", name], what)
         found = re.search(r"^Depends: ([^\s,]+)", shown, re.MULTILINE)
         if not found:
