@@ -40,7 +40,7 @@ from tests.kernels.test_hotplug import (
     test_one_notification_and_one_interrupt_a_request,
     vm,
 )
-from tests.test_parity import test_both_engines_count_alike
+from tests.test_parity import test_both_engines_count_alike as alike
 
 pytestmark = [pytest.mark.linux_kvm, pytest.mark.slow, pytest.mark.usefixtures("no_leaks")]
 
@@ -48,3 +48,8 @@ pytestmark = [pytest.mark.linux_kvm, pytest.mark.slow, pytest.mark.usefixtures("
 @pytest.fixture
 def engine() -> str:
     return "kvm"
+
+
+@pytest.mark.parametrize("name", ["hello", "irqlab", "smp"])
+def test_both_engines_count_alike(name: str) -> None:
+    alike(name)
