@@ -70,7 +70,7 @@ def test_views_are_arranged_by_ipywidgets_and_know_of_each_other(lab: Lab) -> No
     lab.shoot("arranged")
     cell.get_by_role("button", name="Resume").click()
     cell.get_by_text("the CPU is halted").wait_for(state="hidden")
-    assert book.ask("vm.state") == "running"
+    until(lambda: book.ask("vm.state") == "running", "the machine resumed")
 
 
 def test_two_notebooks_have_a_machine_each(lab: Lab, browser: Browser) -> None:
