@@ -66,9 +66,9 @@ class Box:
         self._unread = b""
         try:
             kernel, self._initrd = image.build(self.folder, run, variables or {}, programs)
-        except VmlabError as error:
+        except (VmlabError, OSError) as error:
             shutil.rmtree(self.folder)
-            raise BoxError(str(error), missing=True) from error
+            raise BoxError(str(error), missing=isinstance(error, VmlabError)) from error
         self._log = self.folder / "console"
         self._line, theirs = socket.socketpair()
         command = ["setpriv", "--pdeathsig", "KILL", QEMU, "-nodefaults", "-no-user-config"]
