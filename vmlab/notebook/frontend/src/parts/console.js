@@ -12,7 +12,7 @@ const GATHER = 10; // milliseconds over which typed characters are gathered, aft
 const NUDGES = [8, 18];
 const PART = 8192; // characters typed in one message
 const ACK_BYTES = 32768; // what was drawn is reported after so many bytes,
-const ACK_AFTER = 150; // or so many milliseconds
+const ACK_AFTER = 1000; // or so many milliseconds: Jupyter remembers each message for hours
 
 const DARK = ["#2e3436", "#ef5350", "#66bb6a", "#e6c64c", "#5c9ded", "#c586c0", "#4ec9c9", "#d3d7cf",
   "#7a7f82", "#ff8a80", "#8fe394", "#ffe082", "#90c2ff", "#e0a6e0", "#80e6e6", "#ffffff"];
