@@ -33,6 +33,8 @@ STOP_TIMEOUT = 3.0
 TAKING, LOOK = 1.0, 0.005
 #: instructions in one request of `step`, so that each is answered in time
 STEPS = 10_000
+#: seconds after which a wait wakes up for a look
+WAIT = 0.5
 
 
 class VM(Seen, Shown, Waiting):
@@ -177,15 +179,16 @@ class VM(Seen, Shown, Waiting):
         def wanted() -> bool:
             return until is not None and until()
 
+        def over() -> bool:
+            ended = self._state in ("stopped", "crashed")
+            return wanted() or ended or self._state.fault is not None
+
+        end = time.monotonic() + timeout if timeout is not None else float("inf")
         with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    wanted()
-                    or self._state in ("stopped", "crashed")
-                    or self._state.fault is not None
-                ),
-                timeout,
-            )
+            # in parts: Python handles a signal that came just before it began to wait when it wakes up
+            while not self._changed.wait_for(over, min(end - time.monotonic(), WAIT)):
+                if time.monotonic() >= end:
+                    break
         state = self._state
         if state.fault is not None and not wanted():
             raise self._fault_error(state.fault)
