@@ -113,7 +113,9 @@ def test_offline(programs: Path) -> None:
 
 
 def test_a_distribution_without_such_a_kernel(programs: Path) -> None:
-    with pytest.raises(KernelError, match="no linux-image-cloud-amd64; take the source krun, or boot"):
+    with pytest.raises(
+        KernelError, match="no linux-image-cloud-amd64; take the source krun, or boot"
+    ):
         kernels.linux("debian", "x86_64", say=lambda text: None)
 
 
