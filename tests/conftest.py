@@ -127,7 +127,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         hit = sum(isinstance(w, tuple) and NO_KVM in w[2] for _, w in skipped)
         say.section(NO_KVM, sep="!", red=True, bold=True)
         say.write_line(why)
-        say.write_line(f"{hit} tests that need it did NOT run. Of KVM, only tests/box is tested here.")
+        say.write_line(f"{hit} tests that need it did NOT run: only tests/box has a KVM here.")
         say.write_sep("!", red=True, bold=True)
 
 
