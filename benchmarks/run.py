@@ -48,6 +48,9 @@ def main() -> int:
         ("linux-box", False, lambda: linux.in_the_box(rounds)),
         ("browser", False, lambda: browser.measure(rounds)),
     ]
+    names = [name for name, _, _ in plan]
+    if unknown := [name for name in options.only or () if name not in names]:
+        sys.exit(f"no figures {unknown[0]!r}; there are {', '.join(names)}")
     host = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{host}, {'with' if kvm else 'NO'} /dev/kvm", flush=True)
     load = os.getloadavg()[0]
@@ -94,9 +97,7 @@ def parse() -> argparse.Namespace:
         "--only",
         action="append",
         metavar="NAME",
-        help="traps, exec, start-kvm, start-soft, import, memory-kvm, memory-soft, virtio,"
-        " linux-soft, hotadd-soft, linux-box, browser"
-        " (repeatable)",
+        help="only these figures (repeatable; `--only help` lists them)",
     )
     return parser.parse_args()
 
