@@ -75,7 +75,7 @@ def test_a_module_that_is_nowhere(modules: Path) -> None:
 
 def test_the_scripts_are_well_formed() -> None:
     shell = require_program("sh")
-    for name in ("init.sh", "root.sh", "slot.sh", "watch.sh"):
+    for name in ("init.sh", "console.sh", "root.sh", "slot.sh", "watch.sh"):
         path = Path(initramfs.__file__).with_name(name)
         subprocess.run([shell, "-n", path], check=True)
 

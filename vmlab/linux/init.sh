@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # The first process of a vmlab guest: mounts, loads the virtio modules, serves the host's requests and
-# gives the console a shell. When that ends, the machine is switched off.
+# gives the console a shell.
 export PATH=/bin HOME=/root PS1='# ' TERM=linux
 
 # busybox finds its other commands through /proc
@@ -28,9 +28,13 @@ if [ -e /dev/input/event0 ]; then
     { dd if=/dev/input/event0 bs=24 count=1 >/dev/null 2>&1 && sync && poweroff -f; } &
 fi
 
+# What poweroff, halt and reboot ask of the first process. It answers between its own commands, so that none
+# may last; and what a shell starts in the background is deaf to Ctrl-C, unlike a daemon.
+trap 'sync; poweroff -f' USR1 USR2
+trap 'sync; reboot -f' TERM
 console=$(cat /sys/class/tty/console/active)
-console=${console##* }
-# wide, so that no typed command is broken into two lines; one that nobody holds open forgets its size
-setsid sh -c "exec </dev/$console >/dev/$console 2>&1; stty columns 200 rows 50; exec sh"
-sync
-poweroff -f
+start-stop-daemon -S -b -x /lib/vmlab/console.sh -- "${console##* }"
+while :; do
+    sleep 1000000 &
+    wait $!
+done

@@ -81,7 +81,7 @@ def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> 
     for name in sorted({"sh", *applets}):
         archive.link(f"bin/{name}", "busybox")
     archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
-    for name in ("root.sh", "slot.sh", "watch.sh"):
+    for name in ("console.sh", "root.sh", "slot.sh", "watch.sh"):
         archive.file(f"lib/vmlab/{name}", (_HERE / name).read_bytes(), 0o755)
     names = []
     for path in order(modules) if modules is not None else ():
