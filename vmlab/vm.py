@@ -13,7 +13,7 @@ from vmlab import kernels
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.device import Device
 from vmlab.core.units import parse_size, show_size
-from vmlab.errors import ConfigError, MonitorLost, StateError
+from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError
 from vmlab.held import AnyDevice
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
@@ -29,8 +29,8 @@ __all__ = ["VM", "Trace"]
 
 #: seconds that a machine has for its end; a device's handler that does not return is left behind
 STOP_TIMEOUT = 3.0
-#: seconds that a running Linux has by default to take a device that comes, and between two looks
-TAKING, LOOK = 1.0, 0.005
+#: seconds that a running Linux has by default to take a device that comes
+TAKING = 1.0
 #: instructions in one request of `step`, so that each is answered in time
 STEPS = 10_000
 #: seconds after which a wait wakes up for a look
@@ -47,10 +47,9 @@ class VM(Seen, Shown, Waiting):
     kernel: the name of a bundled kernel, the path of an image, or what `kernels.linux()` returns (as
     "linux" does): that brings its initrd, and a command line before `cmdline`. engine: "auto" (KVM where
     it works, else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable
-    with. devices: what is plugged in from the
-    start, in the order of their windows; a mapping gives them their ids. isolate: run the machine in
-    a process of its own (False is for debugging: a busy notebook then slows the guest). debug_exit:
-    whether port 0xf4 ends the guest.
+    with. devices: what is plugged in from the start, in the order of their windows; a mapping gives them
+    their ids. isolate: run the machine in a process of its own (False is for debugging: a busy notebook
+    then slows the guest). debug_exit: whether port 0xf4 ends the guest.
     """
 
     def __init__(
@@ -219,9 +218,9 @@ class VM(Seen, Shown, Waiting):
         linux = isinstance(device, VirtioDevice) and "power" in self.devices
         answers = self._answers() if linux else 0
         added = self._call(wire.HotAdd(session.parcel(device), id)).id
-        end = time.monotonic() + wait if linux else 0
-        while time.monotonic() < end and not self._taken(added, answers):
-            time.sleep(LOOK)
+        if linux:
+            with contextlib.suppress(ExpectTimeout):
+                self.wait_until(lambda _: self._taken(added, answers), wait)
         return self.devices[added]
 
     def _answers(self) -> int:

@@ -14,7 +14,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 __all__ = ["SLOW", "TOKEN", "Server", "free_port", "until"]
@@ -166,12 +165,7 @@ class Server:
             process.kill()
             process.wait()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self.forget()  # kernels that outlive the server would hold their machines
         self.stop()
