@@ -12,11 +12,13 @@ import struct
 import subprocess
 import termios
 import time
+from pathlib import Path
 from typing import Self
 
 import psutil
 import pytest
 
+from tests.boot.images import elf64
 from tests.support import ROOT
 from tests.vms import PATIENCE, command
 
@@ -24,24 +26,26 @@ from tests.vms import PATIENCE, command
 class Terminal:
     """Runs a command in a pseudo terminal of its own."""
 
-    def __init__(self, *arguments: str, size: tuple[int, int] = (24, 80)) -> None:
-        self.ours, self._theirs = pty.openpty()
-        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-        self.before = termios.tcgetattr(self._theirs)
+    def __init__(
+        self, *arguments: str, size: tuple[int, int] = (24, 80), term: str = "xterm-256color"
+    ) -> None:
+        self.ours, self.theirs = pty.openpty()
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        self.before = termios.tcgetattr(self.theirs)
         self.shown = b""
         self.process = subprocess.Popen(
             command(*arguments),
-            stdin=self._theirs,
-            stdout=self._theirs,
-            stderr=self._theirs,
+            stdin=self.theirs,
+            stdout=self.theirs,
+            stderr=self.theirs,
             cwd=ROOT,
-            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""},
+            env={**os.environ, "TERM": term, "COLUMNS": "", "LINES": ""},
             start_new_session=True,
         )
 
     @property
     def mode(self) -> list[object]:
-        return termios.tcgetattr(self._theirs)
+        return termios.tcgetattr(self.theirs)
 
     def read(self, seconds: float = 0.05) -> bytes:
         if select.select([self.ours], [], [], seconds)[0]:
@@ -55,6 +59,14 @@ class Terminal:
 
     def type(self, data: bytes) -> None:
         os.write(self.ours, data)
+
+    def unread(self) -> bytes:
+        """What the next program at this terminal would read."""
+        mode = termios.tcgetattr(self.theirs)
+        mode[3] &= ~termios.ICANON
+        termios.tcsetattr(self.theirs, termios.TCSANOW, mode)
+        ready = select.select([self.theirs], [], [], 0.2)[0]
+        return os.read(self.theirs, 4096) if ready else b""
 
     def wait(self, seconds: float = PATIENCE) -> int:
         end = time.monotonic() + seconds
@@ -72,7 +84,7 @@ class Terminal:
             self.process.kill()
         self.process.wait()
         os.close(self.ours)
-        os.close(self._theirs)
+        os.close(self.theirs)
 
 
 def test_a_session(engine: str) -> None:
@@ -124,6 +136,100 @@ def test_a_crash_and_a_timeout_put_it_back() -> None:
             terminal.type(typed)
             assert terminal.wait() == status
             assert terminal.mode == terminal.before
+
+
+FLOOD = bytes.fromhex("66baf803 b07e ee ebfd")  # mov dx, 0x3f8; mov al, "~"; 1: out dx, al; jmp 1b
+
+
+@pytest.mark.parametrize("isolate", [(), ("--isolate",)])
+@pytest.mark.parametrize("how", ["timeout", "signal", "escape"])
+def test_a_flood_at_a_held_terminal_can_be_left(
+    engine: str, tmp_path: Path, how: str, isolate: tuple[str, ...]
+) -> None:
+    """Ctrl-S, or a pager that waits: what the guest writes goes nowhere, and it never stops writing."""
+    image = tmp_path / "flood.elf"
+    image.write_bytes(elf64(FLOOD))
+    timeout = ("--timeout", "1.5") if how == "timeout" else ()
+    with Terminal("run", str(image), "--engine", engine, *timeout, *isolate) as terminal:
+        terminal.expect(rb"~")
+        termios.tcflow(terminal.theirs, termios.TCOOFF)
+        time.sleep(0.5)
+        if how == "signal":
+            terminal.process.send_signal(signal.SIGTERM)
+        elif how == "escape":
+            terminal.type(b"\x01x")
+        time.sleep(0.5)
+        termios.tcflow(terminal.theirs, termios.TCOON)
+        assert terminal.wait(6) == {"timeout": 124, "signal": 143, "escape": 0}[how]
+        assert terminal.mode == terminal.before
+
+
+def test_a_guest_that_reads_nothing_can_be_left(engine: str, tmp_path: Path) -> None:
+    image = tmp_path / "deaf.elf"
+    image.write_bytes(elf64(bytes.fromhex("66baf803 b02a ee ebfe")))  # "*", and jmp .
+    with Terminal("run", str(image), "--engine", engine) as terminal:
+        terminal.expect(rb"[*]")
+        for _ in range(40):
+            terminal.type(b"q" * 1000)
+            terminal.read(0.01)
+        terminal.type(b"\x01x")
+        assert terminal.wait(5) == 0
+
+
+def test_what_the_guest_did_to_the_terminal_is_undone(tmp_path: Path) -> None:
+    """It asks where the cursor is, draws in colour on the other screen, hides the cursor, asks for the mouse,
+    and leaves a title half written. The shell that comes next reads none of the answers."""
+    drawing = b"\x1b[?1049h\x1b[31m\x1b[?25l\x1b[?1000h\x1b[6n\x1b]0;half"
+    image = tmp_path / "draws.elf"
+    written = b"".join(bytes((0xB0, byte, 0xEE)) for byte in drawing)  # mov al, byte; out dx, al
+    image.write_bytes(elf64(bytes.fromhex("66baf803") + written + bytes.fromhex("ebfe")))
+    with Terminal("run", str(image)) as terminal:
+        terminal.expect(rb"half$")
+        terminal.type(b"\x1b[24;1R")
+        terminal.type(b"\x01x")
+        terminal.expect(re.escape(b"\x1b[5n"), 5)
+        terminal.type(b"\x1b[3;4R\x1b[0n")
+        assert terminal.wait(5) == 0
+        after = terminal.shown[terminal.shown.index(b"\x18") :]
+        for reset in (b"\x1b\\", b"\x1b[?1049l", b"1000;", b"\x1b[!p", b"\x1b[?25h", b"\x1b[0m"):
+            assert reset in after, reset
+        assert terminal.mode == terminal.before
+        assert terminal.unread() == b""
+
+
+def test_what_was_typed_ahead_is_the_shells() -> None:
+    with Terminal("run", "hello") as terminal:
+        assert terminal.wait() == 1
+        assert b"\x1b" not in terminal.shown
+        terminal.type(b"ls\n")
+        assert terminal.unread() == b"ls\n"
+
+
+@pytest.mark.parametrize("size", [(24, 80), (20, 60)])
+def test_live_is_typed_at_and_left(engine: str, size: tuple[int, int]) -> None:
+    with Terminal("run", "monitor", "--live", "--engine", engine, size=size) as terminal:
+        terminal.expect(rb"vmlab> ")
+        assert terminal.mode != terminal.before
+        terminal.type(b"peek 0x300000\r")
+        terminal.expect(rb"0x00300000: 0x00000000")
+        terminal.type(b"\x03")
+        time.sleep(0.3)
+        assert terminal.process.poll() is None, "Ctrl-C is the guest's"
+        terminal.type(b"\x01x")
+        assert terminal.wait() == 0
+        assert terminal.mode == terminal.before
+        assert b"left the guest running" in terminal.shown
+        assert b"Ctrl-A x leaves" in terminal.shown
+
+
+def test_live_on_a_terminal_that_cannot_be_drawn_on() -> None:
+    with Terminal("run", "monitor", "--live", term="dumb") as terminal:
+        terminal.expect(rb"vmlab> ")
+        terminal.type(b"peek 0x300000\r")
+        terminal.expect(rb"0x00300000: 0x00000000")
+        terminal.type(b"\x01x")
+        assert terminal.wait() == 0
+        assert b"\x1b" not in terminal.shown
 
 
 @pytest.mark.parametrize("size", [(24, 80), (50, 160), (12, 40), (5, 20), (0, 0)])

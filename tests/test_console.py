@@ -18,7 +18,7 @@ from tests.vms import PATIENCE, PROMPT, after, monitor
 from vmlab import console as module
 from vmlab.console import Console
 from vmlab.errors import ExpectTimeout, StateError
-from vmlab.terminal import EscapeReader, forward, interact, raw_mode, write_all
+from vmlab.terminal import WAITING, EscapeReader, Keyboard, Printer, interact, raw_mode
 
 
 @pytest.fixture
@@ -211,28 +211,79 @@ def test_the_escape(typed: list[bytes], out: bytes, leave: bool) -> None:
     assert seen[-1][1] is leave
 
 
+def typing(fd: int, send: Callable[[bytes], int]) -> Keyboard:
+    keyboard = Keyboard(fd, send, lambda: None)
+    keyboard.begin()
+    return keyboard
+
+
 def test_a_pipe_has_no_escape_and_may_end() -> None:
     ours, theirs = os.pipe()
     os.write(theirs, b"a\x01xb")
     os.close(theirs)
     typed: list[bytes] = []
+    done = threading.Event()
 
     def send(data: bytes) -> int:
         typed.append(data[:2])
+        if b"".join(typed) == b"a\x01xb":
+            done.set()
         return min(2, len(data))
 
-    assert forward(ours, send, lambda: False) is False
+    keyboard = typing(ours, send)
+    assert done.wait(5), typed
+    assert not keyboard.left
+    keyboard.close()
     os.close(ours)
-    assert b"".join(typed) == b"a\x01xb"
 
 
-def test_forward_ends_with_the_session() -> None:
+def test_a_keyboard_ends_with_the_session() -> None:
     ours, theirs = os.pipe()
-    ended = threading.Event()
-    after(0.1, ended.set)
+    keyboard = typing(ours, len)
     began = time.monotonic()
-    assert forward(ours, len, ended.is_set) is False
+    keyboard.close()
     assert time.monotonic() - began < 2
+    os.write(theirs, b"for the shell")
+    assert os.read(ours, 100) == b"for the shell"
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_guest_that_takes_nothing_does_not_hide_the_escape() -> None:
+    ours, theirs = pty.openpty()
+    with raw_mode(theirs):
+        woken = threading.Event()
+        keyboard = Keyboard(theirs, lambda data: time.sleep(0.01) or 0, woken.set)
+        keyboard.begin()
+        os.write(ours, b"q" * 1000)
+        time.sleep(0.1)
+        os.write(ours, b"\x01x")
+        assert woken.wait(2)
+        assert keyboard.left
+        keyboard.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_pipe_waits_for_the_guest() -> None:
+    """What a guest takes slowly stays in the pipe: nothing is lost, and little is kept."""
+    ours, theirs = os.pipe()
+    got, size = bytearray(), 1 << 18
+
+    def send(data: bytes) -> int:
+        got.extend(data[:5000])
+        assert len(data) <= WAITING
+        return len(data[:5000])
+
+    keyboard = typing(ours, send)
+    writer = threading.Thread(target=os.write, args=(theirs, bytes(size)))
+    writer.start()
+    writer.join(5)
+    end = time.monotonic() + 5
+    while len(got) < size and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(got) == size
+    keyboard.close()
     os.close(ours)
     os.close(theirs)
 
@@ -257,9 +308,10 @@ def test_raw_mode_is_put_back_whatever_happens() -> None:
         pass
 
 
-def test_a_full_pipe_that_does_not_block() -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_full_pipe(blocking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = os.pipe()
-    os.set_blocking(theirs, False)
+    os.set_blocking(theirs, blocking)
     data = bytes(1 << 18)
     got = bytearray()
 
@@ -269,9 +321,27 @@ def test_a_full_pipe_that_does_not_block() -> None:
 
     reader = threading.Thread(target=read)
     after(0.05, reader.start)
-    write_all(theirs, data)
+    with open(theirs, "w", closefd=False) as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        Printer(lambda: None).show(data)
     reader.join(5)
     assert got == data
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_pipe_that_nobody_reads_holds_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.pipe()
+    with open(theirs, "w", closefd=False) as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        printer = Printer(lambda: None)
+    shower = threading.Thread(target=printer.show, args=(bytes(1 << 18),))
+    shower.start()
+    time.sleep(0.05)
+    assert shower.is_alive()
+    printer.close()
+    shower.join(2)
+    assert not shower.is_alive()
     os.close(ours)
     os.close(theirs)
 

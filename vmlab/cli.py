@@ -22,6 +22,8 @@ __all__ = ["main"]
 
 # exit statuses beside the guest's own
 USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
+#: seconds that a machine has to stop, whatever its guest and its devices do
+END = 2.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", metavar="SECONDS", type=_seconds)
     run.add_argument("--stats", metavar="FILE", help="write counts as JSON; - is standard output")
     run.add_argument("--live", action="store_true", help="show the machine while it runs")
+    run.add_argument(
+        "--isolate",
+        action="store_true",
+        help="the machine in a process of its own, as in a notebook (--live does so)",
+    )
     run.set_defaults(action=_run)
     demo = commands.add_parser("demo", help="watch a guest for some seconds")
     demo.add_argument("--engine", choices=("auto", "kvm", "soft"), default="auto")
@@ -142,19 +149,26 @@ def _run(options: argparse.Namespace) -> int:
         if options.stats is not None:
             _check_stats(options.stats)
         began = time.monotonic()
-        if options.live:
-            from vmlab.live import watch
-
-            vm.start()
-            finished: bool | None = watch(vm, options.timeout)
-        else:
-            finished = _attach(vm, options.timeout)
+        finished = _attach(vm, options.timeout, options.live)
         status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
     finally:
-        vm.stop()
+        ended = _end(vm)
     if options.stats is not None:
+        if not ended:
+            return _say("the machine does not answer: there are no counts to write", CRASHED)
         _write_stats(vm, options.stats)
     return status
+
+
+def _end(vm: VM) -> bool:
+    """Stop the machine, or leave it behind: `entry` ends what is left of it with this process."""
+    ending = threading.Thread(target=vm.stop, name="vmlab-end", daemon=True)
+    ending.start()
+    ending.join(END)
+    if ending.is_alive() and vm.pid not in (None, os.getpid()):
+        os.kill(vm.pid, signal.SIGKILL)  # it is ours, and has not been waited for
+        ending.join(END)
+    return not ending.is_alive()
 
 
 def _machine(options: argparse.Namespace) -> VM:
@@ -169,7 +183,7 @@ def _machine(options: argparse.Namespace) -> VM:
         initrd=options.initrd,
         debug_exit=options.debug_exit or kernels.is_bundled(options.kernel),
         # the terminal needs little of this interpreter; drawing the live view needs much
-        isolate=options.live,
+        isolate=options.isolate or options.live,
     )
     try:
         _plug(vm, options.device)
@@ -187,38 +201,28 @@ def _plug(vm: VM, specs: list[str]) -> None:
             vm.hot_add(*make(spec))
 
 
-def _attach(vm: VM, timeout: float | None) -> bool | None:
+def _attach(vm: VM, timeout: float | None, live: bool) -> bool | None:
     """The terminal is the console. True: the guest ended; False: time is up; None: the user left."""
-    from vmlab.terminal import Printer, descriptor, forward, raw_mode
+    from vmlab.terminal import attached
 
-    printer = Printer(vm.stop_waiting)
-    vm.console.listen(printer.show)
-    left = threading.Event()
-    over = threading.Event()
-    fd = descriptor(sys.stdin)
+    if live:
+        from vmlab.live import watch
 
-    def type_in() -> None:
-        with contextlib.suppress(VmlabError, OSError):
-            if forward(fd, vm.console.send, over.is_set):
-                left.set()
-                vm.stop_waiting()
+    with attached(vm.console, vm.stop_waiting, show=not live) as (keyboard, printer):
 
-    def done() -> bool:
-        return left.is_set() or printer.error is not None or vm.state.fault is not None
+        def over() -> bool:
+            return keyboard.left or printer.error is not None
 
-    with raw_mode(fd) if fd >= 0 else contextlib.nullcontext():
         vm.start()
-        if fd >= 0:
-            threading.Thread(target=type_in, name="vmlab-terminal", daemon=True).start()
-        try:
-            ended = vm.wait(timeout, until=done)
-        finally:
-            over.set()
+        keyboard.begin()
+        if live:
+            finished = watch(vm, timeout, over, keys=" · Ctrl-A x leaves")
+        else:
+            ended = vm.wait(timeout, until=lambda: over() or vm.state.fault is not None)
+            finished = ended is not None or vm.state.fault is not None
     if printer.error is not None:
         raise printer.error
-    if left.is_set():
-        return None
-    return ended is not None or vm.state.fault is not None
+    return None if keyboard.left else finished
 
 
 def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: float) -> int:
@@ -299,7 +303,15 @@ def entry() -> NoReturn:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
-    sys.exit(main())
+    try:
+        status = main()
+    except SystemExit as error:  # a signal, or what argparse has said
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    # no interpreter shutdown: it would wait for a thread that a guest or a device holds
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -25,9 +26,9 @@ __all__ = ["report", "screen", "watch"]
 #: looks a second: numbers that change faster cannot be read
 RATE = 8
 #: rows that the live view takes at most, and columns that it wants for two columns
-HEIGHT, WIDE = 40, 110
-#: below so many columns the device table drops what the report has anyway
-NARROW = 80
+HEIGHT, WIDE = 40, 100
+#: what a panel takes of its width, and rows that the interrupt lines may take
+BORDER, LINES = 4, 3
 _LAMPS = {
     "running": "green",
     "paused": "yellow",
@@ -41,49 +42,42 @@ _HEAT = ((1000.0, "bold red"), (50.0, "bold yellow"), (0.5, "bold green"))
 
 
 def watch(
-    vm: VM, timeout: float | None = None, until: Callable[[], bool] | None = None, keep: bool = True
+    vm: VM, timeout: float | None = None, until: Callable[[], bool] | None = None, keys: str = ""
 ) -> bool:
     """Show a started machine until it ends, or `until()`; False when `timeout` seconds were over first.
+    keys: what the keyboard does, for the title of the serial output.
 
-    Without a terminal, plain text: the serial output as it comes, the counts at the end."""
-    console = Console()
-    if not console.is_terminal:
-        return _plain(vm, timeout, until, console)
-    sampler = Sampler(vm)
-    end = time.monotonic() + timeout if timeout is not None else None
+    Where nothing can be drawn, plain text: the serial output as it comes, the counts at the end."""
+    end = time.monotonic() + timeout if timeout is not None else float("inf")
 
     def over() -> bool:
-        return (
-            vm.state in ("stopped", "crashed")
-            or vm.state.fault is not None
-            or bool(until and until())
-        )
+        ended = vm.state in ("stopped", "crashed") or vm.state.fault is not None
+        return ended or bool(until and until())
 
-    with Live(console=console, auto_refresh=False, transient=not keep) as live:
+    console = Console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        return _plain(vm, end, over)
+    sampler = Sampler(vm)
+    with Live(console=console, auto_refresh=False) as live:
         while True:
             ended = over()
-            live.update(screen(vm, sampler.sample(), sampler, console), refresh=True)
+            live.update(screen(vm, sampler.sample(), sampler, console, keys), refresh=True)
             if ended:
                 return True
-            if end is not None and time.monotonic() >= end:
+            if time.monotonic() >= end:
                 return False
-            vm.wait(1 / RATE, until=lambda: vm.state.fault is not None)
+            vm.wait(1 / RATE, until=over)
 
 
-def _plain(
-    vm: VM, timeout: float | None, until: Callable[[], bool] | None, console: Console
-) -> bool:
+def _plain(vm: VM, end: float, over: Callable[[], bool]) -> bool:
     print(f"{_title(vm).plain}\n", flush=True)
     printer = Printer(vm.stop_waiting)
     stop = vm.console.listen(lambda data: printer.show(data.replace(b"\r", b"")), replay=True)
-    end = time.monotonic() + timeout if timeout is not None else None
     try:
-        while vm.state not in ("stopped", "crashed") and vm.state.fault is None:
-            if until is not None and until():
-                break
-            if end is not None and time.monotonic() >= end:
+        while not over():
+            if time.monotonic() >= end:
                 return False
-            vm.wait(0.1, until=lambda: vm.state.fault is not None or printer.error is not None)
+            vm.wait(0.1, until=lambda: over() or printer.error is not None)
             if printer.error is not None:
                 raise printer.error
         return True
@@ -91,51 +85,58 @@ def _plain(
         stop()
         if printer.error is None:
             print()
-            report(vm, console)
+            report(vm)
 
 
 def report(vm: VM, console: Console | None = None) -> None:
     """The same facts once, as plain tables."""
-    sampler = Sampler(vm)
-    sample = sampler.sample()
+    sample = Sampler(vm).sample()
     out = console or Console()
+    lines = _lines(vm, out.width, most=len(vm.irqs))
     out.print(
-        Group(_title(vm), "", _map(vm, sample), "", _devices(vm, sample, None), "", _lines(vm))
+        Group(
+            _title(vm), "", _map(vm, sample), "", _devices(vm, sample, width=out.width), "", lines
+        )
     )
 
 
 # --- the parts ------------------------------------------------------------------------------------------
 
 
-def screen(vm: VM, sample: Sample, sampler: Sampler, console: Console) -> RenderableType:
+def screen(
+    vm: VM, sample: Sample, sampler: Sampler, console: Console, keys: str = ""
+) -> RenderableType:
     height = min(console.height - 1, HEIGHT)
-    wide = console.width >= WIDE
+    map_ = _map(vm, sample)
+    map_width = console.measure(map_).maximum + BORDER
+    beside = console.width - map_width - BORDER
+    wide = console.width >= WIDE and beside >= _needed(vm, sample)
+    lines = _lines(vm, console.width)
     serial_rows = max(6, height // 4)
-    rows = height - serial_rows - 4
+    rows = height - serial_rows - 3 - len(lines.split())
     layout = Layout(size=height)
     layout.split_column(
-        Layout(Panel(_title(vm, sample), box=box.ROUNDED), size=3),
+        Layout(_panel(_title(vm, sample, console.width - BORDER)), size=3),
         Layout(name="middle"),
-        Layout(_lines(vm), size=1),
-        Layout(_serial(vm, serial_rows - 2, console.width - 4), size=serial_rows),
+        Layout(lines, size=len(lines.split())),
+        Layout(
+            _panel(_serial(vm, serial_rows - 2, console.width - BORDER), f"serial{keys}"),
+            size=serial_rows,
+        ),
     )
-    table = Panel(
-        _devices(vm, sample, sampler, rows - 3, console.width),
-        title="devices",
-        title_align="left",
-        box=box.ROUNDED,
-    )
+    width = beside if wide else console.width - BORDER
+    table = _panel(_devices(vm, sample, sampler, rows - 3, width), "devices")
     if wide:
         layout["middle"].split_row(
-            Layout(
-                Panel(_map(vm, sample), title="address map", title_align="left", box=box.ROUNDED),
-                size=44,
-            ),
-            Layout(table),
+            Layout(_panel(map_, "address map"), size=map_width), Layout(table)
         )
     else:
         layout["middle"].update(table)
     return _Sized(layout, height)
+
+
+def _panel(inside: RenderableType, title: str = "") -> Panel:
+    return Panel(inside, title=title or None, title_align="left", box=box.ROUNDED)
 
 
 class _Sized:
@@ -149,21 +150,32 @@ class _Sized:
         yield from console.render(self._layout, options.update(height=self._height))
 
 
-def _title(vm: VM, sample: Sample | None = None) -> Text:
+def _title(vm: VM, sample: Sample | None = None, width: int | None = None) -> Text:
+    """What matters least goes first when there are not so many columns."""
     state = vm.state
-    line = Text.assemble(("● ", _LAMPS[state]), (str(state), "bold"), "  ")
-    line.append(f"{vm.config.name} on {vm.engine} ({vm.engine_reason})  ")
-    line.append(
-        f"{show_size(vm.config.memory)}, {vm.config.cpus} cpu{'s' * (vm.config.cpus > 1)}  "
-    )
+    parts: list[tuple[str, str, int]] = [
+        (str(state), "bold", 0),
+        (f"{vm.config.name} on {vm.engine}", "", 3),
+        (f"({vm.engine_reason})", "", 5),
+        (f"{show_size(vm.config.memory)}, {vm.config.cpus} cpu{'s' * (vm.config.cpus > 1)}", "", 4),
+    ]
     if sample is not None:
-        rates = f"{show_rate(sample.exits)} exits/s  {show_rate(sample.total)} traps/s"
-        line.append(f"up {vm.uptime:.1f} s  {rates}")
+        parts += [
+            (f"up {vm.uptime:.1f} s", "", 2),
+            (f"{show_rate(sample.exits)} exits/s", "", 1),
+            (f"{show_rate(sample.total)} traps/s", "", 0),
+        ]
     if state.reason:
-        first = state.reason.splitlines()[0]
-        line.append(f"  {first}", "red" if state == "crashed" or state.fault else "dim")
-    line.no_wrap = True
-    line.overflow = "ellipsis"
+        bad = state == "crashed" or state.fault is not None
+        parts.append((state.reason.splitlines()[0], "red" if bad else "dim", 0))
+    while width is not None and 2 + sum(len(text) + 2 for text, _, _ in parts) > width:
+        least = max(parts, key=lambda part: part[2])
+        if not least[2]:
+            break
+        parts.remove(least)
+    line = Text.assemble(("● ", _LAMPS[state]), no_wrap=True, overflow="ellipsis")
+    for text, style, _ in parts:
+        line.append(text, style).append("  ")
     return line
 
 
@@ -187,83 +199,159 @@ def _map(vm: VM, sample: Sample) -> Table:
     return table
 
 
+class _Column(NamedTuple):
+    """A column of the device table. goes: when there is no room for all, the highest goes first; 0: it
+    stays. `of` says what stands in it for a device."""
+
+    name: str
+    goes: int
+    number: bool
+    of: Callable[[DeviceView, DeviceCounts], str]
+
+
+_COLUMNS = (
+    _Column("device", 0, False, lambda device, _: device.id),
+    _Column("type", 5, False, lambda device, _: device.type),
+    _Column(
+        "window",
+        3,
+        False,
+        lambda device, _: f"{'port ' * (device.space == 'port')}{hexadecimal(device.base)}",
+    ),
+    _Column("irq", 1, True, lambda device, _: "" if device.irq is None else str(device.irq)),
+    _Column("reads", 0, True, lambda _, counts: f"{counts.reads:,}"),
+    _Column("writes", 0, True, lambda _, counts: f"{counts.writes:,}"),
+    _Column("bytes", 4, True, lambda _, counts: f"{counts.bytes:,}"),
+)
+_RATE = _Column("/s", 2, True, lambda *_: "")
+_SPARK = _Column("", 6, False, lambda *_: "")
+#: what a table wants before the map may stand beside it
+_WANTED = [column for column in _COLUMNS if column.goes <= 4]
+
+
+class _Row(NamedTuple):
+    cells: dict[str, str]
+    style: str = ""
+
+
+def _rows(vm: VM, sample: Sample, sampler: Sampler | None, most: int | None = None) -> list[_Row]:
+    """The devices that fit, and the registers that were used as far as there is room."""
+    known = vm.devices
+    present = shown = [id for id in sample.traps if id in known]
+    reads, writes = sample.traps.unmapped
+    left = None if most is None else most - bool(reads or writes)
+    if left is not None and len(present) > left:
+        # what somebody plugged in stays, and then what is used most
+        order = sorted(present, key=lambda id: (known[id].fixed, -sample.traps[id].traps))
+        keep = set(order[: max(left - 1, 0)])
+        shown = [id for id in present if id in keep]
+    hidden = len(present) - len(shown)
+    if left is not None:
+        left -= len(shown) + bool(hidden)
+    rows = []
+    for id in shown:
+        device, counts = known[id], sample.traps[id]
+        cells = {column.name: column.of(device, counts) for column in _COLUMNS}
+        if sampler is not None:  # a rate needs two looks: a report has taken one
+            cells["/s"] = show_rate(sample.rates[id])
+            cells[""] = sparkline(list(sampler.history[id])).rjust(sampler.keep)
+        rows.append(_Row(cells, "bold" if sample.rates[id] else ""))
+        for name, register in counts.registers.items():
+            if (left is None or left > 0) and (register.reads or register.writes):
+                left = None if left is None else left - 1
+                rows.append(_Row({"device": f"  {name}", **_counted(register)}, "dim"))
+    if hidden:
+        rows.append(_Row({"device": f"+ {hidden} more"}, "dim"))
+    if reads or writes:
+        unmapped = {"device": "(unmapped)", "reads": f"{reads:,}", "writes": f"{writes:,}"}
+        rows.append(_Row(unmapped, "red"))
+    return rows
+
+
+def _counted(register: RegisterCounts) -> dict[str, str]:
+    return {name: f"{getattr(register, name):,}" for name in ("reads", "writes", "bytes")}
+
+
+def _width(rows: list[_Row], name: str) -> int:
+    """Columns of the terminal that the table's column wants, the gap behind it included."""
+    return max([len(name), *(len(row.cells.get(name, "")) for row in rows)]) + 2
+
+
+def _needed(vm: VM, sample: Sample) -> int:
+    rows = _rows(vm, sample, None)
+    return sum(_width(rows, column.name) for column in _WANTED) + len("1.1M") + 2
+
+
 def _devices(
     vm: VM,
     sample: Sample,
-    sampler: Sampler | None,
+    sampler: Sampler | None = None,
     rows: int | None = None,
     width: int = WIDE,
 ) -> Table:
-    """rows: how many the table may have; width: columns of the terminal."""
-    narrow = width < NARROW
+    """rows: how many the table may have; width: columns of the terminal. No digit is ever cut: where
+    there is no room, columns go, then names are folded."""
+    lines = _rows(vm, sample, sampler, rows)
+    columns = list(_COLUMNS)
+    if sampler is not None:
+        columns += [_RATE, _SPARK]
+    while sum(_width(lines, column.name) for column in columns) > width:
+        last = max(columns, key=lambda column: column.goes)
+        if not last.goes:
+            break
+        columns.remove(last)
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("device",) if narrow else ("device", "type", "window"):
-        table.add_column(name, no_wrap=True)
-    # a rate needs two looks: a report has taken one
-    for name in ("irq", "reads", "writes", "bytes") + (("/s",) if sampler is not None else ()):
-        table.add_column(name, justify="right", no_wrap=True)
-    if sampler is not None and not narrow:
-        table.add_column("", no_wrap=True)
-    devices = vm.devices
-    left = len(devices) * 100 if rows is None else rows - len(devices)
-    for id, counts in sample.traps.items():
-        device = devices.get(id)
-        if device is None:
-            continue
-        rate = sample.rates[id]
-        history = sampler.history[id] if sampler is not None else None
-        table.add_row(*_device_row(device, counts, rate, history, narrow))
-        for name, register in counts.registers.items():
-            if left > 0 and (register.reads or register.writes):
-                left -= 1
-                table.add_row(*_register_row(name, register, narrow))
-    reads, writes = sample.traps.unmapped
-    if reads or writes:
-        blank = [""] if narrow else ["", "", ""]
-        table.add_row(Text("(unmapped)", "red"), *blank, f"{reads:,}", f"{writes:,}")
+    for column in columns:
+        if column.name == "device":
+            table.add_column(column.name, overflow="fold")
+        else:
+            table.add_column(
+                column.name,
+                justify="right" if column.number else "left",
+                no_wrap=True,
+                min_width=_width(lines, column.name) - 2,
+                style="green" if column is _SPARK else "",
+            )
+    for line in lines:
+        table.add_row(*(Text(line.cells.get(column.name, ""), line.style) for column in columns))
     return table
 
 
-def _device_row(
-    device: DeviceView,
-    counts: DeviceCounts,
-    rate: float,
-    history: Iterable[float] | None,
-    narrow: bool,
-) -> list[Text]:
-    cells = [Text(device.id, "bold" if rate else "")]
-    if not narrow:
-        prefix = "port " if device.space == "port" else ""
-        cells += [Text(device.type), Text(f"{prefix}{hexadecimal(device.base)}")]
-    cells.append(Text("" if device.irq is None else str(device.irq)))
-    cells += [Text(f"{number:,}") for number in (counts.reads, counts.writes, counts.bytes)]
-    if history is not None:
-        cells.append(Text(show_rate(rate)))
-    if history is not None and not narrow:
-        cells.append(Text(sparkline(list(history)), "green"))
-    return cells
-
-
-def _register_row(name: str, counts: RegisterCounts, narrow: bool) -> list[Text]:
-    numbers = (counts.reads, counts.writes, counts.bytes)
-    blank = [Text()] * (1 if narrow else 3)
-    return [Text(f"  {name}", "dim"), *blank, *(Text(f"{number:,}", "dim") for number in numbers)]
-
-
-def _lines(vm: VM) -> Text:
-    text = Text(" irq lines ", "dim")
-    for row in vm.irqs:
-        text.append(
-            " ●" if row.level else " ○", "bold yellow" if row.level or row.raised else "dim"
-        )
-        text.append(f" {row.line} {row.device}: {row.raised:,} raised", "" if row.raised else "dim")
+def _lines(vm: VM, width: int, most: int = LINES) -> Text:
+    """The interrupt lines, in at most so many rows: quiet ones are left out first."""
+    rows = list(vm.irqs)
+    for which in (rows, [row for row in rows if row.raised or row.level]):
+        text = Text(" irq lines", "dim", overflow="fold")
+        at, used, hidden = len(text), 1, len(rows) - len(which)
+        entries = [
+            (
+                f" {'●' if row.level else '○'} {row.line} {row.device}: {row.raised:,} raised",
+                "bold yellow" if row.level else "" if row.raised else "dim",
+            )
+            for row in which
+        ]
+        if hidden:
+            entries.append((f" + {hidden} quiet", "dim"))
+        for entry, style in entries:
+            if at + len(entry) > width and at:
+                text.append("\n")
+                at, used = 0, used + 1
+            text.append(entry, style)
+            at += len(entry)
+        if used <= most:
+            break
     return text
 
 
-def _serial(vm: VM, rows: int, width: int) -> Panel:
+def _serial(vm: VM, rows: int, width: int) -> Text:
     lines = vm.console.data[-16384:].decode("utf-8", "replace").replace("\r", "").split("\n")
-    shown = "\n".join(_printable(line)[:width] for line in lines[-rows:])
-    return Panel(Text(shown or " "), title="serial", title_align="left", box=box.ROUNDED)
+    width = max(width, 1)
+    folded = [
+        line[at : at + width]
+        for line in map(_printable, lines[-rows:])
+        for at in range(0, max(len(line), 1), width)
+    ]
+    return Text("\n".join(folded[-rows:]) or " ")
 
 
 def _printable(line: str) -> str:

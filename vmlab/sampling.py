@@ -30,7 +30,7 @@ class Sampler:
 
     def __init__(self, vm: VM, keep: int = 12) -> None:
         self._vm = vm
-        self._keep = keep
+        self.keep = keep
         self._before: dict[str, int] = {}
         self._unmapped = self._exits = 0
         self._time = time.monotonic()
@@ -44,7 +44,7 @@ class Sampler:
             # a device that was replaced counts from zero again
             new = max(counts.traps - self._before.get(id, 0), 0)
             rates[id] = new / passed
-            self.history.setdefault(id, deque(maxlen=self._keep)).append(rates[id])
+            self.history.setdefault(id, deque(maxlen=self.keep)).append(rates[id])
         unmapped = sum(traps.unmapped)
         total = sum(rates.values()) + (unmapped - self._unmapped) / passed
         exits = self._vm._exit_count
