@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vmlab import __version__, kernels
+from vmlab.arch import DEFAULT
 from vmlab.errors import ConfigError, VmlabError
 
 if TYPE_CHECKING:
@@ -124,7 +125,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="debian (debian-trixie: that release), krun; default: %(default)s",
     )
-    fetch.add_argument("--arch", choices=("x86_64", "arm64"), help="default: this host's")
+    fetch.add_argument(
+        "--arch",
+        choices=("x86_64", "arm64"),
+        default=DEFAULT,
+        help="the guest's; default: %(default)s",
+    )
     fetch.set_defaults(action=_fetch)
     commands.add_parser("kernels", help="the bundled guest kernels").set_defaults(action=_kernels)
     return parser

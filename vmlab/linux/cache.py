@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +18,26 @@ from typing import Any
 
 from vmlab.errors import KernelError
 
-__all__ = ["Manifest", "alone", "cache_root", "complete", "fresh_folder", "program", "verify"]
+__all__ = [
+    "Manifest",
+    "alone",
+    "cache_root",
+    "complete",
+    "describe",
+    "folder",
+    "fresh_folder",
+    "keep",
+    "matches",
+    "note",
+    "program",
+    "verify",
+    "writing",
+]
 
 Manifest = dict[str, Any]
 _NAME = "manifest.json"
+#: what others may do with what lies in the cache, whatever the umask says: read it
+FOLDER, FILE = 0o755, 0o644
 #: seconds for a download of some tens of megabytes over a slow line
 TIMEOUT = 600
 
@@ -29,6 +46,37 @@ def cache_root() -> Path:
     """$XDG_CACHE_HOME/vmlab, usually ~/.cache/vmlab."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path("~/.cache").expanduser()) / "vmlab"
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """KernelError, in words, where the block cannot write below `place`."""
+    try:
+        yield
+    except OSError as error:
+        raise KernelError(
+            f"the cache {place} cannot be written: {error.strerror or error}; XDG_CACHE_HOME says where it is"
+        ) from error
+
+
+def folder(path: Path) -> Path:
+    """`path`, made with its parents where it is not there; nobody else can write into what is made."""
+    for one in (*reversed(path.parents), path):
+        if not one.exists():
+            one.mkdir(mode=FOLDER, exist_ok=True)
+    return path
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write the file whole, or leave what was there."""
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        fresh.write_bytes(data)
+        fresh.chmod(FILE)
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def digest(path: Path) -> str:
@@ -42,71 +90,86 @@ def alone() -> Iterator[None]:
     import fcntl
 
     root = cache_root()
+    with writing(root):
+        lock = os.open(folder(root) / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        file = (root / "lock").open("w")
-    except OSError as error:
-        raise KernelError(f"the cache {root} cannot be written: {error.strerror}") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager
 def fresh_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill; it takes the place of `target` when the block ends well."""
+    """A folder to fill, by whom `alone` lets in; it takes the place of `target` when the block ends well."""
     import shutil
     import tempfile
 
+    prefix = f".{target.name}-"
+    with writing(target.parent):
+        # what a process that was killed left behind
+        for left in folder(target.parent).glob(f"{prefix}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        made = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
+        try:
+            made.chmod(FOLDER)
+            yield made
+            old = made.with_name(made.name + "-old")
+            if target.exists():
+                target.rename(old)
+            made.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"size": path.stat().st_size, "sha256": digest(path)}
+
+
+def matches(path: Path, known: Any) -> bool:
+    """Whether the file is as the manifest says. It is read: a disk, or somebody, may have changed it."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    except OSError as error:
-        raise KernelError(
-            f"the cache {target.parent} cannot be written: {error.strerror}"
-        ) from error
-    try:
-        made.chmod(0o755)
-        yield made
-        old = made.with_name(made.name + "-old")
-        if target.exists():
-            target.rename(old)
-        made.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        return bool(path.stat().st_size == known["size"] and digest(path) == known["sha256"])
+    except (OSError, LookupError, TypeError):
+        return False
 
 
-def complete(folder: Path, facts: Manifest) -> None:
-    """Write the manifest of the files in `folder`."""
-    files = {
-        str(path.relative_to(folder)): {"size": path.stat().st_size, "sha256": digest(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    text = json.dumps(facts | {"files": files}, indent=2) + "\n"
-    (folder / _NAME).write_text(text, encoding="utf-8")
+def complete(folder: Path, facts: Manifest) -> Manifest:
+    """Write the manifest of the files in `folder`, which are the owner's alone to change; returns it."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(FOLDER if path.is_dir() else FILE)
+        if path.is_file() and path.name != _NAME:
+            files[str(path.relative_to(folder))] = describe(path)
+    facts = facts | {"files": files}
+    note(folder, facts)
+    return facts
 
 
-def verify(folder: Path, thorough: bool = False) -> Manifest | None:
-    """The manifest of a complete folder whose files are as it says; None for anything else.
-    thorough: read every file; else sizes are compared."""
+def note(folder: Path, facts: Manifest) -> None:
+    """`facts` become the manifest."""
+    keep(folder / _NAME, (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def verify(folder: Path) -> Manifest | None:
+    """The manifest of a complete folder whose files are as it says; None for anything else."""
     try:
         facts: Manifest = json.loads((folder / _NAME).read_text(encoding="utf-8"))
-        for name, known in facts["files"].items():
-            path = folder / name
-            if path.stat().st_size != known["size"]:
-                return None
-            if thorough and digest(path) != known["sha256"]:
-                return None
+        whole = all(matches(folder / name, known) for name, known in facts["files"].items())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    return facts
+    return facts if whole else None
 
 
 def program(arguments: Sequence[str | os.PathLike[str]], what: str, **options: Any) -> str:
     """Run a program that must succeed -> its standard output. KernelError: `what`, and its last words."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    with writing(cache_root()):
+        # this host's own folder for such files may be missing, full or not writable
+        environment["TMPDIR"] = str(folder(cache_root() / "tmp"))
     try:
         done = subprocess.run(
             arguments,
@@ -117,6 +180,7 @@ def program(arguments: Sequence[str | os.PathLike[str]], what: str, **options: A
             errors="replace",
             timeout=TIMEOUT,
             env=environment,
+            umask=0o022,
             **options,
         )
     except FileNotFoundError:
@@ -125,9 +189,18 @@ def program(arguments: Sequence[str | os.PathLike[str]], what: str, **options: A
         raise KernelError(f"{what}: no end after {TIMEOUT} s; is the network there?") from None
     except OSError as error:
         raise KernelError(f"{what}: {arguments[0]}: {error.strerror}") from error
+    if done.returncode < 0:
+        raise KernelError(f"{what}: {arguments[0]} was ended by {_signal(-done.returncode)}")
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         said = next((line for line in lines if line.startswith(("E:", "ERROR"))), "")
         raise KernelError(f"{what}: {said or (lines[-1] if lines else 'no reason given')}")
     printed: str = done.stdout
     return printed
+
+
+def _signal(number: int) -> str:
+    """Its name, and what it means where that is no accident."""
+    if number == signal.SIGXFSZ:
+        return "SIGXFSZ: a limit on the size of files (ulimit -f) is too low"
+    return signal.strsignal(number) or f"signal {number}"

@@ -1,7 +1,8 @@
 """Debian's cloud kernel and busybox-static, fetched by this host's own apt-get and without root.
 
-apt checks what it loads against the lists that its keys sign. Lists, caches and locks lie in our cache;
-sources and keys are the host's. Another release of Debian comes from the host's own mirror.
+apt checks what it loads against the lists that its keys sign, whatever this host is told to let through.
+Lists, caches and locks lie in our cache; sources and keys are the host's. Another release of Debian comes
+from the host's own mirror.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from vmlab.errors import KernelError
-from vmlab.linux.cache import Manifest, digest, program
+from vmlab.linux.cache import Manifest, digest, folder, keep, program
 
 __all__ = ["ARCHES", "BUSYBOX", "KERNEL", "download"]
 
@@ -21,13 +22,26 @@ KERNEL = "linux-image-cloud-{arch}"
 BUSYBOX = "busybox-static"
 #: the keys of every release, of the package debian-archive-keyring
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+#: nothing unsigned, and no other server in the place of the one that is meant
+_SIGNED = {
+    "APT::Get::AllowUnauthenticated": "false",
+    "Acquire::AllowInsecureRepositories": "false",
+    "Acquire::AllowWeakRepositories": "false",
+    "Acquire::AllowDowngradeToInsecureRepositories": "false",
+    "Acquire::https::Verify-Peer": "true",
+    "Acquire::https::Verify-Host": "true",
+}
+#: what a source may say to the contrary (sources.list(5)): in one line's brackets, or as a field
+_TRUSTING = r"(?:trusted|allow-insecure|allow-weak|allow-downgrade-to-insecure)"
+_OPTION = re.compile(rf"(?<=[\[\s]){_TRUSTING}=[^\s\]]*", re.IGNORECASE)
+_FIELD = re.compile(rf"^{_TRUSTING}\s*:.*(?:\n[ \t].*)*\n?", re.IGNORECASE | re.MULTILINE)
 _HINT = "or boot your own: VM(kernel='vmlinuz', initrd=..., cmdline=...)"
 
 
 class Apt:
-    """apt-get with a state of its own under `folder`. sources: a list instead of the host's."""
+    """apt-get with a state of its own under `place`. sources: a list instead of the host's."""
 
-    def __init__(self, folder: Path, arch: str, sources: Path | None = None) -> None:
+    def __init__(self, place: Path, arch: str, sources: Path | None = None) -> None:
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
             raise KernelError(
                 "Linux for guests comes through apt-get and dpkg-deb, and this host has none (it is no"
@@ -35,13 +49,13 @@ class Apt:
             )
         self.arch = arch
         for name in ("state/lists/partial", "cache/archives/partial"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        status = folder / "state/status"
-        status.touch()
+            folder(place / name)
+        keep(place / "state/status", b"")
         settings = {
-            "Dir::State": folder / "state",
-            "Dir::State::status": status,
-            "Dir::Cache": folder / "cache",
+            **_SIGNED,
+            "Dir::State": place / "state",
+            "Dir::State::status": place / "state/status",
+            "Dir::Cache": place / "cache",
             "APT::Architecture": arch,
             "APT::Architectures::": arch,
             # as root apt would drop to a user who cannot write here
@@ -50,8 +64,10 @@ class Apt:
             "Acquire::Languages": "none",
             "Acquire::Retries": "2",
         }
-        if sources is not None:
-            settings |= {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "-"}
+        parts: Path | str = "-"
+        if sources is None:
+            sources, parts = _signed_sources(place / "sources")
+        settings |= {"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": parts}
         self._options = [
             part for key, value in settings.items() for part in ("-o", f"{key}={value}")
         ]
@@ -62,7 +78,7 @@ class Apt:
             "the package lists cannot be loaded (are you online?)",
         )
 
-    def release(self, name: str, folder: Path) -> Apt:
+    def release(self, name: str, place: Path) -> Apt:
         """The same for Debian's release `name`, from the mirror that this host has Debian from."""
         what = f"Debian's release {name!r} cannot be had"
         pattern = ["Origin: Debian", "Label: Debian", "Component: main", "Created-By: Packages"]
@@ -74,10 +90,9 @@ class Apt:
                 f"has no {KEYS} (package {KEYS.stem})" if mirrors else "has no source of Debian's"
             )
             raise KernelError(f"{what}: this host {missing}; {_HINT}")
-        folder.mkdir(parents=True, exist_ok=True)
-        sources = folder / "sources.list"
-        sources.write_text(f"deb [signed-by={KEYS}] {mirrors[0]} {name} main\n", encoding="utf-8")
-        return Apt(folder, self.arch, sources)
+        sources = folder(place) / "sources.list"
+        keep(sources, f"deb [signed-by={KEYS}] {mirrors[0]} {name} main\n".encode())
+        return Apt(place, self.arch, sources)
 
     def depends(self, name: str) -> str:
         """The first package that a metapackage stands for."""
@@ -96,6 +111,38 @@ class Apt:
             cwd=into,
         )
         return sorted(into.glob("*.deb"))
+
+
+def _signed_sources(place: Path) -> tuple[Path, Path]:
+    """Copies of this host's sources (a file, a folder of files) without what lets unsigned packages in."""
+    what = "this host's package sources cannot be read"
+    setting = {}
+    for line in program(["apt-config", "dump", "--format", "%f=%v%n", "Dir"], what).splitlines():
+        name, _, value = line.partition("=")
+        setting[name.lower()] = value
+
+    def at(*names: str) -> Path:
+        """Each below the one before it, unless it is absolute."""
+        found = Path("/")
+        for name in names:
+            found /= setting.get(name, "")
+        return found
+
+    whole = at("dir", "dir::etc", "dir::etc::sourcelist")
+    parts = at("dir", "dir::etc", "dir::etc::sourceparts")
+    shutil.rmtree(place, ignore_errors=True)
+    for copied, source in [
+        (folder(place) / "sources.list", whole),
+        *((folder(place / "parts") / one.name, one) for one in _files(parts)),
+    ]:
+        text = source.read_text(encoding="utf-8", errors="replace") if source.is_file() else ""
+        keep(copied, _FIELD.sub("", _OPTION.sub("", text)).encode())
+    return place / "sources.list", folder(place / "parts")
+
+
+def _files(parts: Path) -> list[Path]:
+    found = sorted(parts.iterdir()) if parts.is_dir() else []
+    return [one for one in found if one.suffix in (".list", ".sources")]
 
 
 def download(

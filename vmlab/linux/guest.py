@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from vmlab import arch as architectures
 from vmlab.errors import ConfigError, KernelError
 from vmlab.linux import cache, debian, initramfs, krun
 from vmlab.linux.kernel import LinuxKernel
@@ -19,7 +19,6 @@ _SOURCE = re.compile(r"(debian)(?:-([a-z]+))?|(krun)")
 LAYOUT = 1
 #: libkrun's kernel has no ACPI: as many windows as there are lines
 _SLOTS = 11
-_ARCHES = {"AMD64": "x86_64", "amd64": "x86_64", "aarch64": "arm64"}
 #: Debian: quiet, for a serial line is slow; without what makes an emulated CPU slow and guards nothing
 #: here: mitigations of other CPUs' faults, self-tests of the crypto code. There is no PCI to look for, and
 #: a CPU that reports no faults of its own would be complained of.
@@ -42,8 +41,8 @@ def get(
     fetch: bool = True,
     say: Callable[[str], None] = lambda text: None,
 ) -> LinuxKernel:
-    """The Linux of `source` ("debian", "debian-trixie" and so on, "krun") for `arch` ("x86_64", "arm64";
-    this host's if None).
+    """The Linux of `source` ("debian", "debian-trixie" and so on, "krun") for guests of `arch` ("x86_64",
+    "arm64"; x86_64 if None, whatever the host is).
 
     fetch=False: KernelError when the cache has none. say: told what takes long."""
     known = _SOURCE.fullmatch(source)
@@ -53,7 +52,7 @@ def get(
             " debian-trixie) and krun"
         )
     family = known[1] or known[3]
-    arch = arch or _ARCHES.get(platform.machine(), platform.machine())
+    arch = architectures.canonical(arch or architectures.DEFAULT)
     if arch not in _MAGIC:
         raise ConfigError(f"no Linux for {arch!r}; there is one for {', '.join(sorted(_MAGIC))}")
     folder = cache.cache_root() / "linux" / f"{source}-{arch}"
@@ -61,7 +60,7 @@ def get(
     if facts is None:
         if not fetch:
             raise KernelError(
-                f"no Linux in {folder} yet: run `vmlab fetch linux --source {source}`"
+                f"no Linux in {folder} yet: run `vmlab fetch linux --source {source} --arch {arch}`"
             )
         with cache.alone():
             facts = _known(folder)  # another process may just have fetched it
@@ -71,7 +70,7 @@ def get(
     names = [one["file"] for one in facts.get("packages", [])] or [facts.get("library", "")]
     return LinuxKernel(
         kernel=folder / "kernel",
-        initrd=initramfs.cached(folder),
+        initrd=initramfs.cached(folder, facts),
         cmdline=_CMDLINES[family],
         source=source,
         slots=_SLOTS if family == "krun" else 0,
@@ -98,9 +97,7 @@ def _fetch(folder: Path, family: str, arch: str, release: str) -> cache.Manifest
         _check(made / "kernel", _MAGIC[arch], 4 << 20)
         _check(made / "busybox", ((0, b"\x7fELF"),), 200 << 10)
         initramfs.keep_needed(made / "modules")
-        facts |= {"arch": arch, "layout": LAYOUT}
-        cache.complete(made, facts)
-    return facts
+        return cache.complete(made, facts | {"arch": arch, "layout": LAYOUT})
 
 
 def _check(path: Path, magic: tuple[tuple[int, bytes], ...], least: int) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from vmlab.errors import KernelError
-from vmlab.linux.cache import program
+from vmlab.linux import cache
 from vmlab.linux.cpio import Archive
 
-__all__ = ["MODULES", "build", "cached", "keep_needed", "order", "unpacked"]
+__all__ = ["MODULES", "applets", "build", "cached", "keep_needed", "order", "unpacked"]
 
 #: what is loaded, where it is no part of the kernel itself; what these need comes along
 MODULES: tuple[str, ...] = (
@@ -21,29 +20,28 @@ MODULES: tuple[str, ...] = (
     *("button", "evdev"),
 )
 _HERE = Path(__file__).resolve().parent
+#: how busybox's table of names begins, and a name in it
+_FIRST = b"[\0[[\0"
+_APPLET = re.compile(rb"([a-z0-9_.+\[-]{1,32})\0")
 _SUFFIX = re.compile(r"\.ko(\.xz|\.zst|\.gz)?$")
 
 
-def cached(folder: Path) -> Path:
+def cached(folder: Path, facts: cache.Manifest) -> Path:
     """The archive for the `busybox` and the `modules` in `folder`, beside them; built when what it is
-    built with (the files of this folder) has changed, which its name tells."""
+    built with (the files of this folder) has changed, which its name tells, or when it is not what the
+    manifest `facts` says."""
     recipe = hashlib.sha256()
     for path in sorted(_HERE.glob("*")):
         if path.name in ("initramfs.py", "cpio.py") or path.suffix == ".sh":
             recipe.update(path.read_bytes())
     target = folder / f"initramfs-{recipe.hexdigest()[:12]}"
-    if not target.exists():
-        busybox = folder / "busybox"
-        modules = folder / "modules"
-        image = build(
-            busybox.read_bytes(), modules if modules.exists() else None, _applets(busybox)
-        )
-        fresh = folder / f".initramfs-{os.getpid()}"
-        try:
-            fresh.write_bytes(image)
-            fresh.replace(target)
-        except OSError as error:
-            raise KernelError(f"{target} cannot be written: {error.strerror}") from error
+    known = facts.get("built", {})
+    if not cache.matches(target, known.get(target.name)):
+        busybox, modules = (folder / "busybox").read_bytes(), folder / "modules"
+        image = build(busybox, modules if modules.exists() else None, applets(busybox))
+        with cache.writing(folder):
+            cache.keep(target, image)
+            cache.note(folder, facts | {"built": known | {target.name: cache.describe(target)}})
     return target
 
 
@@ -60,13 +58,15 @@ def keep_needed(folder: Path, wanted: Iterable[str] = MODULES) -> None:
             path.unlink()
 
 
-def _applets(busybox: Path) -> list[str]:
-    """The commands that it has; none where this host cannot run it."""
-    try:
-        listed = program([busybox, "--list"], "busybox")
-    except KernelError:
-        return []
-    return [name for name in listed.split() if name != "busybox" and "/" not in name]
+def applets(busybox: bytes) -> list[str]:
+    """The commands that it has, read from its table of names: a sorted row of them, each with a NUL. None
+    where it has no such table. It is for the guest: nobody runs it here."""
+    at = busybox.find(_FIRST)
+    names = [""]
+    while at >= 0 and (found := _APPLET.match(busybox, at)) and found[1].decode() > names[-1]:
+        names.append(found[1].decode())
+        at = found.end()
+    return [name for name in names[1:] if name != "busybox"]
 
 
 def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> bytes:

@@ -8,24 +8,34 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import platform
 import struct
 import sys
 import zipfile
 from pathlib import Path
 
+from vmlab import arch as architectures
 from vmlab.errors import KernelError
 from vmlab.linux.cache import Manifest, digest, program
 
 __all__ = ["as_elf", "download", "extract"]
 
-#: a distribution whose wheels carry libkrunfw
-DISTRIBUTION = "microsandbox"
+#: a distribution whose wheels carry libkrunfw: the version that was tried
+DISTRIBUTION = "microsandbox==0.7.11"
 _MEMBER = "libkrunfw.so"
 #: x86_64 Linux is linked here, whatever it is loaded at (x86_64 mm.rst, START_KERNEL_map)
 _KERNEL_MAP = 0xFFFF_FFFF_8000_0000
 _MACHINES = {"x86_64": 62, "arm64": 183}
-_WHEELS = {"x86_64": "manylinux_2_28_x86_64", "arm64": "manylinux_2_28_aarch64"}
+#: its wheels: for which platform, and their SHA-256
+_WHEELS = {
+    "x86_64": (
+        "manylinux_2_28_x86_64",
+        "65f1e4bbf8d721c9f7f557329fb6c8cf41f554c1c6942eac8b941198fa283fe0",
+    ),
+    "arm64": (
+        "manylinux_2_28_aarch64",
+        "f774a5ff6e61c5b88c42b3e058967c0b989c26d8a51c2b09f1e6a00be925b9c0",
+    ),
+}
 
 
 def extract(path: str) -> tuple[int, int, bytes]:
@@ -59,13 +69,16 @@ def as_elf(load: int, entry: int, image: bytes, arch: str = "x86_64") -> bytes:
 
 def download(folder: Path, arch: str) -> Manifest:
     """Put `kernel` into `folder`; where it came from."""
-    if arch != {"AMD64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()):
+    if arch != architectures.host():
         raise KernelError(f"libkrunfw must run here to give its kernel, and this host is no {arch}")
     installed = ctypes.util.find_library("krunfw")
     if installed:
         facts: Manifest = {"source": "krun", "library": installed}
         (folder / "kernel").write_bytes(as_elf(*extract(installed), arch))
         return facts
+    platform, hashed = _WHEELS[arch]
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{DISTRIBUTION} --hash=sha256:{hashed}\n", encoding="utf-8")
     program(
         [
             *(
@@ -78,8 +91,8 @@ def download(folder: Path, arch: str) -> Manifest:
                 "--dest",
                 str(folder),
             ),
-            *("--disable-pip-version-check", "--only-binary=:all:", "--platform", _WHEELS[arch]),
-            DISTRIBUTION,
+            *("--disable-pip-version-check", "--only-binary=:all:", "--platform", platform),
+            *("--require-hashes", "--requirement", str(wanted)),
         ],
         f"the wheel {DISTRIBUTION}, which carries libkrunfw, cannot be downloaded (are you online?)",
     )
@@ -92,6 +105,6 @@ def download(folder: Path, arch: str) -> Manifest:
             raise KernelError(f"{wheel.name} carries no {_MEMBER}; a newer one may lie elsewhere")
         library.write_bytes(archive.read(member))
     (folder / "kernel").write_bytes(as_elf(*extract(str(library)), arch))
-    library.unlink()
-    wheel.unlink()
+    for one in (library, wheel, wanted):
+        one.unlink()
     return facts

@@ -7,10 +7,10 @@ transport turns into NEEDS_RESET. No walk takes more than the queue's size of st
 
 from __future__ import annotations
 
-import platform
 import struct
 import threading
 
+from vmlab import arch
 from vmlab.core.memory import GuestMemory, Region
 
 __all__ = ["MAX_QUEUE_SIZE", "BrokenRing", "Chain", "Virtqueue"]
@@ -26,7 +26,7 @@ NO_INTERRUPT, NO_NOTIFY = 1, 1
 #: §2.7.5: no chain is longer, in bytes
 MOST_BYTES = 1 << 32
 #: x86 keeps stores, and loads, in their order; a fence is needed there only between a store and a load
-IN_ORDER = platform.machine() in ("x86_64", "AMD64", "i686")
+IN_ORDER = arch.host() in ("x86_64", "i686")
 _fence = threading.Lock()
 
 

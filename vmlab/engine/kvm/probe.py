@@ -6,6 +6,7 @@ import errno
 import platform
 import sys
 
+from vmlab import arch
 from vmlab.core.host import HOST, Host
 from vmlab.engine.kvm import abi
 from vmlab.errors import EngineUnavailable
@@ -43,11 +44,12 @@ def available(host: Host = HOST) -> tuple[bool, str]:
 
 def open_kvm(host: Host) -> int:
     """/dev/kvm, checked. EngineUnavailable says what is missing; nothing stays open then."""
-    machine = platform.machine()
     if not sys.platform.startswith("linux"):
         raise EngineUnavailable(f"KVM is a part of Linux, and this host runs {sys.platform}")
-    if machine not in ("x86_64", "AMD64"):
-        raise EngineUnavailable(f"the kvm engine runs x86_64 guests, and this host is {machine}")
+    if arch.host() != "x86_64":
+        raise EngineUnavailable(
+            f"the kvm engine runs x86_64 guests, and this host is {platform.machine()}"
+        )
     try:
         fd = host.open(DEVICE)
     except OSError as error:
