@@ -119,6 +119,21 @@ def test_a_halted_cpu_has_no_step(engine: str) -> None:
         assert vm.step() == 0
 
 
+def test_stepping_into_a_halt_loses_nothing(engine: str) -> None:
+    """The guest that waits for its timer goes on when it is resumed."""
+
+    def life(steps: int) -> str:
+        with VM(kernel="irqlab", engine=engine, cmdline="ticks=3") as vm:
+            vm.pause()
+            while steps and vm.step(1000):
+                steps -= 1
+            vm.resume()
+            assert vm.wait(PATIENCE) is not None, vm.console.text
+            return vm.console.text
+
+    assert life(100) == life(0)
+
+
 def test_start_before_the_first_instruction(engine: str, isolate: bool) -> None:
     vm = VM(kernel="hello", engine=engine, isolate=isolate)
     try:

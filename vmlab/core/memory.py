@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -64,6 +64,9 @@ class GuestMemory:
             regions.append(Region(base, size, offset, whole[offset : offset + size]))
             offset += size
         self.regions: tuple[Region, ...] = tuple(regions)
+        #: told of (address, size) after each write by the host or a device: an engine that translates code
+        #: must translate it anew. Whoever writes through a view says so: `wrote_through`.
+        self.on_write: Callable[[int, int], None] | None = None
         self.size = offset
 
     @classmethod
@@ -119,10 +122,25 @@ class GuestMemory:
 
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         self.view(address, len(data))[:] = data
+        if self.on_write is not None:
+            self.on_write(address, len(data))
+
+    def wrote_through(self, view: memoryview) -> None:
+        """All of `view`, one of this memory's, may have been written."""
+        if self.on_write is None or not len(view):
+            return
+        host = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        for region in self.regions:
+            at = host - region.host_address
+            if 0 <= at < region.size:
+                self.on_write(region.base + at, len(view))
 
     def clear(self) -> None:
         """All zeroes, as after power-on."""
         self._host.zero(self._mapping)
+        if self.on_write is not None:
+            for region in self.regions:
+                self.on_write(region.base, region.size)
 
     def close(self) -> None:
         """Unmap. Views that a caller still holds keep the mapping alive until they are gone."""

@@ -106,6 +106,8 @@ class FakeVcpu:
     regs: bytes = bytes(ctypes.sizeof(abi.Regs))
     sregs: bytes = bytes(ctypes.sizeof(abi.Sregs))
     mp_state: int = 0
+    #: what keeps interrupts out for one instruction (KVM_X86_SHADOW_INT_*)
+    shadow: int = 0
     cpuid: bytes = b""
     debug: int = 0
     #: the bytes that each read of the script was answered with
@@ -327,6 +329,16 @@ class FakeKvm(Host):
 
     def _kvm_get_mp_state(self, vcpu: FakeVcpu, state: abi.MpState) -> None:
         state.mp_state = vcpu.mp_state
+
+    def _kvm_set_mp_state(self, vcpu: FakeVcpu, state: abi.MpState) -> None:
+        vcpu.mp_state = state.mp_state
+
+    def _kvm_get_vcpu_events(self, vcpu: FakeVcpu, events: abi.VcpuEvents) -> None:
+        events.interrupt_shadow = vcpu.shadow
+
+    def _kvm_set_vcpu_events(self, vcpu: FakeVcpu, events: abi.VcpuEvents) -> None:
+        if events.flags & abi.KVM_VCPUEVENT_VALID_SHADOW:
+            vcpu.shadow = events.interrupt_shadow
 
     def _kvm_set_guest_debug(self, vcpu: FakeVcpu, debug: abi.GuestDebug) -> None:
         vcpu.debug = debug.control

@@ -222,6 +222,9 @@ class Virtqueue:
 
     def push(self, chain: Chain, written: int) -> None:
         """The request is done; `written` bytes were put into its writable part."""
+        if self._memory.on_write is not None:
+            for view in chain.writable:
+                self._memory.wrote_through(view)
         used = self.used
         _USED.pack_into(self._used_ring, (used & self._mask) << 3, chain.head, written)
         self.used = used = (used + 1) & 0xFFFF

@@ -27,8 +27,16 @@ STRUCTURES: dict[type[ctypes.Structure], str] = {
     abi.PitConfig: "struct kvm_pit_config",
     abi.Translation: "struct kvm_translation",
     abi.GuestDebug: "struct kvm_guest_debug",
+    abi.VcpuEvents: "struct kvm_vcpu_events",
 }
-RENAMED: dict[tuple[type, str], str] = {(abi.GuestDebug, "debugreg"): "arch.debugreg"}
+RENAMED: dict[tuple[type, str], str] = {
+    (abi.GuestDebug, "debugreg"): "arch.debugreg",
+    (abi.VcpuEvents, "rest"): "smi",
+    **{
+        (abi.VcpuEvents, f"interrupt_{name}"): f"interrupt.{name}"
+        for name in ("injected", "nr", "soft", "shadow")
+    },
+}
 RUN = {
     "immediate_exit": abi.Run.immediate_exit.offset,
     "exit_reason": abi.Run.exit_reason.offset,

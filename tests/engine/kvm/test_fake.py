@@ -21,6 +21,7 @@ from vmlab.errors import EngineError, EngineUnavailable, VmlabError
 from vmlab.testing.fake_kvm import (
     Exit,
     FakeKvm,
+    FakeVcpu,
     fails,
     io_in,
     io_out,
@@ -316,3 +317,44 @@ def test_a_thread_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(VmlabError, match="can't start new thread"):
                 r.engine.doorbell(MMIO, 4, None, print)
         r.engine.start()
+
+
+@pytest.mark.parametrize(
+    ("code", "bits64", "length"),
+    [("f4", False, 1), ("f3 66 f4", False, 3), ("48 f4", True, 2), ("2e 41 f4", True, 3)],
+)
+def test_a_halt_is_stepped_without_kvm(code: str, bits64: bool, length: int) -> None:
+    host = FakeKvm()
+    with rig(1, host) as r:
+        vcpu = _at(r, host, code, bits64)
+        vcpu.shadow = 2
+        assert r.engine.step()
+        assert r.engine.get_regs()["rip"] == guests.CODE + length
+        assert (vcpu.mp_state, vcpu.shadow) == (abi.KVM_MP_STATE_HALTED, 0)
+        assert "KVM_SET_GUEST_DEBUG" not in host.calls
+        assert not r.engine.step(), "a second HLT is not executed before an interrupt came"
+        assert r.engine.get_regs()["rip"] == guests.CODE + length
+
+
+@pytest.mark.parametrize("why", ["40 f4", "f0 f4", "90 f4", "ring 3", "traced"])
+def test_kvm_steps_all_but_a_halt(why: str) -> None:
+    host = FakeKvm()
+    host.script(0, leaves(abi.KVM_EXIT_DEBUG))
+    with rig(1, host) as r:
+        vcpu = _at(r, host, why if "f4" in why else "f4", False)
+        if why == "ring 3":
+            sregs = abi.Sregs.from_buffer_copy(vcpu.sregs)
+            sregs.ss.dpl = 3
+            vcpu.sregs = bytes(sregs)
+        elif why == "traced":
+            r.engine.set_regs(0, {"rflags": 0x102})
+        assert r.engine.step()
+        assert vcpu.mp_state == abi.KVM_MP_STATE_RUNNABLE
+        assert r.engine.get_regs()["rip"] == guests.CODE
+        assert host.calls.count("KVM_SET_GUEST_DEBUG") == 2
+
+
+def _at(r: Rig, host: FakeKvm, code: str, bits64: bool) -> FakeVcpu:
+    state = guests.long_mode(r.memory) if bits64 else guests.PROTECTED
+    r.load(bytes.fromhex(code + " f4" * 4), state)
+    return host.vms[-1].vcpus[0]

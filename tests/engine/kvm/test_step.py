@@ -117,3 +117,32 @@ def test_a_step_into_a_parked_access() -> None:
         r.engine.step()
         assert r.mmio.log == [("w", MMIO, 4, 0x44332212)]
         r.mmio.hook = None
+
+
+@pytest.mark.parametrize("prefixes", ["", "f3", "2e66"])
+def test_a_stepped_halt_ends_with_its_interrupt(prefixes: str) -> None:
+    """The whole handler runs after it, device accesses included, and nothing halts twice."""
+    prefix = bytes.fromhex(prefixes)
+    with rig() as r:
+        halt = len(guests.IRQ) - 3
+        code = guests.IRQ[:halt] + prefix + b"\xf4\xeb" + bytes((0xFD - len(prefix),))
+        r.memory.write(0x23 * 4, (0x3000).to_bytes(4, "little"))
+        r.memory.write(0x20 * 4, (0x3100).to_bytes(4, "little"))  # the PIT's
+        r.memory.write(0x3100, guests.ISR[2:])
+        r.memory.write(0x3000, guests.ISR)
+        line = r.engine.irq_sink(3)
+        r.load(code, guests.REAL)
+        while r.engine.get_regs()["rip"] != CODE + halt + len(prefix) + 1:
+            assert r.engine.step()
+        assert not r.engine.step(), "it waits for an interrupt"
+        for count in range(1, 4):
+            if count == 1:
+                r.engine.start()
+            else:
+                r.engine.resume()
+            line.pulse()
+            until(lambda n=count: len(r.ports.values("w", 0xE9)) == n)
+            r.engine.pause()
+            for _ in range(12):  # out of the handler, round the loop, over the next HLT
+                r.engine.step()
+            assert r.engine.get_regs()["rip"] == CODE + halt + len(prefix) + 1

@@ -151,6 +151,19 @@ class MpState(ctypes.Structure):
     _fields_ = (("mp_state", c_uint32),)
 
 
+class VcpuEvents(ctypes.Structure):
+    """struct kvm_vcpu_events (KVM API 4.31), its inner structures flat."""
+
+    _fields_ = (
+        ("exception", c_uint8 * 8),
+        *((f"interrupt_{name}", c_uint8) for name in ("injected", "nr", "soft", "shadow")),
+        ("nmi", c_uint8 * 4),
+        ("sipi_vector", c_uint32),
+        ("flags", c_uint32),
+        ("rest", c_uint8 * 40),
+    )
+
+
 class PitConfig(ctypes.Structure):
     """struct kvm_pit_config (KVM API 4.71)."""
 
@@ -304,6 +317,8 @@ KVM_SET_CPUID2 = _iow(0x90, Cpuid2.HEADER)
 KVM_GET_MP_STATE = _ior(0x98, _sizeof(MpState))
 KVM_SET_MP_STATE = _iow(0x99, _sizeof(MpState))
 KVM_SET_GUEST_DEBUG = _iow(0x9B, _sizeof(GuestDebug))
+KVM_GET_VCPU_EVENTS = _ior(0x9F, _sizeof(VcpuEvents))
+KVM_SET_VCPU_EVENTS = _iow(0xA0, _sizeof(VcpuEvents))
 KVM_KVMCLOCK_CTRL = _io(0xAD)
 
 # --- capabilities (KVM_CHECK_EXTENSION, KVM API 4.4) ----------------------------------------------
@@ -319,6 +334,7 @@ KVM_CAP_IRQFD = 32
 KVM_CAP_PIT2 = 33
 KVM_CAP_IOEVENTFD = 36
 KVM_CAP_SET_IDENTITY_MAP_ADDR = 37
+KVM_CAP_VCPU_EVENTS = 41
 KVM_CAP_MAX_VCPUS = 66
 KVM_CAP_TSC_DEADLINE_TIMER = 72
 KVM_CAP_IMMEDIATE_EXIT = 136
@@ -355,6 +371,8 @@ KVM_MP_STATE_RUNNABLE = 0
 KVM_MP_STATE_UNINITIALIZED = 1
 KVM_MP_STATE_INIT_RECEIVED = 2
 KVM_MP_STATE_HALTED = 3
+
+KVM_VCPUEVENT_VALID_SHADOW = 4
 
 KVM_GUESTDBG_ENABLE = 1
 KVM_GUESTDBG_SINGLESTEP = 2

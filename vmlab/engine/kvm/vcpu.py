@@ -23,6 +23,7 @@ from vmlab.core.host import Host
 from vmlab.core.log import Log
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.engine.kvm import abi, access, report
+from vmlab.engine.kvm.halt import halt
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ log = Log(__name__)
 #: threading libraries like
 KICK = signal.SIGRTMIN + 4
 _HALT_POLL = 0.01  # seconds
-HLT = b"\xf4"
 
 EXIT_NAMES = {
     abi.KVM_EXIT_IO: "io",
@@ -266,18 +266,15 @@ class Vcpu:
         next KVM_RUN, and another would follow. `immediate_exit` cuts there.
         """
         fds = self.fds
+        if halt(fds, self._config.memory):
+            return None
         start = fds.regs().rip
-        code = report.code_bytes(fds, self._config.memory, fds.sregs().cs.base + start)
         flags = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
         fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug(control=flags))
         try:
-            stop = self._step_once(self._ioctl, start)
+            return self._step_once(self._ioctl, start)
         finally:
             fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug())
-        if code[:1] == HLT and fds.regs().rip == start + 1:
-            # the trap that ends a step wakes the CPU at once; the guest must not see that
-            fds.call("KVM_SET_MP_STATE", abi.MpState(abi.KVM_MP_STATE_HALTED))
-        return stop
 
     def _step_once(self, run: Callable[[int, int, int], int], start: int) -> Stop | None:
         fds, finishing = self.fds, False

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from vmlab.engine.api import CpuState, Doorbell, EngineConfig, IrqSink, Stop
-from vmlab.engine.soft import exits, kick, lapic, uclib
+from vmlab.engine.soft import codecache, exits, kick, lapic, uclib
 from vmlab.engine.soft import registers as r
 from vmlab.engine.soft.chipset import GSIS, Chipset
+from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.lapic import Ipi
 from vmlab.engine.soft.undo import Undo
@@ -49,7 +50,7 @@ class SoftEngine:
     """Implements `vmlab.engine.api.Engine` on Unicorn.
 
     `deterministic=True` looks at interrupt lines only every so many blocks instead of at once, and
-    does without the patched kick (see `kick`). Raises EngineUnavailable, ConfigError.
+    leaves the library as it is (see `kick` and `codecache`). Raises EngineUnavailable, ConfigError.
     """
 
     name = "soft"
@@ -66,11 +67,15 @@ class SoftEngine:
         self._changed = threading.Condition(self._lock)
         self._chipset = Chipset(config.cpus, self._lock, self._wake, self._signal)
         self._doorbells = Doorbells()
+        self._caches = CodeCaches(
+            config.memory.regions, None if deterministic else codecache.patch()
+        )
         slices = (not deterministic and kick.self_check(), deterministic)
         self._vcpus = [
-            Vcpu(n, config, self._chipset, self._doorbells, self._exits, slices)
+            Vcpu(n, config, self._chipset, self._doorbells, self._exits, self._caches, slices)
             for n in range(config.cpus)
         ]
+        config.memory.on_write = self._written
         self._thread: threading.Thread | None = None
         #: the vCPU that has the engine's thread, if any
         self._running: Vcpu | None = None
@@ -131,6 +136,13 @@ class SoftEngine:
             # what it is to handle is probably waited for by the one that runs
             running.interrupt()
 
+    def _written(self, address: int, size: int) -> None:
+        """The host or a device has written to guest memory; any thread."""
+        if self._caches.wrote(address, size):
+            running = self._running
+            if running is not None:
+                running.interrupt()
+
     # -- control -----------------------------------------------------------------------------------
 
     def load(self, state: CpuState) -> None:
@@ -180,6 +192,10 @@ class SoftEngine:
             vcpu.stop_wanted = False
         self._paused = self._parked = False
         self._resumes += 1
+        # the host may have written anything meanwhile
+        self._caches.forget()
+        if self._running is not None:
+            self._running.interrupt()
         self._ensure_thread()
         self._changed.notify_all()
 
@@ -276,6 +292,7 @@ class SoftEngine:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._config.memory.on_write = None
         self._chipset.close()
         self._doorbells.close()
         with self._lock:

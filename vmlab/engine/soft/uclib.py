@@ -30,6 +30,7 @@ ERR_INSN_INVALID = 10
 HOOK_INTR = 1
 HOOK_INSN = 2
 HOOK_BLOCK = 8
+HOOK_MEM_WRITE_PROT = 1 << 8
 HOOK_MEM_READ = 1 << 10
 HOOK_MEM_WRITE = 1 << 11
 
@@ -68,6 +69,9 @@ MEM_HOOK = ctypes.CFUNCTYPE(None, c_size_t, c_int, c_uint64, c_int, c_uint64, c_
 MMIO_READ = ctypes.CFUNCTYPE(c_uint64, c_size_t, c_uint64, c_uint32, c_size_t)
 MMIO_WRITE = ctypes.CFUNCTYPE(None, c_size_t, c_uint64, c_uint32, c_uint64, c_size_t)
 
+#: tlb_protect_code: uc, address in its RAM
+PROTECT = ctypes.CFUNCTYPE(None, c_size_t, c_size_t)
+
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "uc_open": (c_int, c_int, c_void_p),
     "uc_close": (c_size_t,),
@@ -85,6 +89,14 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "uc_context_save": (c_size_t, c_size_t),
     "uc_context_restore": (c_size_t, c_size_t),
     "uc_context_free": (c_size_t,),
+}
+
+#: of QEMU's own, which builds for Linux export (include/exec/exec-all.h, ram_addr.h)
+INTERNALS: dict[str, tuple[Any, ...]] = {
+    "qemu_get_cpu_x86_64": (c_size_t, c_int),
+    "qemu_ram_addr_from_host_x86_64": (c_size_t, c_size_t),
+    "tlb_reset_dirty_x86_64": (c_size_t, c_size_t, c_size_t),
+    "tb_invalidate_phys_page_range_x86_64": (c_size_t, c_size_t, c_size_t),
 }
 
 
@@ -124,6 +136,11 @@ def library() -> Any:
             function = getattr(loaded, name)
             function.argtypes = arguments
             function.restype = c_int
+        for name, arguments in INTERNALS.items():
+            function = getattr(loaded, name, None)
+            if function is not None:
+                function.argtypes = arguments
+                function.restype = c_size_t
         loaded.uc_strerror.argtypes = (c_int,)
         loaded.uc_strerror.restype = ctypes.c_char_p
     except (OSError, AttributeError) as error:

@@ -10,6 +10,7 @@ from vmlab.engine.soft import cpuid, entry, syscalls, uclib
 from vmlab.engine.soft import registers as r
 from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.chipset import Chipset
+from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.delivery import WITH_ERROR, Event, deliver
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import HLT
@@ -50,6 +51,7 @@ class Vcpu:
         chipset: Chipset,
         doorbells: Doorbells,
         exits: Tally,
+        caches: CodeCaches,
         slices: tuple[bool, bool],
     ) -> None:
         patched, self._deterministic = slices
@@ -62,6 +64,8 @@ class Vcpu:
         ram = sorted((region.base, region.end) for region in config.memory.regions)
         for region in config.memory.regions:
             uc.map_ram(region.base, region.size, region.host_address)
+        self._caches = caches
+        caches.join(uc)
         self.access = Access(number, config, chipset, doorbells, exits, self.interrupt)
         self.access.attach(uc, ram)
         self._exception: int | None = None
@@ -229,6 +233,8 @@ class Vcpu:
             return None
         if self.stop_wanted and not single:
             return None
+        if self._caches.stale:
+            self._caches.refresh()
         stop = self._deliver_pending()
         if stop or self.mode is not Mode.RUNNING:
             return stop
@@ -241,6 +247,7 @@ class Vcpu:
             self._uc.flush_code()  # what is translated does not count instructions
         status = self._uc.run(self.rip, int(single))
         self.inside = False
+        self._caches.settle(self._uc)
         return self._after(status, halts if single else None)
 
     def _after(self, status: int, halts: bool | None) -> Stop | None:
@@ -365,4 +372,5 @@ class Vcpu:
     def close(self) -> None:
         self._kick.close()
         self.context.close()
+        self._caches.leave(self._uc)
         self._uc.close()
