@@ -12,6 +12,7 @@ from typing import Any, Self
 from vmlab import kernels
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.device import Device
+from vmlab.core.log import Log
 from vmlab.core.units import parse_size, show_size
 from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError
 from vmlab.held import AnyDevice
@@ -24,6 +25,8 @@ from vmlab.tracing import Trace
 from vmlab.views import DeviceView, State
 from vmlab.virtio.device import VirtioDevice
 from vmlab.waiting import Waiting
+
+log = Log(__name__)
 
 __all__ = ["VM", "Trace"]
 
@@ -89,11 +92,11 @@ class VM(Seen, Shown, Waiting):
 
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
-        from vmlab.boot.load import check, read_image
+        from vmlab.boot.load import check_files
 
-        check(read_image(self.config.kernel), self.config.kernel)
-        if self.config.initrd is not None:
-            read_image(self.config.initrd, "initrd")
+        warning = check_files(self.config.kernel, self.config.initrd, self.config.memory)
+        if warning:
+            log.warning("%s: %s", self.config.kernel, warning)
 
     # --- life -----------------------------------------------------------------------------------
 

@@ -24,6 +24,9 @@
 #define I8042_RESET 0xfe
 #define RTC_INDEX_PORT 0x70
 #define RTC_DATA_PORT 0x71
+#define SLEEP_CONTROL_PORT 0x600 /* ACPI: SLEEP_ENTER with SLEEP_SOFT_OFF switches the machine off */
+#define SLEEP_ENTER 0x20
+#define SLEEP_SOFT_OFF (5 << 2)
 #define DEBUG_EXIT_PORT 0xf4     /* a write of v ends the run with status (v << 1) | 1 */
 
 /* vmlab's teaching timer: 32-bit registers */

@@ -16,7 +16,7 @@ from tests.support import require_module
 from vmlab.boot import payload
 from vmlab.boot.layout import BOOT_INFO, FIRMWARE, TABLES, memory_map
 from vmlab.boot.linux import RESET_VECTOR
-from vmlab.boot.load import check, load, parse, place
+from vmlab.boot.load import Told, check, load, parse, place
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.memory import GuestMemory
 from vmlab.core.start import CpuState
@@ -53,6 +53,7 @@ def bzimage(
     xloadflags: int = 1,
     cmdline: int = 2047,
     initrd_max: int = 0x7FFF_FFFF,
+    loadflags: int = 1,
 ) -> bytes:
     """One setup sector, then the protected-mode code with `body` as its payload at 0x400."""
     head = bytearray(1024)
@@ -60,6 +61,7 @@ def bzimage(
     struct.pack_into("<H", head, 0x1FE, 0xAA55)
     head[0x200:0x202] = b"\xeb\x6a"
     struct.pack_into("<4sH", head, 0x202, b"HdrS", version)
+    head[0x211] = loadflags
     struct.pack_into("<I", head, 0x22C, initrd_max)
     struct.pack_into("<H", head, 0x236, xloadflags)
     struct.pack_into("<I", head, 0x238, cmdline)
@@ -67,6 +69,10 @@ def bzimage(
     struct.pack_into("<Q", head, 0x258, LOAD)
     struct.pack_into("<I", head, 0x260, 0x10_0000)
     return bytes(head) + b"\xf4" * 0x400 + body
+
+
+def whole(_: bytes | bytearray, __: str) -> None:
+    """All of it is needed (`payload.Plan`)."""
 
 
 def start(
@@ -133,7 +139,7 @@ def test_at_the_reset_vector_is_the_keyboard_controllers_reset(memory: GuestMemo
 
 @pytest.mark.parametrize("note", [b"", pvh_note(LOAD)])
 def test_the_tables_are_named_to_the_kernel(memory: GuestMemory, note: bytes) -> None:
-    place(memory, parse(vmlinux(note), "k"), Cmdline(), None, b"RSD PTR and more")
+    place(memory, parse(vmlinux(note), "k"), Cmdline(), None, Told(b"RSD PTR and more"))
     assert memory.read(TABLES, 7) == b"RSD PTR"
     assert struct.pack("<Q", TABLES) in memory.read(BOOT_INFO, 0x78)
 
@@ -168,7 +174,7 @@ def test_each_compressor(memory: GuestMemory, form: str) -> None:
     # the kernel's build appends the size
     packed = pack(inside) + struct.pack("<I", len(inside))
     assert payload.format_of(packed) == form
-    assert payload.unpack(memoryview(packed), "k")[: len(inside)] == inside
+    assert payload.unpack(memoryview(packed), "k", whole)[: len(inside)] == inside
     state = start(memory, bzimage(packed))
     assert (state.mode, target(memory)) == ("protected", LOAD)
     assert memory.read(LOAD, 4) == CODE
@@ -203,7 +209,7 @@ def test_a_missing_module_is_no_error_when_the_image_can_start_itself(
     packed = b"\x28\xb5\x2f\xfd" + bytes(99)
     monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
     with pytest.raises(payload.NoDecompressor, match=r"vmlab\[linux\]"):
-        payload.unpack(memoryview(packed), "k")
+        payload.unpack(memoryview(packed), "k", whole)
     assert start(memory, bzimage(packed)).mode == "long"
 
 
@@ -212,8 +218,8 @@ def test_a_missing_module_is_no_error_when_the_image_can_start_itself(
     [
         (bzimage(b"x")[:0x250], "truncated"),
         (bzimage(b"x" * 99)[:-50], "truncated: its payload"),
-        (bzimage(b"x", version=0x20B), "boot protocol 2.11 without a 64-bit entry"),
-        (bzimage(b"x", xloadflags=0), "without a 64-bit entry"),
+        (bzimage(b"x", version=0x201), "a bzImage of boot protocol 2.01 that starts in real mode"),
+        (bzimage(b"x", xloadflags=0, loadflags=0), "needs a BIOS"),
         (bzimage(gzip.compress(vmlinux())[:-40]), "gzip payload is damaged: it ends early"),
         (bzimage(b"\xfd7zXZ\0 nonsense"), "xz payload is damaged"),
         (bzimage(gzip.compress(b"no ELF file")), "holds no ELF file"),
@@ -259,9 +265,3 @@ def test_corrupted_headers(changes: list[tuple[int, int]], cut: int, memory: Gue
             start(memory, one)
         except KernelError:
             pass
-
-
-def test_a_krunfw_that_is_none(tmp_path: object) -> None:
-    image = bytearray(elf64(kind=3)) + b"krunfw_get_kernel\0"
-    with pytest.raises(KernelError, match="not a libkrunfw"):
-        parse(bytes(image), f"{tmp_path}/libkrunfw.so")

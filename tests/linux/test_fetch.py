@@ -356,7 +356,6 @@ def test_a_wheel_that_is_not_the_one_that_was_tried(
     (wheels / f"{name}-cp310-abi3-manylinux_2_28_x86_64.whl").write_bytes(b"PK")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    monkeypatch.setattr(krun.ctypes.util, "find_library", lambda name: None)
     with pytest.raises(KernelError, match=r"cannot be downloaded.*ERROR.*HASHES"):
         krun.download(tmp_path, "x86_64")
 

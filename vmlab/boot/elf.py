@@ -6,14 +6,17 @@ The file is not trusted: every offset and length is checked against it before us
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from vmlab.errors import KernelError
 
-__all__ = ["ELF_MAGIC", "ElfFile", "Segment"]
+__all__ = ["ELF_MAGIC", "EM_X86_64", "ET_DYN", "ET_EXEC", "ElfFile", "Segment"]
 
 ELF_MAGIC = b"\x7fELF"
-PT_LOAD, PT_NOTE = 1, 4
+PT_LOAD, PT_INTERP, PT_NOTE = 1, 3, 4
+ET_EXEC, ET_DYN = 2, 3
 EM_386, EM_X86_64 = 3, 62
 _MACHINES = {
     EM_386: "i386",
@@ -26,6 +29,10 @@ _MACHINES = {
 }
 #: program headers that an image may have; the largest kernels have about a dozen
 MAX_SEGMENTS = 1024
+#: notes that are looked at, in all of an image's PT_NOTE segments; kernels have about twenty
+MAX_NOTES = 1024
+#: bytes of a note's owner that are compared; the ones asked for here are shorter
+_OWNER_MAX = 16
 
 
 class Segment(NamedTuple):
@@ -45,9 +52,13 @@ class Segment(NamedTuple):
 class ElfFile:
     """A parsed executable. KernelError, with the reason in words, when it is not one."""
 
-    def __init__(self, data: bytes | memoryview, name: str) -> None:
+    def __init__(
+        self, data: bytes | bytearray | memoryview, name: str, size: int | None = None
+    ) -> None:
+        """size: the file's, where `data` is only its beginning: enough for the program headers."""
         self.data = memoryview(data)
         self.name = name
+        self.size = len(self.data) if size is None else size
         if len(data) < 52:
             raise KernelError(
                 f"{name}: truncated: an ELF header is longer than its {len(data)} bytes"
@@ -60,12 +71,16 @@ class ElfFile:
         if machine not in (EM_386, EM_X86_64):
             what = _MACHINES.get(machine, f"machine {machine}")
             raise KernelError(f"{name}: made for {what}; this machine is x86_64")
-        if kind not in (2, 3):
+        if kind not in (ET_EXEC, ET_DYN):
             what = {1: "a relocatable object", 4: "a core dump"}.get(kind, f"of type {kind}")
             raise KernelError(
                 f"{name}: an ELF file that is {what}, not an executable; link it first"
             )
+        self.kind: int = kind
+        self.machine: int = machine
         self.entry: int = entry
+        #: whether it asks for a program to load it, as programs of an operating system do
+        self.interpreted = False
         self.segments: list[Segment] = []
         self._notes: list[tuple[int, int]] = []
         if phnum > MAX_SEGMENTS:
@@ -88,12 +103,13 @@ class ElfFile:
             kind, _, offset, vaddr, paddr, size, memory, _ = self._unpack("<IIQQQQQQ", at)
         else:
             kind, offset, vaddr, paddr, size, memory, _, _ = self._unpack("<IIIIIIII", at)
+        self.interpreted |= kind == PT_INTERP
         if kind not in (PT_LOAD, PT_NOTE):
             return
-        if offset + size > len(self.data):
+        if offset + size > self.size:
             raise KernelError(
                 f"{self.name}: truncated: a segment needs bytes up to {offset + size:#x},"
-                f" the file has {len(self.data):#x}"
+                f" the file has {self.size:#x}"
             )
         if kind == PT_NOTE:
             self._notes.append((offset, size))
@@ -104,21 +120,30 @@ class ElfFile:
                 )
             self.segments.append(Segment(offset, paddr, vaddr, size, memory))
 
+    @property
+    def extent(self) -> int:
+        """How many bytes of the file a loader needs; symbols and debugging data lie behind them."""
+        parts = [(one.offset, one.file_size) for one in self.segments] + self._notes
+        return max(offset + size for offset, size in parts)
+
     def note(self, owner: bytes, kind: int) -> bytes | None:
-        """The descriptor of the first note of that owner and type."""
+        """The descriptor of the first note of that owner and type, among the first MAX_NOTES."""
+        for name, note_kind, desc in islice(self._every_note(), MAX_NOTES):
+            if name == owner and note_kind == kind:
+                return desc
+        return None
+
+    def _every_note(self) -> Iterator[tuple[bytes, int, bytes]]:
         for start, size in self._notes:
             at, end = start, start + size
             while at + 12 <= end:
-                name_size, desc_size, note_kind = self._unpack("<III", at)
+                name_size, desc_size, kind = self._unpack("<III", at)
                 desc = at + 12 + (name_size + 3 & ~3)
-                after = desc + (desc_size + 3 & ~3)
                 if desc + desc_size > end:
                     break
-                name = bytes(self.data[at + 12 : at + 12 + name_size]).rstrip(b"\0")
-                if name == owner and note_kind == kind:
-                    return bytes(self.data[desc : desc + desc_size])
-                at = after
-        return None
+                name = bytes(self.data[at + 12 : at + 12 + min(name_size, _OWNER_MAX)])
+                yield name.rstrip(b"\0"), kind, bytes(self.data[desc : desc + min(desc_size, 64)])
+                at = desc + (desc_size + 3 & ~3)
 
     def to_physical(self, vaddr: int) -> int:
         """Where the loaded image has the virtual address `vaddr`; the address itself if nowhere."""

