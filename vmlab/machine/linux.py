@@ -5,14 +5,15 @@ from __future__ import annotations
 from vmlab.boot.acpi import tables as acpi
 from vmlab.boot.acpi.facts import Facts
 from vmlab.core.cmdline import Cmdline
+from vmlab.core.lines import Lines
 from vmlab.core.manager import ARCHES, MMIO_LEN
 from vmlab.devices import hotplug, power
 from vmlab.machine import platform
 
 __all__ = ["SLOTS", "SOFT_ARGUMENTS", "command_line", "tables"]
 
-#: as many as the manager has lines
-SLOTS = 11
+#: as many as the hot-plug controller has
+SLOTS = hotplug.SLOT_COUNT
 #: What the software engine's CPU wants, unless the command line says otherwise. Its time stamp counter
 #: is the host's and needs no other clock to watch it.
 SOFT_ARGUMENTS = ("tsc=reliable",)
@@ -32,6 +33,7 @@ def command_line(text: str, engine: str) -> Cmdline:
 def tables(cpus: int) -> bytes:
     """The ACPI tables of this machine, for `boot.layout.TABLES`."""
     windows = ARCHES["x86_64"]
+    lines = Lines(*windows.irq_interval, platform.SHARED_LINES)
     return acpi.build(
         Facts(
             cpus=cpus,
@@ -47,7 +49,7 @@ def tables(cpus: int) -> bytes:
             power_irq=platform.POWER_IRQ,
             hotplug=platform.HOTPLUG_BASE,
             hotplug_irq=platform.HOTPLUG_IRQ,
-            event=hotplug.EVENT_AT,
+            events=hotplug.EVENTS_AT,
             present=hotplug.VIRTIO_AT,
             lines=hotplug.LINE_AT,
             notes=hotplug.NOTE_AT,
@@ -55,6 +57,7 @@ def tables(cpus: int) -> bytes:
             window=windows.mmio_base,
             window_size=MMIO_LEN,
             slots=SLOTS,
-            first_line=windows.irq_interval[0],
+            slot_lines=tuple(lines.usual(slot) or 0 for slot in range(SLOTS)),
+            first_level=lines.shared[0],
         )
     )
