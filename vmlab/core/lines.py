@@ -10,7 +10,11 @@ from collections.abc import Mapping
 
 from vmlab.errors import ConfigError
 
-__all__ = ["Lines", "lines_in_words"]
+__all__ = ["Lines"]
+
+#: shared lines, the last ones, that are for devices other than virtio. A kernel without a driver for such a
+#: device switches its line off when nobody answers it, and would so silence the others that hold it.
+APART = 2
 
 
 class Lines:
@@ -21,28 +25,34 @@ class Lines:
         self.own = range(first, last + 1)
         self.shared = range(shared[0], shared[1] + 1) if shared is not None else range(0)
 
-    def usual(self, window: int) -> int | None:
+    def _pool(self, virtio: bool) -> range:
+        return self.shared[:-APART] if virtio else self.shared[-APART:]
+
+    def usual(self, window: int, virtio: bool = True) -> int | None:
         """The line of the window of that number, where each has one of its own number."""
         if window < len(self.own):
             return self.own[window]
-        if not self.shared:
-            return None
-        return self.shared[(window - len(self.own)) % len(self.shared)]
+        pool = self._pool(virtio)
+        return pool[(window - len(self.own)) % len(pool)] if pool else None
 
     def open(self, line: int, holders: Mapping[int, list[str]], level: bool) -> bool:
         """Whether one more device can have it. level: it drives a level, as a line that is shared needs."""
         return (line in self.shared and level) or (line in self.own and not holders.get(line))
 
     def free(
-        self, holders: Mapping[int, list[str]], level: bool, spared: frozenset[int] = frozenset()
+        self,
+        holders: Mapping[int, list[str]],
+        level: bool,
+        virtio: bool,
+        spared: frozenset[int] = frozenset(),
     ) -> int | None:
         """One for the next device, of those that are not `spared` if it can be; None: all are taken."""
         for wanted in ([line for line in self.own if line not in spared], self.own):
             for line in wanted:
                 if not holders.get(line):
                     return line
-            if self.shared and level:
-                return min(self.shared, key=lambda line: len(holders.get(line, ())))
+            if level and (pool := self._pool(virtio)):
+                return min(pool, key=lambda line: len(holders.get(line, ())))
         return None
 
     def check(self, line: int, holders: Mapping[int, list[str]], level: bool) -> None:
@@ -50,19 +60,19 @@ class Lines:
         if line not in self.own and line not in self.shared:
             raise ConfigError(f"line {line}: devices have the lines {self}")
         if line in self.own and (has := holders.get(line)):
-            more = f"; {lines_in_words(self.shared)} can be shared" if self.shared else ""
+            more = f"; {_words(self.shared)} can be shared" if self.shared else ""
             raise ConfigError(
                 f"line {line} is edge-triggered, for one device, and {has[0]!r} has it{more}"
             )
         if line in self.shared and not level:
             raise ConfigError(
                 f"line {line} is level-triggered, and a device without irq_level only pulses: give it one"
-                f" of {lines_in_words(self.own)}"
+                f" of {_words(self.own)}"
             )
 
     def __str__(self) -> str:
-        return " and ".join(lines_in_words(part) for part in (self.own, self.shared) if part)
+        return " and ".join(_words(part) for part in (self.own, self.shared) if part)
 
 
-def lines_in_words(lines: range) -> str:
+def _words(lines: range) -> str:
     return f"{lines[0]} to {lines[-1]}" if len(lines) > 1 else str(lines[0])

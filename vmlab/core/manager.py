@@ -270,7 +270,7 @@ class MMIODeviceManager:
             if wanted is False:
                 return base, None
             if line is None:
-                irq = self._free_irq(base, kept, level)
+                irq = self._free_irq(base, kept, level, virtio)
                 if irq is not None:
                     return base, irq
             elif kept is None or line == kept:
@@ -291,17 +291,18 @@ class MMIODeviceManager:
                 found.setdefault(info.irq, []).append(id)
         return found
 
-    def _free_irq(self, base: int, kept: int | None, level: bool) -> int | None:
+    def _free_irq(self, base: int, kept: int | None, level: bool, virtio: bool) -> int | None:
         """None: the window has a line already, which another device has got."""
         holders = self._holders()
         if kept is not None:
             return kept if self.lines.open(kept, holders, level) else None
         spared = frozenset(line for at, line in self._kept.items() if at != base)
-        own = self.lines.usual((base - self.mmio_base) // MMIO_LEN) if self.paired else None
+        window = (base - self.mmio_base) // MMIO_LEN
+        own = self.lines.usual(window, virtio) if self.paired and window >= 0 else None
         spoken_for = own in spared and own not in self.lines.shared
         if own is not None and not spoken_for and self.lines.open(own, holders, level):
             return own
-        free = self.lines.free(holders, level, spared)
+        free = self.lines.free(holders, level, virtio, spared)
         if free is None:
             raise IrqsExhausted
         return free
@@ -373,7 +374,7 @@ class MMIODeviceManager:
         one is in place and bound as before. irq: it is to have a line, if that one had none."""
         before = info = self._lookup(kind, id)
         if irq and info.irq is None:
-            info = DeviceInfo(info.addr, info.len, self._free_irq(info.addr, None, level))
+            info = DeviceInfo(info.addr, info.len, self._free_irq(info.addr, None, level, False))
         old = self._devices[kind, id]
         if self.wiring is not None:
             self.wiring.detach(old)
