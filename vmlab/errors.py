@@ -19,6 +19,7 @@
         │   └── BusOverlap          "New device overlaps with an old device. ..."
         ├── EventFdError            "failed to create or clone event descriptor: ..."
         ├── IrqsExhausted           "no more IRQs are available"
+        ├── WindowsExhausted        "no more windows are available"
         ├── RegisterIoEvent         "failed to register IO event: ..."
         ├── RegisterIrqFd           "failed to register irqfd: ..."
         ├── DeviceNotFound          "the device couldn't be found"
@@ -52,6 +53,7 @@ __all__ = [
     "StateError",
     "UpdateFailed",
     "VmlabError",
+    "WindowsExhausted",
     "WireError",
 ]
 
@@ -160,6 +162,10 @@ class _Fixed(ManagerError):
 
 class IrqsExhausted(_Fixed):
     words = "no more IRQs are available"
+
+
+class WindowsExhausted(_Fixed):
+    words = "no more windows are available"
 
 
 class RegisterIoEvent(ManagerError):

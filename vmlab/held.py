@@ -6,13 +6,14 @@ import contextlib
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vmlab.console import Console
 from vmlab.core.device import Device
-from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError
+from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import LocalSession, Session
@@ -30,6 +31,17 @@ LOST = "monitor-lost"
 AnyDevice = Device | VirtioDevice
 
 
+class Wanted(NamedTuple):
+    """A device that a machine is built with. at, irq: its place, once it has had one. parcel: the device as
+    it was when it was plugged into a machine that was there already; None: it was there from the start."""
+
+    id: str | None
+    device: AnyDevice
+    at: int | None = None
+    irq: int | None = None
+    parcel: bytes | None = None
+
+
 class Held:
     """The base of `VM`: everything that must be there before anything can be asked."""
 
@@ -38,7 +50,8 @@ class Held:
     ) -> None:
         self.config = config
         self.isolate = isolate
-        self._wanted = list(devices)
+        #: what a start plugs in
+        self._wanted = [Wanted(id, device) for id, device in devices]
         self._session: Session | None = None
         #: ends the session: called by `stop`, when nobody holds the VM any more, and at exit
         self._finalizer: Callable[[], object] | None = None
@@ -96,10 +109,10 @@ class Held:
             else:
                 session = LocalSession(self.config.memory, _weakly(self._on_event))
             try:
-                parcels: list[tuple[bytes, str | None]] = [
-                    (session.parcel(device), id) for id, device in self._wanted
-                ]
-                built = session.call(wire.Build(self.config, parcels))
+                first = [one for one in self._wanted if one.parcel is None]
+                built = session.call(
+                    wire.Build(self.config, [self._as_sent(session, one) for one in first])
+                )
             except MonitorLost as error:
                 session.close()
                 raise EngineError(f"the machine could not be built: {error}") from None
@@ -111,7 +124,35 @@ class Held:
             self.engine, self.engine_reason = built.engine, built.reason
             self._directory = built.devices
             self._generation = session.page.generation
+            again = [one for one in self._wanted if one.parcel is not None]
+            self._wanted = [
+                self._placed(one._replace(id=id)) for one, id in zip(first, built.ids, strict=True)
+            ]
+            for one in again:
+                self._plug_again(session, one)
             return session
+
+    def _as_sent(self, session: Session, one: Wanted) -> wire.HotAdd:
+        # a machine in this process is given the object itself
+        parcel = one.parcel if self.isolate else None
+        return wire.HotAdd(parcel or session.parcel(one.device), one.id, one.at, one.irq)
+
+    def _placed(self, one: Wanted) -> Wanted:
+        """With the place that it has got, for the next start."""
+        for entry in self._entries():
+            if entry.id == one.id:
+                return one._replace(at=entry.base, irq=entry.irq)
+        return one
+
+    def _plug_again(self, session: Session, one: Wanted) -> None:
+        """A device that came to the machine before this one: it is kept, or named."""
+        try:
+            session.call(self._as_sent(session, one))
+        except VmlabError as error:
+            text = f"{one.id!r} was plugged into the machine before and is not in this one: {error}"
+            warnings.warn(text, stacklevel=5)
+        else:
+            self._wanted.append(one)
 
     def _call(self, command: wire.Command, fault: bool = True) -> Any:
         """`fault`: a device's failure that nobody has seen yet is shown first."""

@@ -15,7 +15,7 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.units import parse_size, show_size
 from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError
-from vmlab.held import AnyDevice
+from vmlab.held import AnyDevice, Wanted
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
 from vmlab.monitor import wire
@@ -212,15 +212,27 @@ class VM(Seen, Shown, Waiting):
     # --- devices --------------------------------------------------------------------------------
 
     def hot_add(
-        self, device: AnyDevice, id: str | None = None, *, wait: float = TAKING
+        self,
+        device: AnyDevice,
+        id: str | None = None,
+        at: int | None = None,
+        irq: int | None = None,
+        *,
+        wait: float = TAKING,
     ) -> DeviceView:
-        """Plug a device into the machine, running or not. Its window is the first free one. A Linux that
-        runs is given up to `wait` seconds to bind its driver: a command that follows finds the device."""
+        """Plug a device into the machine, running or not; after a stop, `start` plugs it in again. at: the
+        address of its window, else the first free one. irq: its line, else a free one of 5 to 15 (edges, one
+        device each), and then one of 17 to 23 (levels, shared); a device that uses none gets none. A Linux
+        that runs is given up to `wait` seconds to bind its driver: a command that follows finds the device.
+        """
         _check_device(device)
+        _check_place(at, irq)
         session = self._up()
         linux = isinstance(device, VirtioDevice) and "power" in self.devices
         answers = self._answers() if linux else 0
-        added = self._call(wire.HotAdd(session.parcel(device), id)).id
+        parcel = session.parcel(device)
+        added = self._call(wire.HotAdd(parcel, id, at, irq)).id
+        self._wanted.append(self._placed(Wanted(added, device, parcel=parcel)))
         if linux:
             with contextlib.suppress(ExpectTimeout):
                 self.wait_until(lambda _: self._taken(added, answers), wait)
@@ -241,6 +253,7 @@ class VM(Seen, Shown, Waiting):
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug the device; its window and line are free again."""
         self._call(wire.HotRemove(id, force))
+        self._wanted = [one for one in self._wanted if one.id != id]
         for known in [one for one in list(self._consoles) if one[0] == id]:
             del self._consoles[known]
 
@@ -248,7 +261,10 @@ class VM(Seen, Shown, Waiting):
         """Put `device` in the place of the one called `id`: same window, same line."""
         _check_device(device)
         session = self._up()
-        self._call(wire.Replace(id, session.parcel(device)), fault=False)
+        parcel = session.parcel(device)
+        self._call(wire.Replace(id, parcel), fault=False)
+        kept = [one for one in self._wanted if one.id != id]
+        self._wanted = [*kept, self._placed(Wanted(id, device, parcel=parcel))]
         return self.devices[id]
 
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
@@ -277,6 +293,14 @@ def _complete(
         return kernel, initrd, cmdline, "64M", 0
     line = f"{kernel.cmdline} {cmdline}".strip()
     return kernel.kernel, initrd or kernel.initrd, line, kernel.memory, kernel.slots
+
+
+def _check_place(at: object, irq: object) -> None:
+    for name, value, most in (("at", at, 1 << 64), ("irq", irq, 1 << 16)):
+        if value is None:
+            continue
+        if type(value) is not int or not 0 <= value < most:
+            raise ConfigError(f"{name}={value!r}: it must be a whole number, 0 or more")
 
 
 def _check_device(device: object) -> None:

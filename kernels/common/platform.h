@@ -78,11 +78,13 @@
 #define HOTPLUG_ANSWER_FAILED 3
 #define HOTPLUG_ANSWER_RELEASED 4
 
-/* Windows for virtio-mmio and users' devices: window n has line DEVICE_FIRST_IRQ + n */
+/* Windows for virtio-mmio and users' devices. Where nothing else tells, window n has line
+ * DEVICE_FIRST_IRQ + n. Lines from LEVEL_FIRST_IRQ up are levels, and shared; those below are edges. */
 #define DEVICE_BASE 0xd0000000
 #define DEVICE_SIZE 0x1000
 #define DEVICE_COUNT 11
 #define DEVICE_FIRST_IRQ 5
+#define LEVEL_FIRST_IRQ 16
 #define VIRTIO_MMIO_MAGIC 0x74726976
 #define HOLE_ADDRESS 0xcffff000  /* nothing is ever here: shows what a hole reads as */
 

@@ -85,7 +85,7 @@ static void added(unsigned slot)
     set(HOTPLUG_ANSWER, HOTPLUG_ANSWER_SEEN);
     bool ok = !place.kind;
     if (place.kind && place.base < MAPPED_END)
-        ok = virtio_add(place.base, place.irq, place.kind, slot, false);
+        ok = virtio_add(place.base, place.irq, place.kind, slot, place.irq >= LEVEL_FIRST_IRQ);
     set(HOTPLUG_ANSWER, ok ? HOTPLUG_ANSWER_DRIVER_OK : HOTPLUG_ANSWER_FAILED);
     in_use |= 1ul << slot;
     say(slot);

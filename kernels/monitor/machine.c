@@ -43,7 +43,8 @@ static void print_irq_holder(unsigned irq)
 {
     const struct virtio *device = virtio_on(irq);
     if (device)
-        print("%s at 0x%08lx", device->driver->name, device->base);
+        for (; device; device = device->next_on_irq)
+            print("%s at 0x%08lx%s", device->driver->name, device->base, device->next_on_irq ? ", " : "");
     else if (irq == TIMER_IRQ)
         print("teaching timer");
     else if (irq == HOTPLUG_IRQ)
@@ -52,6 +53,8 @@ static void print_irq_holder(unsigned irq)
         print("com1");
     else if (irq >= DEVICE_FIRST_IRQ && irq < DEVICE_FIRST_IRQ + DEVICE_COUNT)
         print("window 0x%08x", DEVICE_BASE + (irq - DEVICE_FIRST_IRQ) * DEVICE_SIZE);
+    else if (irq >= LEVEL_FIRST_IRQ)
+        print("shared");
     else
         print("8254 timer");
     print("\n");

@@ -7,6 +7,7 @@
 #define RECEIVE_BUFFERS 8
 #define SEND_BUFFERS 4
 #define BUFFER_BYTES 2048
+#define CARDS_MAX 16 /* their buffers are most of what this kernel takes */
 #define SERVED_MAX 16 /* frames in a row before the keyboard has its turn */
 
 #define F_MAC (1u << 5)
@@ -18,13 +19,13 @@
 #define HEADER 12 /* virtio_net_hdr: all zero, for nothing is left to the device */
 #define PINGS_MAX 1000
 
-static struct net nets[DEVICES_MAX];
-static uint8_t receive_buffers[DEVICES_MAX][RECEIVE_BUFFERS][BUFFER_BYTES];
-static uint8_t send_buffers[DEVICES_MAX][SEND_BUFFERS][BUFFER_BYTES];
+static struct net nets[CARDS_MAX];
+static uint8_t receive_buffers[CARDS_MAX][RECEIVE_BUFFERS][BUFFER_BYTES];
+static uint8_t send_buffers[CARDS_MAX][SEND_BUFFERS][BUFFER_BYTES];
 
 struct net *net_of(const struct virtio *device)
 {
-    return &nets[virtio_index(device)];
+    return &nets[device->unit];
 }
 
 static bool configure(struct virtio *device)
@@ -48,7 +49,7 @@ static void describe(const struct virtio *device)
 
 static void offer(struct virtio *device, unsigned id)
 {
-    virtio_give(device, RECEIVE, id, receive_buffers[virtio_index(device)][id], BUFFER_BYTES, true);
+    virtio_give(device, RECEIVE, id, receive_buffers[device->unit][id], BUFFER_BYTES, true);
 }
 
 static bool start(struct virtio *device)
@@ -77,7 +78,7 @@ uint8_t *frame_begin(struct virtio *device, unsigned *id)
     if (!net->free)
         return NULL;
     *id = __builtin_ctz(net->free);
-    return send_buffers[virtio_index(device)][*id] + HEADER;
+    return send_buffers[device->unit][*id] + HEADER;
 }
 
 void frame_send(struct virtio *device, unsigned id, unsigned length)
@@ -85,7 +86,7 @@ void frame_send(struct virtio *device, unsigned id, unsigned length)
     struct net *net = net_of(device);
     net->free &= ~(1 << id);
     net->sent++;
-    virtio_give(device, SEND, id, send_buffers[virtio_index(device)][id], HEADER + length, false);
+    virtio_give(device, SEND, id, send_buffers[device->unit][id], HEADER + length, false);
     virtio_notify(device, SEND);
 }
 
@@ -95,7 +96,7 @@ static void service(struct virtio *device)
     uint32_t length;
     while (served < SERVED_MAX && virtio_take(device, RECEIVE, &id, &length)) {
         id %= RECEIVE_BUFFERS;
-        const uint8_t *frame = receive_buffers[virtio_index(device)][id] + HEADER;
+        const uint8_t *frame = receive_buffers[device->unit][id] + HEADER;
         served++;
         net_of(device)->received++;
         if (length >= HEADER + FRAME_MIN && length <= HEADER + FRAME_MAX)
@@ -108,8 +109,9 @@ static void service(struct virtio *device)
         virtio_again(device);
 }
 
-VIRTIO_DRIVER(net, .kind = VIRTIO_NET, .queues = 2, .features = F_MAC | F_STATUS,
-              .configure = configure, .describe = describe, .start = start, .service = service);
+VIRTIO_DRIVER(net, .kind = VIRTIO_NET, .queues = 2, .units = CARDS_MAX,
+              .features = F_MAC | F_STATUS, .configure = configure, .describe = describe,
+              .start = start, .service = service);
 
 static bool required_ip(int argc, char **argv, int index, uint32_t *ip)
 {

@@ -80,16 +80,18 @@ uint32_t virtio_config32(const struct virtio *device, unsigned offset)
     return get(device, CONFIG + offset);
 }
 
-/* Two accesses an interrupt, whatever it was for. */
+/* Two accesses an interrupt, whatever it was for; of devices that share a line, for those it came from. */
 static void interrupt_of_device(unsigned pin)
 {
-    struct virtio *device = by_pin[pin];
-    if (!device)
-        return;
-    uint32_t status = get(device, INTERRUPT_STATUS) & (VIRTIO_USED | VIRTIO_CONFIG);
-    set(device, INTERRUPT_ACK, status);
-    device->events |= status;
-    virtio_attention = true;
+    bool shared = by_pin[pin] && by_pin[pin]->next_on_irq;
+    for (struct virtio *device = by_pin[pin]; device; device = device->next_on_irq) {
+        uint32_t status = get(device, INTERRUPT_STATUS) & (VIRTIO_USED | VIRTIO_CONFIG);
+        if (shared && !status)
+            continue;
+        set(device, INTERRUPT_ACK, status);
+        device->events |= status;
+        virtio_attention = true;
+    }
 }
 
 static uint8_t take_events(struct virtio *device, uint8_t which)
@@ -255,13 +257,13 @@ static struct virtio *free_place(const struct virtio_driver *driver)
     device->unit = 0;
     while (find(driver, device->unit))
         device->unit++;
-    return device;
+    return driver->units && device->unit >= driver->units ? NULL : device;
 }
 
 struct virtio *virtio_add(uintptr_t base, unsigned irq, unsigned kind, int slot, bool level)
 {
     const struct virtio_driver *driver = virtio_driver(kind);
-    if (!driver || irq >= IOAPIC_PINS || by_pin[irq] || read32(base) != VIRTIO_MMIO_MAGIC ||
+    if (!driver || irq >= IOAPIC_PINS || (by_pin[irq] && !level) || read32(base) != VIRTIO_MMIO_MAGIC ||
         read32(base + VERSION) != 2 || read32(base + DEVICE_ID) != kind)
         return NULL;
     struct virtio *device = free_place(driver);
@@ -270,9 +272,9 @@ struct virtio *virtio_add(uintptr_t base, unsigned irq, unsigned kind, int slot,
     device->base = base;
     device->irq = irq;
     device->slot = slot;
-    device->level = level;
     device->fresh = true;
     device->driver = driver;
+    device->next_on_irq = by_pin[irq];
     by_pin[irq] = device;
     (level ? irq_enable_level : irq_enable)(irq, interrupt_of_device);
     if (start(device))
@@ -287,7 +289,10 @@ void virtio_remove(struct virtio *device, bool there)
         set(device, STATUS, 0);
         get(device, STATUS); /* §4.2.2: the reset is over when it reads 0; here it is so at once */
     }
-    by_pin[device->irq] = NULL;
+    struct virtio **link = &by_pin[device->irq];
+    while (*link != device)
+        link = &(*link)->next_on_irq;
+    *link = device->next_on_irq;
     device->driver = NULL;
     device->unit = 0;
     device->events = 0;

@@ -14,8 +14,8 @@
 #include "io.h"
 #include "platform.h"
 
-/* Devices at a time: as many as there are lines, 5 to 23. */
-#define DEVICES_MAX (IOAPIC_PINS - DEVICE_FIRST_IRQ)
+/* Devices at a time: one a slot. */
+#define DEVICES_MAX HOTPLUG_SLOTS_MAX
 #define QUEUES_MAX 2
 #define QUEUE_SIZE 16
 
@@ -56,9 +56,9 @@ struct virtio {
     const struct virtio_driver *driver; /* NULL: a free place */
     uintptr_t base;
     unsigned irq;
+    struct virtio *next_on_irq; /* of those that share the line */
     unsigned unit; /* the how-many-eth of its driver's devices, from 0 */
     int slot;      /* of the hot-plug controller, or -1 */
-    bool level;    /* its line stays high until it is acknowledged */
     bool failed;
     bool fresh; /* it starts for the first time, not after a reset that it needed */
     uint64_t features;       /* agreed on */
@@ -73,6 +73,7 @@ struct virtio_driver {
     const char *name;
     unsigned kind;   /* virtio device id */
     unsigned queues; /* at most QUEUES_MAX */
+    unsigned units;  /* devices at a time; 0: as many as there can be */
     uint64_t features; /* that it can use, below VIRTIO_F_VERSION_1 */
     /* Reads the configuration; true if something changed that `describe` tells. It may be called
      * again at once, when the configuration changed under it. */
@@ -96,14 +97,15 @@ static inline unsigned virtio_index(const struct virtio *device)
     return device - virtio_devices;
 }
 
-/* Puts the device at `base` into service; NULL if there is no driver, no place, or it failed. */
+/* Puts the device at `base` into service; NULL if there is no driver, no place, or it failed. `level`: its
+ * line stays high until it is acknowledged, so that others may share it. */
 struct virtio *virtio_add(uintptr_t base, unsigned irq, unsigned kind, int slot, bool level);
 /* Lets a device go; `there`: it can still be reset. */
 void virtio_remove(struct virtio *device, bool there);
 /* Serves the devices that asked for attention. */
 void virtio_attend(void);
 
-/* The device of a line, or NULL. */
+/* The first device of a line, or NULL. */
 const struct virtio *virtio_on(unsigned irq);
 /* The unit-th device of a driver, or NULL, which is then said. */
 struct virtio *virtio_find(const struct virtio_driver *driver, unsigned unit);

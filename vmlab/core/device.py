@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, ClassVar, TypeVar
 
 from vmlab.core.clock import Clock
@@ -28,7 +29,7 @@ from vmlab.core.values import values_class
 from vmlab.errors import RegisterTableError
 from vmlab.regs import Registers
 
-__all__ = ["Device", "command", "commands", "on_peek", "on_read", "on_write"]
+__all__ = ["Device", "command", "commands", "on_peek", "on_read", "on_write", "wants_line"]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -125,8 +126,8 @@ class Device:
     size: ClassVar[int] = 0x1000
     #: what an offset without a register reads as, before it is cut to the access's size
     reserved: ClassVar[int] = 0
-    #: whether it asks for an interrupt line
-    wants_irq: ClassVar[bool] = True
+    #: whether it asks for an interrupt line; None: if it has an `irq_level`, or code that names `irq`
+    wants_irq: ClassVar[bool | None] = None
     #: streams of bytes that whoever holds the machine can read (`output`); typing into them calls a
     #: command `send(data, port)`
     consoles: int = 0
@@ -257,6 +258,29 @@ class Device:
         vars(self).update(state)
         for name, value in values.items():
             setattr(self.r, name, value)
+
+
+def wants_line(device: Device) -> bool:
+    """Whether the device is to have an interrupt line: a scarce thing, for those that use one."""
+    if device.wants_irq is not None:
+        return device.wants_irq
+    if hasattr(device, "irq_level"):
+        return True
+    bodies = [
+        body
+        for cls in type(device).__mro__
+        if cls not in (Device, object)
+        for value in vars(cls).values()
+        if (body := getattr(getattr(value, "__func__", value), "__code__", None)) is not None
+    ]
+    return any(_names_irq(body) for body in bodies)
+
+
+def _names_irq(body: CodeType) -> bool:
+    """Also in what is defined inside it, such as a lambda."""
+    return "irq" in body.co_names or any(
+        _names_irq(inner) for inner in body.co_consts if isinstance(inner, CodeType)
+    )
 
 
 #: what `__new__` and being plugged in give a device; none of it travels

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 from vmlab.core.counters import DELIVERED, LEVEL, LINES, RAISED, UNKNOWN, CounterPage
 
-__all__ = ["IrqLine", "LineSink"]
+__all__ = ["IrqLine", "LineSink", "SharedLine"]
 
 
 class LineSink(Protocol):
@@ -77,6 +78,12 @@ class IrqLine:
         if self._sink is not None:
             self._count(self._sink.pulse())
 
+    def renew(self) -> None:
+        """Something is left to do when the guest has acknowledged what it knew of. A controller that looks
+        for edges would not see a line that just stays up: down, and up again."""
+        self.set(False)
+        self.set(True)
+
     def close(self) -> None:
         """Drop the line and let the engine forget it."""
         sink, self._sink = self._sink, None
@@ -84,3 +91,70 @@ class IrqLine:
         self._words[self._now] = 0
         if sink is not None:
             sink.close()
+
+
+class SharedLine:
+    """A level-triggered line that several devices hold: it is up while any of them drives it up.
+
+    Counts are the line's: a device that raises it while it is up adds nothing.
+    """
+
+    def __init__(self, line: IrqLine) -> None:
+        self._line = line
+        # devices drive it under locks of their own
+        self._lock = threading.Lock()
+        self._up: set[int] = set()
+        self._holders = 0
+
+    def hold(self) -> IrqLine:
+        """The line as one more device sees it."""
+        with self._lock:
+            self._holders += 1
+        return _Held(self, self._line)
+
+    @property
+    def held(self) -> bool:
+        return self._holders > 0
+
+    def drive(self, holder: int, level: bool) -> None:
+        with self._lock:
+            (self._up.add if level else self._up.discard)(holder)
+            self._line.set(bool(self._up))
+
+    def pulse(self) -> None:
+        with self._lock:
+            self._line.set(True)
+            self._line.set(bool(self._up))
+
+    def leave(self, holder: int) -> None:
+        with self._lock:
+            self._up.discard(holder)
+            self._holders -= 1
+            self._line.set(bool(self._up))
+            if not self._holders:
+                self._line.close()
+
+
+class _Held(IrqLine):
+    """One device's end of a shared line. `level` is what this device drives."""
+
+    def __init__(self, shared: SharedLine, line: IrqLine) -> None:
+        self.number, self.level = line.number, False
+        self._shared: SharedLine | None = shared
+        self._words = line._words
+        self._raised, self._delivered, self._now = line._raised, line._delivered, line._now
+
+    def set(self, level: bool) -> None:
+        if level is not self.level and self._shared is not None:
+            self.level = level
+            self._shared.drive(id(self), level)
+
+    def pulse(self) -> None:
+        if self._shared is not None:
+            self._shared.pulse()
+
+    def close(self) -> None:
+        shared, self._shared = self._shared, None
+        self.level = False
+        if shared is not None:
+            shared.leave(id(self))

@@ -8,13 +8,14 @@ where that one is silent (a duplicate id, an end past the address space).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
 from vmlab.core.bus import Bus, BusDevice
 from vmlab.core.cmdline import Cmdline
+from vmlab.core.lines import Lines
 from vmlab.errors import (
     BusError,
     BusOverlap,
@@ -24,6 +25,7 @@ from vmlab.errors import (
     DeviceNotFound,
     IrqsExhausted,
     UpdateFailed,
+    WindowsExhausted,
 )
 
 __all__ = ["ARCHES", "MMIO_LEN", "DeviceInfo", "DeviceType", "MMIODeviceManager", "Wiring"]
@@ -94,7 +96,9 @@ class MMIODeviceManager:
 
     mmio_base: guest-physical address of the first window. irq_interval: the first and last line to
     give out, both included; on x86_64 up to 23, the IOAPIC's last. None: the architecture's usual.
-    mmio_end: windows end below this address, where something else begins.
+    mmio_end: windows end below this address, where something else begins. shared_irqs: first and last of the
+    lines that any number of devices may hold, when those are taken. slots: the windows from the first up in
+    which a guest looks for virtio devices; a larger device goes above them.
     """
 
     def __init__(
@@ -105,6 +109,8 @@ class MMIODeviceManager:
         bus: Bus | None = None,
         wiring: Wiring | None = None,
         mmio_end: int | None = None,
+        shared_irqs: tuple[int, int] | None = None,
+        slots: int | None = None,
     ) -> None:
         if arch not in ARCHES:
             raise ConfigError(
@@ -124,12 +130,15 @@ class MMIODeviceManager:
         self.arch = arch
         self.mmio_base = start + usual.skip * MMIO_LEN
         self.irq_interval = (first, last)
+        self.lines = Lines(first, last, shared_irqs)
+        self.slots = slots
         self.bus = Bus() if bus is None else bus
         self.wiring = wiring
         self.mmio_end = self.bus.limit if mmio_end is None else mmio_end
-        #: give a window the line of its own number where that one is free: a guest may keep to the line that
-        #: a window once had
+        #: give a window the line of its own number where that one is free, and the one that it once had: a
+        #: guest may keep to it
         self.paired = False
+        self._kept: dict[int, int] = {}
         self._info: dict[tuple[DeviceType, str], DeviceInfo] = {}
         self._devices: dict[tuple[DeviceType, str], BusDevice] = {}
 
@@ -149,10 +158,15 @@ class MMIODeviceManager:
         kind: DeviceType,
         id: str,
         size: int = MMIO_LEN,
-        irq: bool = True,
+        irq: bool | int = True,
+        at: int | None = None,
+        level: bool = False,
     ) -> tuple[int, int | None]:
-        """The same for any kind, for windows of several pages, and for devices without a line."""
-        return self._register(device, kind, id, size, irq)
+        """The same for any kind, for windows of several pages, and for devices without a line (irq=False).
+
+        at, irq: the address and the line that it is to have. level: it drives a level, so that it can share
+        a line; without it a device has a line to itself."""
+        return self._register(device, kind, id, size, irq, at=at, level=level)
 
     def register_mmio_serial(
         self, serial: BusDevice, cmdline: Cmdline | None = None
@@ -205,8 +219,10 @@ class MMIODeviceManager:
         kind: DeviceType,
         id: str,
         size: int = MMIO_LEN,
-        wants_irq: bool = True,
+        wanted: bool | int = True,
         after: Callable[[int], None] | None = None,
+        at: int | None = None,
+        level: bool = False,
     ) -> tuple[int, int | None]:
         if (kind, id) in self._info:
             raise CreateMmioTransport(f"{id!r}: a device of type {kind} has that id already")
@@ -214,8 +230,7 @@ class MMIODeviceManager:
             raise CreateMmioTransport(
                 f"{id!r}: {size:#x} bytes are not whole windows of {MMIO_LEN:#x}"
             )
-        base = self._free_window(size)
-        irq = self._free_irq(base) if wants_irq else None
+        base, irq = self._place(kind, size, wanted, at, level)
         with contextlib.ExitStack() as undo:
             # bound before it is on the bus: no access may reach a device without its line
             if self.wiring is not None:
@@ -228,6 +243,8 @@ class MMIODeviceManager:
             undo.pop_all()
         self._info[kind, id] = DeviceInfo(base, size, irq)
         self._devices[kind, id] = device
+        if self.paired and irq is not None and kind.name == "Virtio":
+            self._kept[base] = irq
         return base, irq
 
     def _insert(self, base: int, size: int, device: BusDevice, name: str) -> None:
@@ -236,36 +253,106 @@ class MMIODeviceManager:
         except BusOverlap as error:
             raise BusOverlap(error.detail, through="failed to perform bus operation: ") from error
 
-    def _free_irq(self, base: int) -> int:
-        taken = {info.irq for info in self._info.values()}
-        first, last = self.irq_interval
-        own = first + (base - self.mmio_base) // MMIO_LEN
-        if self.paired and own <= last and own not in taken:
+    # --- windows and lines ----------------------------------------------------------------------
+
+    def _place(
+        self, kind: DeviceType, size: int, wanted: bool | int, at: int | None, level: bool
+    ) -> tuple[int, int | None]:
+        """A window and a line for a device; see `register_device`."""
+        virtio = kind.name == "Virtio"
+        line = None if isinstance(wanted, bool) else wanted
+        if line is not None:
+            self.lines.check(line, self._holders(), level)
+        for base in self._free_windows(size) if at is None else iter((self._fixed(at, size),)):
+            if virtio and self.slots is not None and base + size > self._slots_end and at is None:
+                break
+            kept = self._kept.get(base) if virtio else None
+            if wanted is False:
+                return base, None
+            if line is None:
+                irq = self._free_irq(base, kept, level, virtio)
+                if irq is not None:
+                    return base, irq
+            elif kept is None or line == kept:
+                return base, line
+            if at is not None:
+                raise ConfigError(
+                    f"the guest knows the window at {base:#x} by line {kept}; it can have no other before the"
+                    " machine is reset"
+                )
+        raise WindowsExhausted(
+            f"{self.slots} slots hold virtio devices, up to {self._slots_end:#x}"
+        )
+
+    def _holders(self) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        for (_, id), info in self._info.items():
+            if info.irq is not None:
+                found.setdefault(info.irq, []).append(id)
+        return found
+
+    def _free_irq(self, base: int, kept: int | None, level: bool, virtio: bool) -> int | None:
+        """None: the window has a line already, which another device has got."""
+        holders = self._holders()
+        if kept is not None:
+            return kept if self.lines.open(kept, holders, level) else None
+        spared = frozenset(line for at, line in self._kept.items() if at != base)
+        window = (base - self.mmio_base) // MMIO_LEN
+        own = self.lines.usual(window, virtio) if self.paired and window >= 0 else None
+        spoken_for = own in spared and own not in self.lines.shared
+        if own is not None and not spoken_for and self.lines.open(own, holders, level):
             return own
-        for irq in range(first, last + 1):
-            if irq not in taken:
-                return irq
-        raise IrqsExhausted
+        free = self.lines.free(holders, level, virtio, spared)
+        if free is None:
+            raise IrqsExhausted
+        return free
+
+    def forget_lines(self) -> None:
+        """The guest is gone that knew windows by their lines."""
+        self._kept = {
+            info.addr: self._kept[info.addr]
+            for info in self._info.values()
+            if info.addr in self._kept
+        }
 
     @property
     def next_window(self) -> int:
         """The address that a device of one window would get."""
-        return self._free_window(MMIO_LEN)
+        return next(self._free_windows(MMIO_LEN))
 
-    def _free_window(self, size: int) -> int:
-        """The lowest free address, among the windows that this manager gave out itself."""
+    @property
+    def _slots_end(self) -> int:
+        return self.mmio_base + (self.slots or 0) * MMIO_LEN
+
+    def _free_windows(self, size: int) -> Iterator[int]:
+        """Where a device fits, from the lowest address up, among the windows that this manager gave out."""
         base = self.mmio_base
+        if self.slots is not None and base + size > self._slots_end:
+            base = self._slots_end
         for info in sorted(self._info.values(), key=lambda one: one.addr):
-            if base + size <= info.addr:
-                break
+            while base + size <= info.addr:
+                yield base
+                base += MMIO_LEN
             base = max(base, info.addr + info.len)
+        while True:
+            self._check_end(base, size)
+            yield base
+            base += MMIO_LEN
+
+    def _check_end(self, base: int, size: int) -> None:
         if base + size > self.bus.limit:
             raise BusError(f"the window [{base:#x}, {base + size:#x}) ends past the address space")
         if base + size > self.mmio_end:
             raise BusError(
                 f"the window [{base:#x}, {base + size:#x}) does not end below {self.mmio_end:#x}"
             )
-        return base
+
+    def _fixed(self, at: int, size: int) -> int:
+        """`at`, where a device can be."""
+        if at < 0 or at % MMIO_LEN:
+            raise ConfigError(f"{at:#x} is not aligned to a window of {MMIO_LEN:#x} bytes")
+        self._check_end(at, size)
+        return at
 
     # --- removal and replacement ----------------------------------------------------------------
 
@@ -280,20 +367,24 @@ class MMIODeviceManager:
             self.wiring.detach(device)
         return device
 
-    def replace(self, kind: DeviceType, id: str, device: BusDevice) -> BusDevice:
+    def replace(
+        self, kind: DeviceType, id: str, device: BusDevice, irq: bool = False, level: bool = False
+    ) -> BusDevice:
         """Put `device` where the one called `id` is; returns the old one. On any error the old
-        one is in place and bound as before."""
-        info = self._lookup(kind, id)
+        one is in place and bound as before. irq: it is to have a line, if that one had none."""
+        before = info = self._lookup(kind, id)
+        if irq and info.irq is None:
+            info = DeviceInfo(info.addr, info.len, self._free_irq(info.addr, None, level, False))
         old = self._devices[kind, id]
         if self.wiring is not None:
             self.wiring.detach(old)
             try:
                 self.wiring.attach(device, info.addr, info.irq)
             except Exception as error:
-                self.wiring.attach(old, info.addr, info.irq)
+                self.wiring.attach(old, before.addr, before.irq)
                 raise UpdateFailed(f"{id!r}: {error}") from error
         self.bus.exchange(old, device)
-        self._devices[kind, id] = device
+        self._info[kind, id], self._devices[kind, id] = info, device
         return old
 
     def rename(self, kind: DeviceType, id: str, new: str) -> None:

@@ -29,7 +29,7 @@ BUS_CHECK, EJECT_REQUEST = 0, 3
 #: _OST's status: it was done (§6.3.5.2)
 SUCCESS = 0
 #: the ACPI blocks' offsets, for the DSDT
-VIRTIO_AT, LINE_AT, NOTE_AT, OST_AT, EVENT_AT = 0x140, 0x180, 0x1C0, 0x200, 0x10
+VIRTIO_AT, LINE_AT, NOTE_AT, OST_AT, EVENTS_AT = 0x140, 0x180, 0x1C0, 0x200, (0x10, 0x14)
 
 
 class Slot(NamedTuple):
@@ -125,7 +125,7 @@ class HotPlug(Device):
         self.update()
 
     def irq_level(self) -> bool:
-        return self.acpi and bool(self.r.EVENT_LOW)
+        return self.acpi and bool(self.r.EVENT_LOW or self.r.EVENT_HIGH)
 
     def unbound(self, index: int) -> None:
         """The driver has reset the device in the slot. When it was asked to let it go it will, having

@@ -13,7 +13,8 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.manager import DeviceType, MMIODeviceManager
 from vmlab.devices.hotplug import HotPlug
-from vmlab.errors import IrqsExhausted, StateError
+from vmlab.errors import IrqsExhausted, StateError, WindowsExhausted
+from vmlab.machine.wires import drives_level
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
 
@@ -40,18 +41,28 @@ class LeftWindows:
         self._manager.rename(kind, id, f"left{slot}")
 
     def register(
-        self, device: Device, kind: DeviceType, id: str, size: int
+        self,
+        device: Device,
+        kind: DeviceType,
+        id: str,
+        size: int,
+        at: int | None = None,
+        irq: bool | int = True,
     ) -> tuple[int, int | None]:
         """As the manager's, but in a left window only where a driver can be bound anew; and rather where
         the guest does that by itself."""
         self._give_up([slot for slot in self._known if not self._hotplug.is_left(slot)])
         try:
-            return self._manager.register_device(device, kind, id, size, irq=device.wants_irq)
-        except IrqsExhausted as error:
+            return self._manager.register_device(
+                device, kind, id, size, irq, at, drives_level(device)
+            )
+        except (IrqsExhausted, WindowsExhausted) as error:
             self._give_up([slot for slot in self._known if not self._hotplug.is_held(slot)])
             try:
-                return self._manager.register_device(device, kind, id, size, irq=device.wants_irq)
-            except IrqsExhausted:
+                return self._manager.register_device(
+                    device, kind, id, size, irq, at, drives_level(device)
+                )
+            except (IrqsExhausted, WindowsExhausted):
                 if not self._known:
                     raise
                 raise StateError(

@@ -121,6 +121,9 @@ class Machine:
 
         self._cmdline = linux.command_line(self.config.cmdline, self.engine_name)
         if self.config.slots:
+            # without ACPI it has the 8259As' lines, which are edges, and the windows that it is told of
+            self.board.manager.lines.shared = range(0)
+            self.board.manager.slots = self.config.slots
             self.board.reserve = Reserve(self.board.manager, self.config.slots)
             self.board.reserve.name_in(self._cmdline)
         else:
@@ -373,11 +376,18 @@ class Machine:
         ):
             self.board.fix(name, device, self.mmio, [(base, MMIO_LEN, 0)], irq)
 
-    def hot_add(self, device: Device | VirtioDevice, id: str | None = None) -> str:
-        """Plug `device` into the machine, running or not; returns its id."""
+    def hot_add(
+        self,
+        device: Device | VirtioDevice,
+        id: str | None = None,
+        at: int | None = None,
+        irq: int | None = None,
+    ) -> str:
+        """Plug `device` into the machine, running or not; returns its id. at, irq: the address and the line
+        that it is to have."""
         with self._lock:
             self._require("created", "running", "paused")
-            return self.board.add(device, id, announce=self.state != "created")
+            return self.board.add(device, id, self.state != "created", at, irq)
 
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug a device; its window and line are free again. StateError when the guest does not let

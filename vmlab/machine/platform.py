@@ -17,6 +17,7 @@ __all__ += [
     "POWER_IRQ",
     "POWER_PORT",
     "RTC_PORT",
+    "SHARED_LINES",
     "TIMER_BASE",
     "TIMER_IRQ",
 ]
@@ -33,6 +34,8 @@ DEBUG_EXIT_PORT = 0xF4
 TIMER_BASE, TIMER_IRQ = 0xCF00_0000, 3
 #: the hot-plug controller; the keyboard's line, which has no keyboard here
 HOTPLUG_BASE, HOTPLUG_IRQ = 0xCF00_1000, 1
+#: the first and last line that devices share: levels, as a PC's lines from 16 up are
+SHARED_LINES = (17, 23)
 #: sleep, reset and power button of guests with ACPI; an I/O APIC pin that no other device gets
 POWER_PORT, POWER_IRQ = 0x600, 16
 IOAPIC_BASE, LAPIC_BASE = 0xFEC0_0000, 0xFEE0_0000

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from vmlab.core.bus import Bus
 from vmlab.core.clock import Clock
 from vmlab.core.counters import CounterPage
-from vmlab.core.device import Device, commands
+from vmlab.core.device import Device, commands, wants_line
 from vmlab.core.irq import IrqLine
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
 from vmlab.core.memory import GuestMemory
@@ -22,6 +22,7 @@ from vmlab.machine import platform
 from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
 from vmlab.machine.left import LeftWindows, driven, retired, wean
 from vmlab.machine.reserve import Reserve
+from vmlab.machine.wires import Wires, drives_level
 from vmlab.regs.table import Register
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
@@ -62,7 +63,14 @@ class Plugboard:
         self._memory = memory
         self._page = page
         self._clock = clock
-        self.manager = MMIODeviceManager(bus=mmio, wiring=self, mmio_end=platform.MMIO_END)
+        self.manager = MMIODeviceManager(
+            bus=mmio,
+            wiring=self,
+            mmio_end=platform.MMIO_END,
+            shared_irqs=platform.SHARED_LINES,
+            slots=SLOT_COUNT,
+        )
+        self._wires = Wires(engine, page, self.manager.lines)
         #: what a guest without ACPI sees in windows that hold nothing; set by the machine
         self.reserve = Reserve(self.manager)
         #: told of (id, port, bytes) that a device puts out; set by whoever wants it
@@ -83,8 +91,7 @@ class Plugboard:
         with contextlib.ExitStack() as undo:
             block = self._page.allocate([row.name for row in device.regs.table])
             undo.callback(block.free)
-            sink = self._engine.irq_sink(irq) if irq is not None else None
-            device.irq = IrqLine(irq, sink, self._page)
+            device.irq = self._wires.line(irq)
             device.clock, device.memory = self._clock, self._memory
             device._wire(block)
             undo.pop_all()
@@ -132,23 +139,50 @@ class Plugboard:
         start, end = places[0][0], places[-1][0] + places[-1][1]
         self.devices[id] = Plugged(device, bus.name, start, end - start, irq, None)
 
-    def add(self, device: Device | VirtioDevice, id: str | None, announce: bool) -> str:
-        """Plug in; returns the id. `announce`: a guest is running and is told."""
+    def add(
+        self,
+        device: Device | VirtioDevice,
+        id: str | None,
+        announce: bool,
+        at: int | None = None,
+        irq: int | None = None,
+    ) -> str:
+        """Plug in; returns the id. `announce`: a guest is running and is told. at, irq: the window and the
+        line that it is to have."""
         kind, bus_device = self._carried(device)
         with self._lock:
             name = id or self._free_id(type(device).__name__.lower())
             if name in self.devices:
                 raise ConfigError(f"there is a device {name!r} already; give another id")
-            self._listen(bus_device, name)
             size = -(-bus_device.size // MMIO_LEN) * MMIO_LEN
+            self._check_place(kind, at, size, irq)
+            self._listen(bus_device, name)
+            wanted = wants_line(bus_device) if irq is None else irq
             with self.reserve.aside():
-                base, irq = self._left.register(bus_device, kind, name, size)
+                base, irq = self._left.register(bus_device, kind, name, size, at, wanted)
             self.devices[name] = Plugged(bus_device, "mmio", base, size, irq, kind)
             slot = self._slot(base)
             if slot is not None:
                 self._hear(bus_device, slot)
                 self.hotplug.fill(slot, Slot(base, size, irq, kind.number, bus_device), announce)
             return name
+
+    def _check_place(self, kind: DeviceType, at: int | None, size: int, irq: int | None) -> None:
+        """ConfigError for what no device that is plugged in can have; the manager says the rest."""
+        if irq is not None:
+            self._wires.check(
+                irq, {one.irq: id for id, one in self.devices.items() if one.fixed and one.irq}
+            )
+        if at is None:
+            return
+        for ram in self._memory.regions:
+            if at < ram.end and ram.base < at + size:
+                raise ConfigError(f"{at:#x} is RAM, which ends at {ram.end:#x}")
+        if self._linux and kind.number and not 0 <= at - self.manager.mmio_base < self._slots_size:
+            raise ConfigError(
+                f"{at:#x}: Linux finds virtio devices in its {self.manager.slots} slots alone, from"
+                f" {self.manager.mmio_base:#x} up"
+            )
 
     def _hear(self, device: Device, slot: int) -> None:
         if isinstance(device, MmioTransport):
@@ -169,6 +203,10 @@ class Plugboard:
     def _slot(self, base: int) -> int | None:
         index = (base - self.manager.mmio_base) // MMIO_LEN
         return index if 0 <= index < SLOT_COUNT else None
+
+    @property
+    def _slots_size(self) -> int:
+        return (self.manager.slots or 0) * MMIO_LEN
 
     def remove(self, id: str, force: bool, running: bool) -> None:
         """Unplug. Unless forced, a guest that has seen the device is asked first and waited for."""
@@ -266,8 +304,10 @@ class Plugboard:
             self._check_fits(id, kind, bus_device)
             plugged = self._added(id)
             self._listen(bus_device, id)
-            self.manager.replace(kind, id, bus_device)
-            self.devices[id] = plugged._replace(device=bus_device)
+            wanted = wants_line(bus_device)
+            self.manager.replace(kind, id, bus_device, wanted, drives_level(bus_device))
+            line = self.manager.get_device_info()[kind, id].irq
+            plugged = self.devices[id] = plugged._replace(device=bus_device, irq=line)
             slot = self._slot(plugged.base)
             if slot is not None:
                 self._hear(bus_device, slot)
@@ -308,6 +348,7 @@ class Plugboard:
         """Every device at power-on; what is plugged in stays."""
         with self._lock:
             self._left.clear()
+            self.manager.forget_lines()
         for plugged in list(self.devices.values()):
             plugged.device.reset()
             plugged.device.counters.state = "added"

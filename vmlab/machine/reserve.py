@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
-from vmlab.errors import IrqsExhausted
+from vmlab.errors import IrqsExhausted, WindowsExhausted
 from vmlab.virtio.mmio import MmioTransport
 from vmlab.virtio.placeholder import Placeholder
 
@@ -47,7 +47,7 @@ class Reserve:
             id = f"placeholder{len(self._ids)}"
             try:
                 self._manager.register_mmio_device(MmioTransport(Placeholder()), _KIND.number, id)
-            except IrqsExhausted:
+            except (IrqsExhausted, WindowsExhausted):
                 return
             self._ids.append(id)
 

@@ -7,14 +7,15 @@ from vmlab.boot import bios
 from vmlab.boot.acpi import tables as acpi
 from vmlab.boot.acpi.facts import Facts
 from vmlab.boot.load import Told
+from vmlab.core.lines import Lines
 from vmlab.core.manager import ARCHES, MMIO_LEN
 from vmlab.devices import hotplug, power
 from vmlab.machine import platform
 
 __all__ = ["SLOTS", "acpi_tables", "told"]
 
-#: as many as the manager has lines
-SLOTS = 11
+#: as many as the hot-plug controller has
+SLOTS = hotplug.SLOT_COUNT
 
 
 def told(cpus: int, linux: bool) -> Told:
@@ -26,6 +27,7 @@ def told(cpus: int, linux: bool) -> Told:
 def acpi_tables(cpus: int, slots: int) -> bytes:
     """For `boot.layout.TABLES`. slots: how many windows can be filled while the guest runs."""
     windows = ARCHES["x86_64"]
+    lines = Lines(*windows.irq_interval, platform.SHARED_LINES)
     return acpi.build(
         Facts(
             cpus=cpus,
@@ -41,7 +43,7 @@ def acpi_tables(cpus: int, slots: int) -> bytes:
             power_irq=platform.POWER_IRQ,
             hotplug=platform.HOTPLUG_BASE,
             hotplug_irq=platform.HOTPLUG_IRQ,
-            event=hotplug.EVENT_AT,
+            events=hotplug.EVENTS_AT,
             present=hotplug.VIRTIO_AT,
             lines=hotplug.LINE_AT,
             notes=hotplug.NOTE_AT,
@@ -49,6 +51,7 @@ def acpi_tables(cpus: int, slots: int) -> bytes:
             window=windows.mmio_base,
             window_size=MMIO_LEN,
             slots=slots,
-            first_line=windows.irq_interval[0],
+            slot_lines=tuple(lines.usual(slot) or 0 for slot in range(slots)),
+            first_level=lines.shared[0],
         )
     )

@@ -48,7 +48,7 @@ class Controller:
             wire.Peek: self._peek,
             wire.GetRegs: self._get_regs,
             wire.SetRegs: self._set_regs,
-            wire.HotAdd: lambda c: wire.Added(self._up.hot_add(self._open(c.device), c.id)),
+            wire.HotAdd: lambda c: wire.Added(self._add(self._up, c)),
             wire.HotRemove: lambda c: self._do(lambda: self._up.hot_remove(c.id, c.force)),
             wire.Replace: lambda c: self._do(lambda: self._up.replace(c.id, self._open(c.device))),
             wire.Tell: lambda c: wire.Told(
@@ -85,7 +85,7 @@ class Controller:
         )
         machine.board.on_output = lambda id, port, data: self._tell(wire.Output(data, id, port))
         try:
-            ids = [machine.hot_add(self._open(device), id) for device, id in command.devices]
+            ids = [self._add(machine, one) for one in command.devices]
         except BaseException:
             machine.close()
             raise
@@ -96,6 +96,9 @@ class Controller:
         return wire.Built(
             machine.engine_name, machine.engine_reason, machine.board.directory(), ids
         )
+
+    def _add(self, machine: Machine, one: wire.HotAdd) -> str:
+        return machine.hot_add(self._open(one.device), one.id, one.at, one.irq)
 
     def _open(self, parcel: bytes) -> Device | VirtioDevice:
         device = self.parcels.pop(parcel, None)

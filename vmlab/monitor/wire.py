@@ -30,10 +30,10 @@ TRACE_PART = 50_000
 
 
 class Build(Struct, tag=True):
-    """Make the machine. `devices` are pickles with their ids."""
+    """Make the machine, with what is plugged in from the start."""
 
     config: MachineConfig
-    devices: list[tuple[bytes, str | None]]
+    devices: list[HotAdd]
 
 
 class Start(Struct, tag=True):
@@ -79,8 +79,12 @@ class SetRegs(Struct, tag=True):
 
 
 class HotAdd(Struct, tag=True):
+    """device: a pickle. at, irq: the address and the line that it is to have."""
+
     device: bytes
     id: str | None
+    at: int | None = None
+    irq: int | None = None
 
 
 class HotRemove(Struct, tag=True):

@@ -301,6 +301,8 @@ class Driver:
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             heard.clear()
+            if self.socket.line.level:
+                self.acknowledge()  # of something else: it would hide the next one
             # say where to interrupt, then look once more: what came in between has no interrupt
             ring.used_event = ring.seen
             self.poll(queue)

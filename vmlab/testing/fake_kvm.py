@@ -293,6 +293,9 @@ class FakeKvm(Host):
     def _kvm_create_pit2(self, vm: FakeVm, argument: Any) -> None:
         vm.pit = True
 
+    def _kvm_irq_line(self, vm: FakeVm, line: abi.IrqLevel) -> None:
+        vm.lines[line.irq] = line.level
+
     def _kvm_irq_line_status(self, vm: FakeVm, line: abi.IrqLevel) -> None:
         vm.lines[line.irq] = line.level
         line.irq = 1

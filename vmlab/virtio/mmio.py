@@ -45,6 +45,7 @@ class MmioTransport(Serving):
     class regs(MmioRegisters):
         """virtio 1.2 §4.2.2."""
 
+    wants_irq = True
     #: called when the driver has reset the device; set by the machine
     on_let_go: Callable[[], None] | None = None
 
@@ -366,11 +367,18 @@ class MmioTransport(Serving):
 
     def _interrupt(self, cause: int) -> None:
         self.r.InterruptStatus |= cause
-        self.irq.pulse()
+        self.irq.set(True)
 
     @on_write("InterruptACK")
     def _acknowledged(self, value: int) -> None:
-        self.r.InterruptStatus &= ~value
+        """The line is up while a cause is set. One that came after the driver had looked is left, and is an
+        edge of its own: the driver may listen for edges alone."""
+        before = self.r.InterruptStatus
+        left = self.r.InterruptStatus = before & ~value
+        if not left:
+            self.irq.set(False)
+        elif left != before:
+            self.irq.renew()
 
     def _config_bytes(self) -> bytes:
         config = self.device.config

@@ -99,9 +99,8 @@ def test_every_call_of_the_constructor_may_fail() -> None:
 def test_every_call_of_a_reset_may_fail_and_the_old_vm_stays() -> None:
     def prepared(host: FakeKvm) -> Rig:
         r = Rig(2, host)
-        line = r.engine.irq_sink(5)
-        line.pulse()
-        line.set(True)
+        r.engine.irq_sink(5).pulse()
+        r.engine.irq_sink(6).set(True)
         r.engine.doorbell(MMIO, 4, 1, print)
         r.load(b"")
         return r
@@ -111,7 +110,7 @@ def test_every_call_of_a_reset_may_fail_and_the_old_vm_stays() -> None:
     before = len(plain.calls)
     r.load(b"")
     after = len(plain.calls)
-    assert plain.vms[1].lines == {5: 1}
+    assert plain.vms[1].lines == {6: 1}
     assert plain.vms[1].irqfds.keys() == {5}
     assert plain.vms[1].ioeventfds.keys() == {(MMIO, 4, 1)}
     r.close()
@@ -125,7 +124,7 @@ def test_every_call_of_a_reset_may_fail_and_the_old_vm_stays() -> None:
         assert host.vms[0].irqfds.keys() == {5}
         assert host.vms[0].ioeventfds.keys() == {(MMIO, 4, 1)}
         r.load(b"")
-        assert host.vms[-1].lines == {5: 1}
+        assert host.vms[-1].lines == {6: 1}
         assert host.vms[-1].irqfds.keys() == {5}
         r.close()
         assert not host.held

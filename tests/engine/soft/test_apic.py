@@ -10,8 +10,11 @@ from vmlab.engine.soft.lapic import Ipi, LocalApic
 
 
 class Messages(list[tuple[int, int, int, bool, bool]]):
-    def __call__(self, *message: int) -> None:
+    def __call__(self, *message: int) -> bool:
         self.append(message)  # type: ignore[arg-type]
+        return self.taken
+
+    taken = True
 
 
 def redirect(chip: IoApic, pin: int, low: int, high: int = 0) -> None:

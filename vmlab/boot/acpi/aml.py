@@ -144,6 +144,11 @@ def dword_field(source: str, index: int, which: str) -> bytes:
     return b"\x8a" + path(source) + integer(index) + path(which)
 
 
+def byte_field(source: str, index: int, which: str) -> bytes:
+    """CreateByteField."""
+    return b"\x8c" + path(source) + integer(index) + path(which)
+
+
 # --- statements and expressions -----------------------------------------------------------------------
 
 
@@ -190,6 +195,12 @@ def if_(condition: bytes, *terms: bytes) -> bytes:
     return b"\xa0" + _length(body) + body
 
 
+def else_(*terms: bytes) -> bytes:
+    """Right after an `if_`."""
+    body = b"".join(terms)
+    return b"\xa1" + _length(body) + body
+
+
 def notify(which: str, value: bytes) -> bytes:
     return b"\x86" + path(which) + value
 
@@ -213,7 +224,14 @@ def memory32(start: int, size: int) -> bytes:
 
 
 def interrupt(*lines: int, level: bool = False, shared: bool = False) -> bytes:
-    """Extended interrupt descriptor, active high (§6.4.3.6). The first line's number is at byte 5."""
-    flags = 1 | (not level) << 1 | shared << 3
-    body = bytes([flags, len(lines)]) + b"".join(struct.pack("<I", one) for one in lines)
+    """Extended interrupt descriptor, active high (§6.4.3.6). Its flags are at byte 3, the first line's number
+    at byte 5."""
+    body = bytes([trigger(level, shared), len(lines)]) + b"".join(
+        struct.pack("<I", one) for one in lines
+    )
     return b"\x89" + struct.pack("<H", len(body)) + body
+
+
+def trigger(level: bool, shared: bool) -> int:
+    """The flags of an interrupt descriptor: a consumer's, active high (§6.4.3.6)."""
+    return 1 | (not level) << 1 | shared << 3

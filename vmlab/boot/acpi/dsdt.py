@@ -16,8 +16,12 @@ __all__ = ["build"]
 _PRESENT = 0x0F
 #: what the controller says of a slot without a line
 _NO_LINE = 0xFF
+#: flags of a line that one device holds, and of one that several may
+_EDGE, _LEVEL = aml.trigger(level=False, shared=False), aml.trigger(level=True, shared=True)
 #: notification of a button: pressed (§4.8.2.2.1.2)
 _PRESSED = 0x80
+#: the event words: slots 0 to 31, and 32 to 63
+_EVENTS = ("EVTL", "EVTH")
 #: the shortest name for slot n, in three characters
 _NAME = "{}{:03X}"
 
@@ -52,7 +56,7 @@ def _slot_name(letter: str, slot: int) -> str:
 
 
 def _controller(facts: Facts) -> bytes:
-    """The hot-plug controller's registers: the event word, and a byte a slot of four kinds."""
+    """The hot-plug controller's registers: the event words, and a byte a slot of four kinds."""
     bytes_of = [
         (8 * (base + slot), _slot_name(letter, slot), 8)
         for base, letter in sorted(
@@ -62,7 +66,11 @@ def _controller(facts: Facts) -> bytes:
     ]
     return (
         aml.region("HPC0", aml.SYSTEM_MEMORY, facts.hotplug, 0x1000)
-        + aml.field("HPC0", aml.DWORD_ACCESS, (8 * facts.event, "EVTS", 32))
+        + aml.field(
+            "HPC0",
+            aml.DWORD_ACCESS,
+            *((8 * at, name, 32) for at, name in zip(facts.events, _EVENTS, strict=True)),
+        )
         + aml.field("HPC0", aml.BYTE_ACCESS, *bytes_of)
     )
 
@@ -70,19 +78,19 @@ def _controller(facts: Facts) -> bytes:
 def _slot(facts: Facts, slot: int) -> bytes:
     """A container (§9.11 "module device") and the virtio-mmio device in it."""
     window = aml.memory32(facts.window + slot * facts.window_size, facts.window_size)
-    line_at = len(window) + 5
+    line = facts.slot_lines[slot]
+    is_level = line >= facts.first_level
     child = aml.device(
         _slot_name("V", slot),
         aml.name("_HID", aml.string("LNRO0005")),
         aml.name("_UID", aml.integer(slot)),
         aml.name("_CCA", aml.integer(1)),
         aml.method("_STA", aml.return_(aml.path(_slot_name("S", slot)))),
-        # levels: a virtio device's line stays up until the driver has acknowledged every cause
         aml.name(
-            "CRES",
-            aml.resources(window, aml.interrupt(facts.first_line + slot, level=True, shared=True)),
+            "CRES", aml.resources(window, aml.interrupt(line, level=is_level, shared=is_level))
         ),
-        aml.dword_field("CRES", line_at, "LINE"),
+        aml.byte_field("CRES", len(window) + 3, "TRIG"),
+        aml.dword_field("CRES", len(window) + 5, "LINE"),
         aml.method(
             "_CRS",
             # an empty slot keeps the line that it would probably have
@@ -90,6 +98,11 @@ def _slot(facts: Facts, slot: int) -> bytes:
             aml.if_(
                 aml.less(aml.local(0), aml.integer(_NO_LINE)),
                 aml.store(aml.local(0), aml.path("LINE")),
+                aml.if_(
+                    aml.less(aml.local(0), aml.integer(facts.first_level)),
+                    aml.store(aml.integer(_EDGE), aml.path("TRIG")),
+                ),
+                aml.else_(aml.store(aml.integer(_LEVEL), aml.path("TRIG"))),
             ),
             aml.return_(aml.path("CRES")),
             serialized=True,
@@ -107,20 +120,12 @@ def _slot(facts: Facts, slot: int) -> bytes:
 
 
 def _events(facts: Facts) -> bytes:
-    """The generic event device (§5.6.9). Its events' register is cleared by reading it."""
-    checks = [
-        aml.if_(
-            aml.and_(aml.local(0), aml.integer(1 << slot)),
-            aml.notify(_slot_name("C", slot), aml.path(_slot_name("N", slot))),
-        )
-        for slot in range(facts.slots)
-    ]
+    """The generic event device (§5.6.9). Its events' registers are cleared by reading them."""
     hotplug = lines = b""
     if facts.slots:
         hotplug = aml.if_(
             aml.equal(aml.arg(0), aml.integer(facts.hotplug_irq)),
-            aml.store(aml.path("EVTS"), aml.local(0)),
-            *checks,
+            *(_checks(word, facts.slots) for word in range(len(_EVENTS))),
         )
         lines = aml.interrupt(facts.hotplug_irq, level=True)
     power = aml.if_(
@@ -135,3 +140,15 @@ def _events(facts: Facts) -> bytes:
         aml.name("_CRS", aml.resources(lines)),
         aml.method("_EVT", hotplug, power, arguments=1, serialized=True),
     )
+
+
+def _checks(word: int, slots: int) -> bytes:
+    """Notify the containers that an event word names."""
+    checks = [
+        aml.if_(
+            aml.and_(aml.local(0), aml.integer(1 << (slot & 31))),
+            aml.notify(_slot_name("C", slot), aml.path(_slot_name("N", slot))),
+        )
+        for slot in range(32 * word, min(32 * word + 32, slots))
+    ]
+    return aml.store(aml.path(_EVENTS[word]), aml.local(0)) + aml.if_(aml.local(0), *checks)

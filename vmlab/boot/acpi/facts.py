@@ -25,7 +25,8 @@ class Facts(NamedTuple):
     power_irq: int
     hotplug: int
     hotplug_irq: int
-    event: int
+    #: offsets of the two event words
+    events: tuple[int, int]
     present: int
     lines: int
     notes: int
@@ -35,5 +36,7 @@ class Facts(NamedTuple):
     window: int
     window_size: int
     slots: int
-    #: the line that the first slot has when devices come in order
-    first_line: int
+    #: the line that each slot has when devices come in order
+    slot_lines: tuple[int, ...]
+    #: lines from this one up are levels, and shared; those below are edges
+    first_level: int

@@ -140,7 +140,7 @@ class Ioeventfd(ctypes.Structure):
 
 class IrqLevel(ctypes.Structure):
     """struct kvm_irq_level (KVM API 4.25); `irq` is a GSI on x86, and KVM_IRQ_LINE_STATUS puts its
-    answer over it: > 0 taken, 0 merged with one still pending, < 0 masked."""
+    answer over it: > 0 taken, 0 merged with one still pending, < 0 masked, or a level that waits."""
 
     _fields_ = (("irq", c_uint32), ("level", c_uint32))
 
@@ -299,6 +299,7 @@ KVM_SET_USER_MEMORY_REGION = _iow(0x46, _sizeof(UserspaceMemoryRegion))
 KVM_SET_TSS_ADDR = _io(0x47)
 KVM_SET_IDENTITY_MAP_ADDR = _iow(0x48, _sizeof(c_uint64))
 KVM_CREATE_IRQCHIP = _io(0x60)
+KVM_IRQ_LINE = _iow(0x61, _sizeof(IrqLevel))
 KVM_IRQ_LINE_STATUS = _iowr(0x67, _sizeof(IrqLevel))
 KVM_IRQFD = _iow(0x76, _sizeof(Irqfd))
 KVM_CREATE_PIT2 = _iow(0x77, _sizeof(PitConfig))

@@ -19,12 +19,18 @@ __all__ = ["GSIS", "KvmIrqSink"]
 
 log = Log(__name__)
 
+#: The line of a PC's clock. While its interrupt is served KVM_IRQ_LINE_STATUS drops the next one, edge or
+#: level, as missed (`rtc_irq_check_coalesced`): meant for a timer, and the end of any other device.
+RTC_GSI = 8
+#: lines from here up are levels: one that waits for an EOI counts as not taken there, and is taken later
+LEVELS = 16
 #: the pins of KVM's IOAPIC, which its default routing gives GSIs 0..23 (KVM API 4.24)
 GSIS = 24
 
 
 class KvmIrqSink:
-    """GSI `gsi`: levels by KVM_IRQ_LINE_STATUS, edges by an irqfd made when the first one is wanted.
+    """GSI `gsi`: levels by KVM_IRQ_LINE_STATUS, edges by an irqfd made when one is wanted. On a line
+    that was driven edges come the same way as levels: an irqfd's are late, and end with the line down.
 
     After `close` (its own or the engine's) both calls do nothing: a device may be late.
     """
@@ -35,36 +41,49 @@ class KvmIrqSink:
         self.gsi = gsi
         # one lock per line, so that a level, a reset and a close happen in some order
         self._lock = threading.Lock()
-        self._level = False
+        self._level = self._driven = False
         self._eventfd = -1
+        self._tells = gsi < LEVELS and gsi != RTC_GSI
+        self._call = "KVM_IRQ_LINE_STATUS" if self._tells else "KVM_IRQ_LINE"
+        self._line = abi.IrqLevel()
 
     @property
     def open(self) -> bool:
         return self._vm is not None
 
     def set(self, level: bool) -> bool | None:
-        """For a rising line, whether a controller took it: neither masked nor pending already."""
+        """For a rising line, whether a controller took it: neither masked nor pending already. None: KVM does
+        not tell."""
         level = bool(level)
         with self._lock:
             if level is self._level or self._vm is None:
                 return None
+            if not self._driven:
+                self._drop_irqfd(self._vm)
+                self._driven = True
             taken = self._drive(self._vm, level)
             self._level = level
             return taken if level else None
 
-    def _drive(self, vm: KvmVm, level: bool) -> bool:
-        line = abi.IrqLevel(self.gsi, level)
-        control(self._host, vm.fd, "KVM_IRQ_LINE_STATUS", line)
-        return bool(0 < line.irq < 1 << 31)  # the status lies there, a signed number
+    def _drive(self, vm: KvmVm, level: bool) -> bool | None:
+        line = self._line
+        line.irq, line.level = self.gsi, level
+        control(self._host, vm.fd, self._call, line)
+        # the status lies there, a signed number
+        return 0 < line.irq < 1 << 31 if self._tells else None
 
-    def pulse(self) -> None:
+    def pulse(self) -> bool | None:
         """One edge; an irqfd does not tell what became of it."""
         with self._lock:
             if self._vm is None:
-                return
+                return None
+            if self._driven:
+                turns = [self._drive(self._vm, level) for level in (not self._level, self._level)]
+                return turns[self._level]
             if self._eventfd < 0:
                 self._eventfd = self._register(self._vm)
             os.eventfd_write(self._eventfd, 1)
+            return None
 
     def _register(self, vm: KvmVm) -> int:
         try:
@@ -80,6 +99,18 @@ class KvmIrqSink:
 
     def _irqfd(self, vm: KvmVm, fd: int, flags: int) -> None:
         self._host.ioctl(vm.fd, abi.KVM_IRQFD, abi.Irqfd(fd=fd, gsi=self.gsi, flags=flags))
+
+    def _drop_irqfd(self, vm: KvmVm) -> None:
+        """Done when its last edge is: KVM waits for that."""
+        fd, self._eventfd = self._eventfd, -1
+        if fd < 0:
+            return
+        try:
+            self._irqfd(vm, fd, abi.KVM_IRQFD_FLAG_DEASSIGN)
+        except OSError as error:
+            raise RegisterIrqFd(f"GSI {self.gsi}: {error.strerror or error}") from error
+        finally:
+            self._host.close(fd)
 
     def move(self, vm: KvmVm) -> None:
         """Hold the same line of another VM, at the level that the device drives."""

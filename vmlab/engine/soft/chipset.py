@@ -100,10 +100,10 @@ class Chipset:
 
     def _message(
         self, vector: int, mode: int, destination: int, logical: bool, level: bool
-    ) -> None:
-        """An interrupt message from the I/O APIC."""
+    ) -> bool:
+        """An interrupt message from the I/O APIC; whether a CPU took it."""
         ipi = Ipi(vector, mode, logical, level, True, 0, destination)
-        self._deliver(ipi, self._targets(ipi, None))
+        return self._deliver(ipi, self._targets(ipi, None))
 
     def _targets(self, ipi: Ipi, source: int | None) -> list[LocalApic]:
         if ipi.shorthand == 1:
@@ -115,15 +115,18 @@ class Chipset:
             return sorted(targets, key=lambda apic: apic.ppr)[:1]
         return targets
 
-    def _deliver(self, ipi: Ipi, targets: list[LocalApic]) -> None:
+    def _deliver(self, ipi: Ipi, targets: list[LocalApic]) -> bool:
+        """Whether one of them took it, where that is known."""
+        taken = False
         for apic in targets:
             if ipi.mode in (lapic.FIXED, lapic.LOWEST):
-                apic.accept(ipi.vector, ipi.level)
+                taken = apic.accept(ipi.vector, ipi.level) or taken
             elif ipi.mode == lapic.INIT:
                 if ipi.assert_ or not ipi.level:  # a level de-assert only synchronised old APICs
                     self._signal(apic.number, ipi)
             elif ipi.mode in (lapic.NMI, lapic.STARTUP):
                 self._signal(apic.number, ipi)
+        return taken
 
     def _ipi_of(self, source: int) -> Callable[[Ipi], None]:
         def send(ipi: Ipi) -> None:
@@ -206,6 +209,8 @@ class Chipset:
         with self.lock:
             if address >= lapic.BASE:
                 self.lapics[cpu].write(address & 0xFF0, value & 0xFFFF_FFFF)
+                if address & 0xFF0 in lapic.ADDRESSING:
+                    self.ioapic.retry()
             else:
                 self.ioapic.write(address & 0xFF0, value)
             self._refresh()

@@ -16,8 +16,8 @@ _READ_ONLY = _REMOTE_IRR | _STATUS
 _LOGICAL = 1 << 11
 FIXED, LOWEST, NMI = 0, 1, 4
 
-#: send(vector, delivery mode, destination, logical, level-triggered)
-Send = Callable[[int, int, int, bool, bool], None]
+#: send(vector, delivery mode, destination, logical, level-triggered) -> whether a local APIC took it
+Send = Callable[[int, int, int, bool, bool], bool]
 
 
 class IoApic:
@@ -56,8 +56,14 @@ class IoApic:
         if mode not in (FIXED, LOWEST, NMI):
             return False  # SMI, INIT and ExtINT: nothing is wired behind them here (as on KVM)
         level = bool(entry & _LEVEL)
-        self._send(entry & 0xFF, mode, entry >> 56, bool(entry & _LOGICAL), level)
-        return mode != NMI
+        taken = self._send(entry & 0xFF, mode, entry >> 56, bool(entry & _LOGICAL), level)
+        return taken and mode != NMI
+
+    def retry(self) -> None:
+        """A local APIC may take now what it did not when it was sent: levels that wait are sent again."""
+        if self.lines:
+            for pin in range(PINS):
+                self._service(pin)
 
     def end_of_interrupt(self, vector: int) -> None:
         """A local APIC's EOI message for a level-triggered vector."""

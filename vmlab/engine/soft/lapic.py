@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["BASE", "BUS_HZ", "Ipi", "LocalApic"]
+__all__ = ["ADDRESSING", "BASE", "BUS_HZ", "Ipi", "LocalApic"]
 
 BASE = 0xFEE0_0000
 #: the timer's input clock, the same as KVM's (APIC_BUS_CYCLE_NS = 1)
@@ -25,6 +25,8 @@ _ID, _VER, _TPR, _APR, _PPR, _EOI, _LDR, _DFR, _SVR = 2, 3, 8, 9, 10, 11, 13, 14
 _ISR, _TMR, _IRR, _ESR, _ICR_LOW, _ICR_HIGH = 0x10, 0x18, 0x20, 0x28, 0x30, 0x31
 _LVT_TIMER, _LINT0, _LINT1, _LVT_ERROR = 0x32, 0x35, 0x36, 0x37
 _INITIAL, _CURRENT, _DIVIDE = 0x38, 0x39, 0x3E
+#: offsets of the registers that say which messages the local APIC takes: ID, LDR, DFR, SVR
+ADDRESSING = frozenset(index << 4 for index in (_ID, _LDR, _DFR, _SVR))
 #: writable bits of each LVT entry (§10.5.1): timer, thermal, performance, LINT0, LINT1, error
 _LVT_BITS = {
     0x32: 0x3_00FF, 0x33: 0x1_07FF, 0x34: 0x1_07FF, 0x35: 0x1_A7FF, 0x36: 0x1_A7FF, 0x37: 0x1_00FF,
@@ -91,13 +93,14 @@ class LocalApic:
         served = self.isr.bit_length() - 1 if self.isr else 0
         return self.tpr if self.tpr >> 4 >= served >> 4 else served & 0xF0
 
-    def accept(self, vector: int, level: bool) -> None:
-        """A fixed interrupt arrives."""
+    def accept(self, vector: int, level: bool) -> bool:
+        """A fixed interrupt arrives. False: it is lost here."""
         if vector < 16 or not self.svr & _ENABLED:
-            return
+            return False
         bit = 1 << vector
         self.irr |= bit
         self.tmr = self.tmr | bit if level else self.tmr & ~bit
+        return True
 
     def pending(self) -> int | None:
         """The vector to be delivered now, or None."""

@@ -1,0 +1,47 @@
+"""The interrupt lines between devices and an engine."""
+
+from __future__ import annotations
+
+from vmlab.core.counters import CounterPage
+from vmlab.core.irq import IrqLine, SharedLine
+from vmlab.core.lines import Lines
+from vmlab.engine.api import Engine
+from vmlab.errors import ConfigError
+from vmlab.virtio.mmio import MmioTransport
+
+__all__ = ["Wires", "drives_level"]
+
+
+class Wires:
+    """Gives devices their ends of lines; those of `lines.shared` are one wire for all that hold it."""
+
+    def __init__(self, engine: Engine, page: CounterPage, lines: Lines) -> None:
+        self._engine, self._page, self._lines = engine, page, lines
+        self._shared: dict[int, SharedLine] = {}
+
+    def line(self, number: int | None) -> IrqLine:
+        """A new end; closing it gives it back."""
+        if number is None:
+            return IrqLine(None, None, self._page)
+        if number not in self._lines.shared:
+            return self._wire(number)
+        found = self._shared.get(number)
+        if found is None or not found.held:
+            found = self._shared[number] = SharedLine(self._wire(number))
+        return found.hold()
+
+    def _wire(self, number: int) -> IrqLine:
+        return IrqLine(number, self._engine.irq_sink(number), self._page)
+
+    def check(self, number: int, fixed: dict[int, str]) -> None:
+        """ConfigError where the line is one of the machine's own devices'."""
+        if number in fixed:
+            raise ConfigError(
+                f"line {number} is {fixed[number]!r}'s, part of the machine; devices have the lines"
+                f" {self._lines}"
+            )
+
+
+def drives_level(device: object) -> bool:
+    """Whether the device holds its line up until it is served, as one that shares it must."""
+    return isinstance(device, MmioTransport) or hasattr(device, "irq_level")
