@@ -93,7 +93,9 @@ def test_a_pause_between_the_two_reads_of_now(at: list[str]) -> None:
         return next(host) * MS
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vmlab.core.clock.time", SimpleNamespace(monotonic_ns=lambda: next(host) * MS))
+        patch.setattr(
+            "vmlab.core.clock.time", SimpleNamespace(monotonic_ns=lambda: next(host) * MS)
+        )
         clock.resume()
         seen = []
         for _ in range(len(at) + 2):
@@ -104,9 +106,7 @@ def test_a_pause_between_the_two_reads_of_now(at: list[str]) -> None:
     assert seen == sorted(seen)
 
 
-def test_who_asks_while_a_pause_is_under_way(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_asks_while_a_pause_is_under_way(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the pause's look at the host's time and its word."""
     seen: list[int] = []
     real = time.monotonic_ns

@@ -37,8 +37,8 @@ class Files:
         return os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
 
     def memory(self, size: int) -> int:
-        """A file of `size` zeroes that is in memory."""
-        return HOST.memory_fd("vmlab-disk", size)
+        """A file of `size` zeroes that is in memory. Nobody maps it, and a disk may be resized."""
+        return HOST.memory_fd("vmlab-disk", size, sealed=False)
 
     def close(self, fd: int) -> None:
         os.close(fd)
