@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import threading
+import time
 
 import pytest
 
 from vmlab import console as module
 from vmlab.console import Console
+from vmlab.errors import ExpectTimeout
 
 
 def answering(*parts: str, delay: float = 0.0) -> Console:
@@ -61,3 +65,100 @@ def test_a_guest_that_does_not_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guest.run("answer") == "42"
     guest.feed(b"later\r\n")
     assert guest.expect("[a-z]+").group() == "later"
+
+
+# --- guests that mean harm ----------------------------------------------------------------------------
+
+FLOOD = 1 << 20
+
+
+@pytest.mark.parametrize("more", ["x\r\n", "\r\n", "# ", "x", "\xff\r", "x\r\n# \r\n"])
+def test_run_keeps_its_timeout_whatever_floods_it(more: str) -> None:
+    """A prompt at once, then megabytes that are not quite the echo and a prompt."""
+    guest = answering("# ", more * (FLOOD // len(more)), delay=0.05)
+    began = time.monotonic()
+    try:
+        guest.run("x", timeout=1)
+    except ExpectTimeout:
+        pass
+    assert time.monotonic() - began < 3.5
+
+
+def test_run_keeps_its_timeout_with_a_guest_that_does_not_read() -> None:
+    began = time.monotonic()
+    with pytest.raises(ExpectTimeout):
+        Console(lambda data: 0).run("x", timeout=0.2)
+    assert time.monotonic() - began < 2
+
+
+def test_output_of_megabytes_is_returned_whole() -> None:
+    lines = "0123456789abcde\r\n" * (FLOOD // 17)
+    guest = answering(
+        "dump\r\n", *[lines[at : at + 4096] for at in range(0, FLOOD, 4096)], "\r\n# "
+    )
+    began = time.monotonic()
+    assert guest.run("dump", timeout=60).count("\n") == FLOOD // 17 - 1
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("pause", [0, 0.001])
+def test_a_guest_that_writes_on_and_on(pause: float) -> None:
+    guest, over = Console(len), threading.Event()
+
+    def write() -> None:
+        while not over.wait(pause):
+            guest.feed(b"a" * 4096)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    began = time.monotonic()
+    with pytest.raises(ExpectTimeout, match="no match for 'zzz' within 1 s"):
+        guest.expect("zzz", timeout=1)
+    assert time.monotonic() - began < 2.5
+    over.set()
+    writer.join()
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+b", "(?:a*)*b", r"(\w+\s?)*:"])
+@pytest.mark.parametrize("timeout", [0, 0.2])
+def test_a_pattern_that_backtracks_for_ever(pattern: str, timeout: float) -> None:
+    guest = Console(len)
+    guest.feed(b"a" * 60 + b"!")
+    handler, alarm = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
+    began = time.monotonic()
+    with pytest.raises(ExpectTimeout, match=re.escape(pattern) + "'|repetition"):
+        guest.expect(pattern, timeout)
+    assert time.monotonic() - began < 2
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) is (alarm[0] > 0), (
+        "somebody else's goes on"
+    )
+
+
+class Rung(Exception):
+    pass
+
+
+def test_an_alarm_of_somebody_elses_that_comes_first() -> None:
+    def ring(*_: object) -> None:
+        raise Rung
+
+    guest = Console(len)
+    guest.feed(b"a" * 60 + b"!")
+    handler = signal.signal(signal.SIGALRM, ring)
+    before = signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(Rung):
+            guest.expect("(a+)+$", timeout=20)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+def test_threads_have_no_alarm() -> None:
+    guest, found = Console(len), []
+    guest.feed(b"login: ")
+    thread = threading.Thread(target=lambda: found.append(guest.expect("login: ").group()))
+    thread.start()
+    thread.join()
+    assert found == ["login: "]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 
 from vmlab.core.log import Log
@@ -20,10 +22,17 @@ KEPT = 4 << 20
 PART = 64 << 10
 #: seconds in which a guest that echoes at all has echoed a line
 ECHO = 1.0
+#: seconds that one look may take when the time is up
+GRACE = 0.5
+#: seconds of a look after which there is a pause as long
+LONG = 0.001
 #: the bundled monitor's, or a shell's; busybox asks the terminal behind it where its cursor is
 PROMPT = r"(?:vmlab> |[#$] )(?:\x1b\[6n)?$"
 #: what bytes that are no UTF-8 become under "surrogateescape"
 _UNDECODED = re.compile("[\udc80-\udcff]")
+
+#: as `re.Pattern.search`
+Search = Callable[[str], re.Match[str] | None]
 
 
 class Console:
@@ -126,66 +135,69 @@ class Console:
 
         ExpectTimeout after `timeout` seconds, with the output's end; StateError when the machine
         ends or pauses first and what it wrote does not match; DeviceFault when a device failed.
+        A pattern that takes for ever (nested repetition) ends with `timeout` in the main thread alone.
         """
         wanted = re.compile(pattern)
+        return self._wait(wanted.search, wanted.pattern, timeout)
+
+    def _wait(self, search: Search, what: str, timeout: float) -> re.Match[str]:
+        """What `search` finds in the output after the last match, as soon as it finds something."""
         end = time.monotonic() + timeout
-        with self._condition:
-            while True:
-                start = max(self._cursor - self._dropped, 0)
-                match = wanted.search(_text(bytes(self._data[start:])))
-                if match:
-                    self._cursor = self._dropped + start + self._raw_length(start, match.end())
-                    return match
-                ended = self._ended()
+        while True:
+            began = time.monotonic()
+            with self._condition:
+                start = max(self._cursor, self._dropped)
+                raw = bytes(self._data[start - self._dropped :])
+            # without the lock: the guest's output must not wait for it
+            match = limited(search, _text(raw), what, max(end - began, GRACE))
+            if match:
+                self._cursor = start + _raw_length(raw, match.end())
+                return match
+            took, left = time.monotonic() - began, end - time.monotonic()
+            with self._condition:
+                fresh = self._dropped + len(self._data) != start + len(raw)
+                ended = None if fresh else self._ended()
                 if ended is not None:
                     raise ended
-                left = end - time.monotonic()
                 if left <= 0:
                     tail = _text(bytes(self._data[-400:]))
                     raise ExpectTimeout(
-                        f"no match for {wanted.pattern!r} within {timeout:g} s;"
-                        f" the console ends with {tail!r}"
+                        f"no match for {what!r} within {timeout:g} s; the console ends with {tail!r}"
                     )
-                # bounded: an end of the machine that nobody told of must not make this wait longer
-                self._condition.wait(min(left, 1.0))
-
-    def _raw_length(self, start: int, characters: int) -> int:
-        """Bytes from `start` that make so many characters of text (carriage returns are not text)."""
-        raw = self._data[start:]
-        if b"\r" not in raw and raw.isascii():
-            return characters
-        text = raw.decode("utf-8", "surrogateescape")
-        count = at = 0
-        while at < len(text) and count < characters:
-            count += text[at] != "\r"
-            at += 1
-        return len(text[:at].encode("utf-8", "surrogateescape"))
+                if not fresh:
+                    # bounded: an end that nobody told of must not make this wait longer
+                    self._condition.wait(min(left, 1.0))
+            if took > LONG:
+                # at most half of the time: a guest that writes on and on has all of it searched again
+                time.sleep(min(took, left))
 
     def run(self, command: str, prompt: str = PROMPT, timeout: float = 5) -> str:
         """Type a command line and return what it printed, up to the next prompt.
 
         A guest may say something of its own accord while the line is typed, and prompt anew: what
         it printed begins behind the last echo of the line."""
+        end = time.monotonic() + timeout
         with self._condition:
             self._cursor = start = self._dropped + len(self._data)
-        self.send(command + "\n")
-        text = self._before(self.expect(prompt, timeout), prompt)
-        if command + "\n" not in text:
+        self.send(command + "\n", timeout)
+        match = self.expect(prompt, max(end - time.monotonic(), 0))
+        echo, wanted = command + "\n", re.compile(prompt)
+        if echo not in match.string[: match.start()]:
             with self._condition:
                 answered, self._cursor = self._cursor, start
+
+            def search(text: str) -> re.Match[str] | None:
+                at = text.find(
+                    echo
+                )  # the first one: behind a later one there is no more to be found
+                return wanted.search(text, at + len(echo)) if at >= 0 else None
+
+            left = max(end - time.monotonic(), 0)
             try:
-                echoed = f"(?s:{re.escape(command)}\n.*?){prompt}"
-                text = self._before(self.expect(echoed, min(timeout, ECHO)), prompt)
+                match = self._wait(search, prompt, min(left, ECHO))
             except ExpectTimeout:  # a guest that does not echo has answered already
                 self._cursor = answered
-        return text.rpartition(command + "\n")[2].strip("\n")
-
-    @staticmethod
-    def _before(match: re.Match[str], prompt: str) -> str:
-        """What stands before the prompt that ends the match."""
-        text = match.string[: match.end()]
-        last = [found.start() for found in re.finditer(prompt, text)]
-        return text[: last[-1]] if last else text
+        return match.string[: match.start()].rpartition(echo)[2].strip("\n")
 
     def interact(self) -> None:
         """Give the terminal to the guest, until Ctrl-A x. Needs a real terminal."""
@@ -201,3 +213,53 @@ def _text(data: bytes) -> str:
     """One replacement character for each byte that is no UTF-8, so that `_raw_length` can count."""
     text = data.decode("utf-8", "surrogateescape").replace("\r", "")
     return _UNDECODED.sub("\ufffd", text)
+
+
+def _raw_length(raw: bytes, characters: int) -> int:
+    """Bytes at the beginning of `raw` that make so many characters of text (carriage returns are not
+    text)."""
+    if b"\r" not in raw and raw.isascii():
+        return characters
+    text = raw.decode("utf-8", "surrogateescape")
+    places = range(len(text) + 1)
+    end = bisect_left(places, characters, key=lambda at: at - text.count("\r", 0, at))
+    return len(text[:end].encode("utf-8", "surrogateescape"))
+
+
+def limited(search: Search, text: str, what: str, seconds: float) -> re.Match[str] | None:
+    """`search(text)`; ExpectTimeout after so many seconds, in the main thread.
+
+    While it backtracks, `re` looks at nothing but signals, and those are the main thread's. An alarm that
+    somebody else has set is kept: ours is not set before it, and it is set again for what is left."""
+    if not _alarms():
+        return search(text)
+    before, began = signal.getitimer(signal.ITIMER_REAL)[0], time.monotonic()
+    if 0 < before <= seconds:
+        return search(text)
+
+    def ring(*_: object) -> None:
+        raise ExpectTimeout(
+            f"{what!r} was sought for {seconds:.2g} s in {len(text)} characters and not found: a repetition"
+            " inside a repetition takes for ever; write it without"
+        )
+
+    handler = signal.signal(signal.SIGALRM, ring)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            return search(text)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # even where it rang in the line before
+        signal.signal(signal.SIGALRM, handler)
+        if before:
+            signal.setitimer(signal.ITIMER_REAL, max(before - (time.monotonic() - began), 1e-3))
+
+
+def _alarms() -> bool:
+    """Whether this thread can set one, and its handler can be put back."""
+    return (
+        hasattr(signal, "setitimer")
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGALRM) is not None
+    )

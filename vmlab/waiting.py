@@ -30,13 +30,15 @@ class Waiting:
         vm: VM = self
         end = time.monotonic() + timeout
         while True:
+            began = time.monotonic()
             try:
                 # a bounded part at a time: the console's lock is never held across an await
                 return vm.console.expect(pattern, timeout=0)
             except ExpectTimeout:
                 if time.monotonic() >= end:
-                    vm.console.expect(pattern, timeout=0)
-            await asyncio.sleep(LOOK)
+                    raise
+            # a look at megabytes takes long: half of the time at least is the other tasks'
+            await asyncio.sleep(max(LOOK, time.monotonic() - began))
 
     async def until(self: Self, condition: Callable[[Self], Any], timeout: float = 5) -> Any:
         """`await vm.until(lambda v: v.traps["rng0"].reads > 10)`: the first true value of

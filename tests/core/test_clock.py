@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vmlab.core.clock import SWEEP, Clock
 
@@ -60,14 +65,65 @@ def test_time_never_runs_backwards_around_a_pause(clock: Clock) -> None:
                 jumps.append((last, now))
             last = now
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    for _ in range(2000):
-        clock.resume()
-        clock.pause()
-    stop.set()
-    watcher.join()
+    watchers = [threading.Thread(target=watch) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads change places between any two reads
+    try:
+        for watcher in watchers:
+            watcher.start()
+        for _ in range(2000):
+            clock.resume()
+            clock.pause()
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+    for watcher in watchers:
+        watcher.join()
     assert not jumps
+
+
+@given(at=st.lists(st.sampled_from(["pause", "resume"]), max_size=8))
+def test_a_pause_between_the_two_reads_of_now(at: list[str]) -> None:
+    """Whatever happens while a thread that asks for the time is held up, time does not run backwards."""
+    clock, host, steps = Clock(), itertools.count(1), iter(at)
+
+    def held_up() -> int:
+        if step := next(steps, None):
+            getattr(clock, step)()
+        return next(host) * MS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "vmlab.core.clock.time", SimpleNamespace(monotonic_ns=lambda: next(host) * MS)
+        )
+        clock.resume()
+        seen = []
+        for _ in range(len(at) + 2):
+            patch.setattr("vmlab.core.clock.time.monotonic_ns", held_up)
+            seen.append(clock.now())
+            patch.setattr("vmlab.core.clock.time.monotonic_ns", lambda: next(host) * MS)
+            seen.append(clock.now())
+    assert seen == sorted(seen)
+
+
+def test_who_asks_while_a_pause_is_under_way(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the pause's look at the host's time and its word."""
+    seen: list[int] = []
+    real = time.monotonic_ns
+    asker = threading.Thread(target=lambda: seen.append(clock.now()))
+
+    def look() -> int:
+        now = real()
+        if threading.current_thread() is not asker and not seen and asker.ident is None:
+            asker.start()
+            asker.join(0.05)
+        return now
+
+    clock.resume()
+    monkeypatch.setattr("vmlab.core.clock.time", SimpleNamespace(monotonic_ns=look))
+    clock.pause()
+    asker.join(SOON)
+    assert seen == [clock.now()]
 
 
 def test_calls_come_in_order_of_their_time_then_of_their_making(clock: Clock) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import struct
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,6 +27,42 @@ def test_memory_that_no_name_leads_to() -> None:
     assert two[0x10:0x14] == b"data"
     one.close()
     two.close()
+
+
+@linux
+def test_nobody_can_cut_off_memory_that_others_have_mapped() -> None:
+    fd = HOST.memory_fd("test", 0x4000)
+    mapped = HOST.map(fd, 0x4000)
+    for size in (0, 0x1000, 0x5000):
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, size)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    mapped[0x3FFF] = 1
+    HOST.zero(mapped)  # pages may still be given back
+    assert mapped[:] == bytes(0x4000)
+    mapped.close()
+    HOST.close(fd)
+
+
+@linux
+def test_memory_that_may_be_resized() -> None:
+    fd = HOST.memory_fd("test", 0x4000, sealed=False)
+    os.ftruncate(fd, 0x8000)
+    HOST.close(fd)
+
+
+@linux
+@pytest.mark.parametrize("why", ["refused", "unknown"])
+def test_memory_on_a_host_without_seals(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if why == "unknown":
+        monkeypatch.delattr(fcntl, "F_SEAL_SHRINK")
+    else:
+        refusal = OSError(errno.EINVAL, "no seals here")
+        monkeypatch.setattr(fcntl, "fcntl", Mock(side_effect=refusal))
+    fd = HOST.memory_fd("test", 0x4000)
+    assert os.fstat(fd).st_size == 0x4000
+    HOST.close(fd)
 
 
 def test_memory_on_a_host_without_memfd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

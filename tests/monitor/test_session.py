@@ -18,7 +18,7 @@ from tests.vms import Dice
 from vmlab import Device
 from vmlab.core.counters import CounterPage
 from vmlab.core.memory import GuestMemory
-from vmlab.errors import ConfigError, MonitorLost, StateError
+from vmlab.errors import ConfigError, EngineError, MonitorLost, StateError
 from vmlab.machine.config import MachineConfig
 from vmlab.monitor import session as module
 from vmlab.monitor import wire
@@ -169,6 +169,29 @@ def test_a_listener_that_raises_and_one_that_calls_back(caplog: pytest.LogCaptur
         session.call(wire.Pause())
     assert len(caught) == 2
     assert "a listener's mistake" in caplog.text
+
+
+class Sealed(MonitorSession):
+    """What the monitor process would be given, looked at instead of started."""
+
+    def __init__(self) -> None:
+        super().__init__(MEMORY, lambda event: None, lambda why: None)
+
+    def _spawn(self, connection: int, memory: int, size: int, page: int) -> Any:
+        self.refused = 0
+        for fd in (memory, page):
+            try:
+                os.ftruncate(fd, 0)
+            except PermissionError:
+                self.refused += 1
+        raise OSError(f"{self.refused} of 2")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has seals")
+def test_the_monitor_cannot_cut_off_what_both_have_mapped() -> None:
+    """That would end this process, by SIGBUS."""
+    with pytest.raises(EngineError, match="2 of 2"):
+        Sealed()
 
 
 # --- the monitor's side -----------------------------------------------------------------------------

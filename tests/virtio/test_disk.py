@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import os
 import random
 import struct
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -376,6 +378,10 @@ def test_after_a_failed_flush_none_succeeds() -> None:
         assert ask(driver, FLUSH)[0] == IOERR
         assert "Input/output error" in disk.inspect()["last_error"]
         assert disk.inspect()["flushes"] == 0
+        memory = weakref.ref(driver.memory)
+    del driver
+    gc.collect()
+    assert memory() is None, "no exception that is kept holds the guest's memory"
 
 
 def test_an_image_that_shrinks_under_the_disk(image: Path) -> None:

@@ -49,12 +49,23 @@ class Clock:
         self._thread: threading.Thread | None = None
         #: (nanoseconds before the last resume, when that was or None), swapped whole: `now` has no lock
         self._at: tuple[int, int | None] = (0, None)
+        #: `pause` has not yet said where time stands
+        self._pausing = False
         self._closed = False
         self.on_error: Callable[[Exception], None] | None = None
 
     def now(self) -> int:
-        base, since = self._at
-        return base if since is None else base + time.monotonic_ns() - since
+        while True:
+            at = base, since = self._at
+            if since is None:
+                return base
+            moment = base + time.monotonic_ns() - since
+            # a pause may fall between the two reads, and `moment` behind it; in this order: a pause
+            # that is over has changed `_at`
+            if not self._pausing and self._at is at:
+                return moment
+            with self._condition:  # until it has said so
+                pass
 
     @property
     def running(self) -> bool:
@@ -68,7 +79,12 @@ class Clock:
 
     def pause(self) -> None:
         with self._condition:
-            self._at = (self.now(), None)
+            base, since = self._at
+            if since is not None:
+                # before the host's time is read: no `now` may return a later moment than this one
+                self._pausing = True
+                self._at = (base + time.monotonic_ns() - since, None)
+                self._pausing = False
             self._condition.notify()
 
     def call_at(self, due: int, call: Callable[[], None]) -> Timer:

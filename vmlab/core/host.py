@@ -8,6 +8,7 @@ imports anywhere.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 import select
@@ -68,10 +69,15 @@ class Host:
     def eventfd(self) -> int:
         return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
-    def memory_fd(self, name: str, size: int) -> int:
-        """A descriptor of `size` zero bytes that no file name leads to."""
+    def memory_fd(self, name: str, size: int, sealed: bool = True) -> int:
+        """A descriptor of `size` zero bytes that no file name leads to.
+
+        sealed: whoever holds it can no longer change the size, where the system has such seals: what
+        one process cut off, another that has it mapped would meet as SIGBUS.
+        """
         if hasattr(os, "memfd_create"):
-            fd = os.memfd_create(name, os.MFD_CLOEXEC)
+            flags = os.MFD_ALLOW_SEALING if sealed else 0
+            fd = os.memfd_create(name, os.MFD_CLOEXEC | flags)
         else:
             fd, path = tempfile.mkstemp(prefix=name)
             os.unlink(path)
@@ -80,7 +86,17 @@ class Host:
         except OSError:
             os.close(fd)
             raise
+        if sealed:
+            self._seal(fd)
         return fd
+
+    def _seal(self, fd: int) -> None:
+        seals = [getattr(fcntl, f"F_SEAL_{what}", 0) for what in ("SHRINK", "GROW", "SEAL")]
+        if all(seals):
+            try:
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, sum(seals))
+            except OSError:
+                pass  # EINVAL: a file system without seals is behind it; nothing else depends on them
 
     def map(self, fd: int, size: int) -> mmap.mmap:
         """A shared, read-write mapping."""

@@ -197,9 +197,9 @@ class FakeKvm(Host):
             gone.page.close()
         super().close(fd)
 
-    def memory_fd(self, name: str, size: int) -> int:
+    def memory_fd(self, name: str, size: int, sealed: bool = True) -> int:
         self._count("memory_fd")
-        fd = super().memory_fd(name, size)
+        fd = super().memory_fd(name, size, sealed)
         self.held.add(fd)
         return fd
 

@@ -37,8 +37,8 @@ class Files:
         return os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
 
     def memory(self, size: int) -> int:
-        """A file of `size` zeroes that is in memory."""
-        return HOST.memory_fd("vmlab-disk", size)
+        """A file of `size` zeroes that is in memory. Nobody maps it, and a disk may be resized."""
+        return HOST.memory_fd("vmlab-disk", size, sealed=False)
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -118,8 +118,9 @@ class Storage:
         self.size = files.size(fd)
         #: ways of fallocate that this file system has refused
         self._refused: set[int] = set()
-        #: the first failure to make something durable
-        self.lost: OSError | None = None
+        #: errno of the first failure to make something durable. (The exception itself would hold the
+        #: frames that it went through, and with them guest memory; raised again, more each time.)
+        self._lost: int | None = None
 
     @classmethod
     def open(cls, path: str, writable: bool, files: Files = FILES) -> Storage:
@@ -191,12 +192,12 @@ class Storage:
         After one failure none succeeds any more: the host's kernel reports lost pages once and then
         calls them clean, so that a later success would be a lie about them.
         """
-        if self.lost is not None:
-            raise self.lost
+        if self._lost is not None:
+            raise OSError(self._lost, os.strerror(self._lost))
         try:
             self._files.sync(self._fd)
         except OSError as error:
-            self.lost = error
+            self._lost = error.errno or errno.EIO
             raise
 
     def discard(self, offset: int, size: int) -> None:
