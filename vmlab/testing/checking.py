@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vmlab.core.device import Device
+from vmlab.core.memory import GuestMemory
 from vmlab.errors import DeviceFault, VmlabError
 from vmlab.testing.plug import Socket
 from vmlab.views import DeviceView, IrqRow
@@ -97,15 +98,22 @@ class Check:
         vm = self._machine()
         view = vm.hot_add(device)
         self._plugged.append(view)
-        vm.wait_until(lambda _: view.state != "added", TAKING)
+        settled = ("driver_ok", "failed") if isinstance(device, VirtioDevice) else ()
+        vm.wait_until(
+            lambda _: view.state in settled or not (settled or view.state == "added"), TAKING
+        )
         self._raised[view.id] = self._row(view).raised
         return view
 
     def unplug(self, view: DeviceView) -> None:
-        """Out with it, whether its guest agrees or not."""
+        """Out with it: a guest that runs is asked, one that does not let go is not."""
+        vm = self._machine()
         self._plugged = [one for one in self._plugged if one is not view]
+        if vm.state == "running":
+            with contextlib.suppress(VmlabError):
+                vm.hot_remove(view.id)
         if view.state != "gone":
-            self._machine().hot_remove(view.id, force=True)
+            vm.hot_remove(view.id, force=True)
 
     def read(self, where: DeviceView | Socket, register: str) -> int:
         """A guest's read of a register by its name."""
@@ -141,6 +149,10 @@ class Check:
         if self._vm is None:
             raise TypeError("this check has no machine: Check(vm)")
         return self._vm
+
+    def patient(self, memory: GuestMemory, reads: int) -> _Patient:
+        """`memory` that is read so often and no more: a walk that goes round shall end here."""
+        return _Patient(memory, self._wrong(f"not yet: no end after {reads} reads of memory"), reads)
 
     # --- before and after -------------------------------------------------------------------------
 
@@ -199,8 +211,26 @@ class Check:
         return None
 
 
+class _Patient:
+    """Guest memory for a while."""
+
+    def __init__(self, memory: GuestMemory, over: Wrong, reads: int) -> None:
+        self._memory, self._over, self._left = memory, over, reads
+
+    def read(self, address: int, length: int) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise self._over
+        return self._memory.read(address, length)
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
+    """As Python writes it, but addresses in hex."""
+    if type(value) in (list, tuple):
+        parts = ", ".join(map(_shown, value))  # type: ignore[call-overload]
+        text = f"[{parts}]" if type(value) is list else f"({parts})"
+    else:
+        text = hex(value) if type(value) is int and value >= 0x1000 else repr(value)
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."
 
 
