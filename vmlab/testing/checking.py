@@ -152,7 +152,9 @@ class Check:
 
     def patient(self, memory: GuestMemory, reads: int) -> _Patient:
         """`memory` that is read so often and no more: a walk that goes round shall end here."""
-        return _Patient(memory, self._wrong(f"not yet: no end after {reads} reads of memory"), reads)
+        return _Patient(
+            memory, self._wrong(f"not yet: no end after {reads} reads of memory"), reads
+        )
 
     # --- before and after -------------------------------------------------------------------------
 
@@ -200,7 +202,7 @@ class Check:
         here = traceback is not None and traceback.tb_next is None
         if isinstance(error, NameError) and here:
             return self._wrong(
-                f"There is no {error.name} yet: run the cell with your answer first."
+                f"There is no {error.name} yet: run the cells above, your answer's too."
             )
         if isinstance(error, DeviceFault):
             return self._wrong(f"not yet: your device raised\n{text}")
