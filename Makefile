@@ -19,12 +19,13 @@ PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
 step = @printf '== %s\n' $(1)
 
-.PHONY: help setup demo lab test packages check pytest bench fuzz kernels clean
+.PHONY: help setup demo lab lab-teacher test packages check pytest bench fuzz kernels clean
 
 help:
 	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
 	@echo "make setup     .venv with vmlab and all its extras"
-	@echo "make lab       the notebooks: JupyterLab opens at the first one (LAB_ARGS=--no-browser: only its URL)"
+	@echo "make lab       the notebooks, to work in: JupyterLab opens at the first one (LAB_ARGS=--no-browser: only its URL)"
+	@echo "make lab-teacher  the same with the solutions and all tests"
 	@echo "make test      everything that can be checked here; says what could not and why"
 	@echo "make check     only the linters, the type checker and the layers"
 	@echo "make bench     the figures, as ratios measured in one run"
@@ -41,13 +42,22 @@ demo:
 
 # Jupyter prints the URL with its token, takes the next port when its own is busy, and opens a browser
 # where there is one to open. One Ctrl-C ends it. Matplotlib's cache stays in the tree.
-FIRST_NOTEBOOK := notebooks/01-first-vm.ipynb
-lab:
-	@$(PREPARE) venv soft,lab
-	@[ "$$(id -u)" != 0 ] || set -- --allow-root; \
+FIRST_NOTEBOOK := 01-first-vm.ipynb
+jupyter = @[ "$$(id -u)" != 0 ] || set -- --allow-root; \
 	[ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ] || [ "$$(uname -s)" = Darwin ] || set -- "$$@" --no-browser; \
 	exec env MPLCONFIGDIR="$$PWD/.venv/matplotlib" JUPYTER_PREFER_ENV_PATH=1 $(BIN)/python -m jupyterlab -y \
-		--log-level=WARN --LabApp.default_url='/lab/tree/$(FIRST_NOTEBOOK)' "$$@" $(LAB_ARGS)
+		--log-level=WARN --ServerApp.root_dir='$(1)' --LabApp.default_url='/lab/tree/$(2)' "$$@" $(LAB_ARGS)
+
+# Students work in copies without solutions, and see no others. What they have saved is never written again.
+HANDOUTS := handouts
+lab:
+	@$(PREPARE) venv soft,lab
+	@$(BIN)/python notebooks/handout.py '$(HANDOUTS)'
+	$(call jupyter,$(HANDOUTS),$(FIRST_NOTEBOOK))
+
+lab-teacher:
+	@$(PREPARE) venv soft,lab
+	$(call jupyter,.,notebooks/$(FIRST_NOTEBOOK))
 
 # The parts of `test` run one after the other, pytest last: its summary ends the output.
 test:

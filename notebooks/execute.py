@@ -4,7 +4,6 @@
     python notebooks/execute.py                     all of them
     python notebooks/execute.py 03 05               those whose names begin so
     python notebooks/execute.py --check             run them, store nothing; fail when one fails
-    python notebooks/execute.py --student DIRECTORY copies without solutions, for a class
 
 What is stored is the same whoever runs it, but for times and pictures: cells have ids made from their
 place, there are no widget states, no paths, no counts of executions but 1, 2, 3...
@@ -13,7 +12,6 @@ place, there are no widget states, no paths, no counts of executions but 1, 2, 3
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from pathlib import Path
@@ -26,14 +24,6 @@ from nbclient.exceptions import CellExecutionError
 HERE = Path(__file__).resolve().parent
 #: seconds that a cell may take: a Linux boots in three, in thirty on a busy host
 CELL_TIMEOUT = 90
-SOLUTION = re.compile(
-    r"^(?P<indent>[ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION[ \t]*(?:\n|\Z)",
-    re.MULTILINE | re.DOTALL,
-)
-HIDDEN = re.compile(
-    r"^[ \t]*### BEGIN HIDDEN TESTS\n.*?^[ \t]*### END HIDDEN TESTS[ \t]*(?:\n|\Z)",
-    re.MULTILINE | re.DOTALL,
-)
 #: what a live view leaves behind that nobody can show again
 LIVE = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -49,23 +39,6 @@ def notebooks(names: list[str] | None = None) -> list[Path]:
         there = ", ".join(path.stem for path in found)
         raise SystemExit(f"no notebook begins with {' or '.join(names)}; there are {there}")
     return chosen
-
-
-def without_solutions(notebook: Any) -> Any:
-    """As nbgrader's generate_assignment hands it out: no solutions, no hidden tests, no outputs."""
-    for cell in notebook.cells:
-        cell.source = strip(cell.source)
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return notebook
-
-
-def strip(source: str) -> str:
-    """A cell without its solution and hidden tests."""
-    source = SOLUTION.sub(
-        r"\g<indent># YOUR CODE HERE\n\g<indent>raise NotImplementedError()\n", source
-    )
-    return HIDDEN.sub("", source).rstrip("\n")
 
 
 def run(notebook: Any) -> None:
@@ -113,17 +86,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", help="beginnings of names: 03 05")
     parser.add_argument("--check", action="store_true", help="store nothing")
-    parser.add_argument(
-        "--student", type=Path, metavar="DIRECTORY", help="write copies without solutions"
-    )
     options = parser.parse_args()
     failed = 0
     for path in notebooks(options.names):
         notebook = nbformat.read(path, as_version=4)
-        if options.student:
-            options.student.mkdir(parents=True, exist_ok=True)
-            nbformat.write(without_solutions(notebook), options.student / path.name)
-            continue
         start = time.monotonic()
         try:
             run(notebook)

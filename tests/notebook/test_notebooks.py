@@ -18,7 +18,8 @@ from tests.support import require_module
 from vmlab.engine import runs_linux
 
 HERE = Path(__file__).resolve().parents[2] / "notebooks"
-NOTEBOOKS = sorted(HERE.glob("*.ipynb"))
+NOTEBOOKS = sorted(HERE.glob("[0-9]*.ipynb"))
+GLOSSARY = HERE / "glossary.ipynb"
 TITLES = [
     "01-first-vm",
     "02-address-map-and-traps",
@@ -39,6 +40,7 @@ TAGS = {IGNORED, "raises-exception"}
 #: what a live view or a picture shows in its place
 SHOWN = {"image/png", "text/html"}
 TIME = re.compile(r"\d (?:us|ms|s)\b")
+SECTION = re.MULTILINE | re.DOTALL
 LINK = re.compile(r"\[[^]]+\]\(([^)\s]+)\)")
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -201,7 +203,42 @@ def test_headings(path: Path) -> None:
     levels = [len(mark) for mark in re.findall(r"^(#+) ", _prose(notebook), re.MULTILINE)]
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    assert "## Try it" in _prose(notebook)
+
+
+@every_notebook
+def test_they_teach(path: Path) -> None:
+    """Something to predict, answers to what is to be tried, a hint for each exercise, a recap at the end."""
+    prose = _prose(load(path))
+    solutions = [
+        cell for cell in code_cells(path) if cell["metadata"].get("nbgrader", {}).get("solution")
+    ]
+    assert "**Predict first" in prose
+    tried = re.search(
+        r"^## Try it\n(.*?)<details><summary>Answers</summary>\n(.*?)</details>", prose, SECTION
+    )
+    assert tried is not None
+    assert tried[1].count("\n- ") == tried[2].count("\n- "), "an answer to each"
+    assert prose.count("<details><summary>Hint</summary>\n\n") == len(solutions)
+    assert prose.count("<details>") == prose.count("\n\n</details>") == len(solutions) + 1
+    assert len(re.findall(r"^- ", prose.partition("## What you have seen")[2], re.MULTILINE)) >= 3
+
+
+@every_notebook
+def test_what_the_text_invites_to_play_with_is_not_stopped(path: Path) -> None:
+    """Run All leaves the machines running; they end with the kernel."""
+    for cell in code_cells(path):
+        assert not re.search(r"^\w+\.(?:stop|close)\(\)", source(cell), re.MULTILINE), source(cell)
+
+
+def test_the_glossary_is_one_page_with_words_of_every_notebook() -> None:
+    notebook = load(GLOSSARY)
+    assert {cell["cell_type"] for cell in notebook["cells"]} == {"markdown"}
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    entries = re.findall(r"^- \*\*.*?\((\d)\)$", _prose(notebook), SECTION)
+    assert len(entries) >= 40
+    assert {int(number) for number in entries} == set(range(1, len(NOTEBOOKS) + 1))
+    assert "(glossary.ipynb)" in _prose(load(NOTEBOOKS[0]))
+    assert all((HERE / target).is_file() for target in LINK.findall(_prose(notebook)))
 
 
 @every_notebook

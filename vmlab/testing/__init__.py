@@ -2,6 +2,7 @@
 
 from vmlab.testing import Driver        # drives a VirtioDevice; see vmlab.testing.driver
 from vmlab.testing import Socket        # gives any Device what a machine would
+from vmlab.testing import Check         # the check of an exercise, in a notebook
 """
 
 from __future__ import annotations
@@ -10,12 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vmlab.testing.checking import Check, Wrong
     from vmlab.testing.driver import Driver, DriverError
     from vmlab.testing.plug import Socket
 
-__all__ = ["Driver", "DriverError", "Socket"]
+__all__ = ["Check", "Driver", "DriverError", "Socket", "Wrong"]
 
-_HOME = {"Driver": "driver", "DriverError": "driver", "Socket": "plug"}
+_HOME = {
+    "Check": "checking",
+    "Driver": "driver",
+    "DriverError": "driver",
+    "Socket": "plug",
+    "Wrong": "checking",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,270 @@
+"""Checks of exercises: they say what was got and what was expected, and leave everything as it was.
+
+    with Check(vm, "`on_peek` computes a value, whoever looks.") as check:
+        adder = check.plug(Adder())          # taken out again, whatever happens
+        check.write(adder, "A", 30)          # as the guest does
+        check("A + B", adder.peek("SUM"), 42)
+
+In a notebook a wrong answer ends in these lines alone, without a traceback. A device that needs no guest is
+checked in a `vmlab.testing.Socket`, which `read` and `write` take as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from vmlab.core.device import Device
+from vmlab.core.memory import GuestMemory
+from vmlab.errors import DeviceFault, VmlabError
+from vmlab.testing.plug import Socket
+from vmlab.views import DeviceView, IrqRow
+from vmlab.virtio.device import VirtioDevice
+from vmlab.vm import VM
+
+__all__ = ["Check", "Wrong"]
+
+#: seconds that a check may take: a loop without an end shall not hold the notebook
+SECONDS = 30.0
+#: seconds in which a guest looks at what was plugged in
+TAKING = 10.0
+#: characters of a value that are shown
+WIDTH = 300
+
+
+class Wrong(AssertionError):
+    """An answer that is not right yet; a notebook shows its text and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython asks an exception for."""
+        return str(self).splitlines()
+
+
+class Check:
+    """One exercise's check, of a running `vm` or of none. hint: what to say after a wrong answer.
+    seconds: until a loop without an end counts as one."""
+
+    def __init__(self, vm: VM | None = None, hint: str = "", seconds: float = SECONDS) -> None:
+        self._vm, self._hint, self._seconds = vm, hint, seconds
+        self._plugged: list[DeviceView] = []
+        self._raised: dict[str, int] = {}
+
+    # --- what is compared -------------------------------------------------------------------------
+
+    def __call__(self, what: str, got: object, expected: object) -> None:
+        """Wrong unless the two are equal."""
+        if got != expected:
+            raise self._differs(what, _shown(got), _shown(expected))
+
+    def raises(self, what: str, kind: type[Exception], call: Callable[[], object]) -> None:
+        """Wrong unless `call` raises a `kind`."""
+        try:
+            got = f"no error, but {_shown(call())}"
+        except kind:
+            return
+        except (NotImplementedError, Wrong):
+            raise
+        except Exception as error:  # noqa: BLE001 - it is shown
+            got = f"{type(error).__name__}: {error}"
+        raise self._differs(what, got, kind.__name__)
+
+    def table(self, device: type[Device], *rows: str) -> None:
+        """Wrong unless the class declares these registers: "LIMIT 0x04 rw reset 30"."""
+        found = {
+            row.name: f"{row.name} {row.offset:#04x} {row.access}"
+            + (f" reset {row.reset}" if row.reset else "")
+            for row in device.regs.table
+        }
+        for row in rows:
+            name = row.split()[0]
+            if found.get(name) != row:
+                there = found.get(name, f"no {name}, but {', '.join(found) or 'no registers'}")
+                raise self._differs(f"the registers of {device.__name__}", there, row)
+
+    def _differs(self, what: str, got: str, expected: str) -> Wrong:
+        return self._wrong(f"not yet: {what}\n  got       {got}\n  expected  {expected}")
+
+    def _wrong(self, text: str) -> Wrong:
+        return Wrong(f"{text}\n\nA hint: {self._hint}" if self._hint else text)
+
+    # --- a device, as the guest sees it -----------------------------------------------------------
+
+    def plug(self, device: Device | VirtioDevice) -> DeviceView:
+        """Into the running guest, until the check is over; wherever there is room."""
+        vm = self._machine()
+        view = vm.hot_add(device)
+        self._plugged.append(view)
+        settled = ("driver_ok", "failed") if isinstance(device, VirtioDevice) else ()
+        vm.wait_until(
+            lambda _: view.state in settled or not (settled or view.state == "added"), TAKING
+        )
+        self._raised[view.id] = self._row(view).raised
+        return view
+
+    def unplug(self, view: DeviceView) -> None:
+        """Out with it: a guest that runs is asked, one that does not let go is not."""
+        vm = self._machine()
+        self._plugged = [one for one in self._plugged if one is not view]
+        if vm.state == "running":
+            with contextlib.suppress(VmlabError):
+                vm.hot_remove(view.id)
+        if view.state != "gone":
+            vm.hot_remove(view.id, force=True)
+
+    def read(self, where: DeviceView | Socket, register: str) -> int:
+        """A guest's read of a register by its name."""
+        offset, size = _place(where, register)
+        if isinstance(where, Socket):
+            return where.device.read(offset, size)
+        answer = self._machine().console.run(f"peek {where.base + offset:#x} {size} 1")
+        return int(answer.split()[-1], 16)
+
+    def write(self, where: DeviceView | Socket, register: str, value: int) -> None:
+        """A guest's write to a register by its name."""
+        offset, size = _place(where, register)
+        if isinstance(where, Socket):
+            where.write(offset, size, value)
+        else:
+            self._machine().console.run(f"poke {where.base + offset:#x} {value:#x} {size}")
+
+    def level(self, view: DeviceView) -> str:
+        """Its line: "high" or "low"."""
+        return "high" if self._row(view).level else "low"
+
+    def raised(self, view: DeviceView) -> int:
+        """How often its line went up since it was plugged in."""
+        return self._row(view).raised - self._raised[view.id]
+
+    def _row(self, view: DeviceView) -> IrqRow:
+        return next(
+            (row for row in self._machine().irqs if row.line == view.irq),
+            IrqRow(-1, view.id, 0, 0, False),
+        )
+
+    def _machine(self) -> VM:
+        if self._vm is None:
+            raise TypeError("this check has no machine: Check(vm)")
+        return self._vm
+
+    def patient(self, memory: GuestMemory, reads: int) -> _Patient:
+        """`memory` that is read so often and no more: a walk that goes round shall end here."""
+        return _Patient(
+            memory, self._wrong(f"not yet: no end after {reads} reads of memory"), reads
+        )
+
+    # --- before and after -------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        state = self._vm.state if self._vm is not None else "running"
+        if state != "running":
+            cure = "resume" if state == "paused" else "start"
+            raise Wrong(f"The machine is {state}. Call its {cure}(), then check again.")
+        self._limit = _limit(self._seconds, self._endless)
+        self._limit.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._limit.__exit__(None, None, None)
+        self._clean()
+        if error is None:
+            print("right")
+        elif (told := self._told(error, traceback)) is not None:
+            raise told from None
+
+    def _endless(self) -> Wrong:
+        return self._wrong(f"not yet: it has not come to an end within {self._seconds:g} s")
+
+    def _clean(self) -> None:
+        """Nothing that a wrong answer left behind may meet the next one."""
+        for view in reversed(self._plugged):
+            with contextlib.suppress(VmlabError):
+                self.unplug(view)
+        if self._vm is not None and self._vm.state == "paused":
+            with contextlib.suppress(VmlabError):
+                self._vm.resume()
+
+    def _told(self, error: BaseException, traceback: TracebackType | None) -> Wrong | None:
+        """What to say instead; None where the error itself says it, with the line that raised it."""
+        text = str(error)
+        if isinstance(error, Wrong):
+            return error
+        if isinstance(error, NotImplementedError) or "NotImplementedError" in text:
+            return self._wrong("Not written yet: your answer goes where it says YOUR CODE HERE.")
+        here = traceback is not None and traceback.tb_next is None
+        if isinstance(error, NameError) and here:
+            return self._wrong(
+                f"There is no {error.name} yet: run the cells above, your answer's too."
+            )
+        if isinstance(error, DeviceFault):
+            return self._wrong(f"not yet: your device raised\n{text}")
+        if isinstance(error, VmlabError):
+            return self._wrong(f"not yet: {text}")
+        if self._hint and isinstance(error, Exception):
+            error.add_note(f"A hint: {self._hint}")
+        return None
+
+
+class _Patient:
+    """Guest memory for a while."""
+
+    def __init__(self, memory: GuestMemory, over: Wrong, reads: int) -> None:
+        self._memory, self._over, self._left = memory, over, reads
+
+    def read(self, address: int, length: int) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise self._over
+        return self._memory.read(address, length)
+
+
+def _shown(value: object) -> str:
+    """As Python writes it, but addresses in hex."""
+    if type(value) in (list, tuple):
+        parts = ", ".join(map(_shown, value))  # type: ignore[call-overload]
+        text = f"[{parts}]" if type(value) is list else f"({parts})"
+    else:
+        text = hex(value) if type(value) is int and value >= 0x1000 else repr(value)
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."
+
+
+def _place(where: DeviceView | Socket, name: str) -> tuple[int, int]:
+    """Offset and size of a register."""
+    if isinstance(where, Socket):
+        row = where.device.regs.by_name.get(name)
+        if row is not None:
+            return row.offset, row.size
+    else:
+        for entry in where.registers:
+            if entry.name == name:
+                return entry.offset, entry.width // 8
+    raise Wrong(f"not yet: the device has no register {name}")
+
+
+@contextlib.contextmanager
+def _limit(seconds: float, error: Callable[[], Exception]) -> Any:
+    """Raise `error()` after that time, and each second until it is heard; in the main thread of systems
+    that can."""
+    able = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if not able:
+        yield
+        return
+
+    def over(*_: object) -> None:
+        raise error()
+
+    handler = signal.signal(signal.SIGALRM, over)
+    before, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, before, interval)
+        signal.signal(signal.SIGALRM, handler)
