@@ -62,7 +62,7 @@ class Console:
         for key, listener in listeners:
             try:
                 listener(data)
-            except Exception:  # what listens must not stop the guest's output
+            except BaseException:  # what listens must not stop the guest's output
                 log.exception("a listener of the console raised and is taken off")
                 self._listeners.pop(key, None)
 

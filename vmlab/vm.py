@@ -14,7 +14,7 @@ from vmlab.core.cmdline import Cmdline
 from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.units import parse_size, show_size
-from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError
+from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError, VmlabError
 from vmlab.held import AnyDevice, Wanted
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
@@ -149,7 +149,8 @@ class VM(Seen, Shown, Waiting):
                 self._last["exits"] = self._exits(STOP_TIMEOUT)
                 if self._trace is not None:
                     self._trace.stop()
-            self._remember()
+            with contextlib.suppress(VmlabError):  # views keep what was known; the machine ends
+                self._remember()
             self._session, self._trace = None, None
             if self._finalizer is not None:
                 self._finalizer()

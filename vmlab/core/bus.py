@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, CounterPage
 from vmlab.core.log import Log
+from vmlab.core.safely import short, text_of
 from vmlab.errors import BusError, BusOverlap
 
 __all__ = ["Bus", "BusDevice", "BusRange", "Fault"]
@@ -45,6 +46,16 @@ class BusRange(Struct, frozen=True):
     @property
     def end(self) -> int:
         return self.start + self.size
+
+    def register_at(self, address: int, size: int, write: bool) -> str:
+        """The name of the register that an access reaches; "" where there is none, or nobody knows."""
+        describe = getattr(self.device, "register_at", None)
+        if describe is None:
+            return ""
+        try:
+            return short(describe(address - self.start + self.offset, size, write))
+        except BaseException:  # noqa: BLE001  a device's own: it may raise anything, return anything
+            return ""
 
 
 class Fault(Struct, frozen=True):
@@ -141,7 +152,7 @@ class Bus:
             return self._miss(address, size)
         try:
             return one.device.read(offset + one.offset, size)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  a device's code may raise anything
+        except BaseException as error:  # noqa: BLE001  a device's code may raise anything
             return self._failed(Fault(one, address, size, None, error))
 
     def _write(self, address: int, size: int, value: int) -> None:
@@ -153,14 +164,14 @@ class Bus:
             return
         try:
             one.device.write(offset + one.offset, size, value)
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             self._failed(Fault(one, address, size, value, error))
 
     def _failed(self, fault: Fault) -> int:
         if self.on_fault is None:
             raise BusError(
                 f"{fault.range.name or type(fault.range.device).__name__} at"
-                f" {fault.address:#x}: {fault.error!r}"
+                f" {fault.address:#x}: {text_of(fault.error)}"
             ) from fault.error
         while self.on_fault(fault):
             # looked up anew: the device may have been replaced meanwhile
@@ -173,7 +184,7 @@ class Bus:
                     return one.device.read(offset, fault.size)
                 one.device.write(offset, fault.size, fault.value)
                 return 0
-            except (Exception, SystemExit) as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001
                 fault = Fault(one, fault.address, fault.size, fault.value, error)
         return (1 << 8 * fault.size) - 1
 
@@ -201,7 +212,7 @@ class Bus:
         def notice(address: int, size: int, value: int, write: bool) -> None:
             try:
                 watcher(self.find(address), address, size, value, write)
-            except Exception:
+            except BaseException:  # it may be anybody's
                 log.exception("the observer of the %s bus raised and is taken off", self.name)
                 self.observe(None)
 

@@ -52,7 +52,7 @@ class Clock:
         #: `pause` has not yet said where time stands
         self._pausing = False
         self._closed = False
-        self.on_error: Callable[[Exception], None] | None = None
+        self.on_error: Callable[[BaseException], None] | None = None
 
     def now(self) -> int:
         while True:
@@ -125,13 +125,16 @@ class Clock:
 
     def _run(self) -> None:
         while (timer := self._next()) is not None:
-            try:
-                timer.call()
-            except Exception as error:
-                if self.on_error is not None:
-                    self.on_error(error)
-                else:
-                    log.exception("a timed call raised")
+            self._fire(timer)
+
+    def _fire(self, timer: Timer) -> None:
+        try:
+            timer.call()
+        except BaseException as error:  # other timers need this thread
+            if self.on_error is not None:
+                self.on_error(error)
+            else:
+                log.exception("a timed call raised")
 
     def _next(self) -> Timer | None:
         with self._condition:

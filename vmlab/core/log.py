@@ -19,5 +19,10 @@ class Log:
     def exception(self, text: str, *values: object) -> None:
         """With the traceback of the exception that is being handled."""
         import logging
+        import sys
 
-        logging.getLogger(self._name).exception(text, *values)
+        from vmlab.core.safely import trace_of
+
+        error = sys.exception()
+        trace = trace_of(error) if error is not None else ""
+        logging.getLogger(self._name).error(f"{text}\n%s", *values, trace.rstrip())

@@ -16,6 +16,7 @@ from msgspec import Struct
 from vmlab.core.bus import Bus, BusDevice
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.lines import Lines
+from vmlab.core.safely import text_of
 from vmlab.errors import (
     BusError,
     BusOverlap,
@@ -380,12 +381,24 @@ class MMIODeviceManager:
             self.wiring.detach(old)
             try:
                 self.wiring.attach(device, info.addr, info.irq)
-            except Exception as error:
-                self.wiring.attach(old, before.addr, before.irq)
-                raise UpdateFailed(f"{id!r}: {error}") from error
+            except BaseException as error:  # the device's own code
+                self._put_back(kind, id, before, old)
+                raise UpdateFailed(f"{id!r}: {text_of(error)}") from error
         self.bus.exchange(old, device)
         self._info[kind, id], self._devices[kind, id] = info, device
         return old
+
+    def _put_back(self, kind: DeviceType, id: str, info: DeviceInfo, old: BusDevice) -> None:
+        """Wire the old device again; one that does not want that is gone."""
+        assert self.wiring is not None
+        try:
+            self.wiring.attach(old, info.addr, info.irq)
+        except BaseException as error:
+            self.bus.remove(info.addr)
+            del self._info[kind, id], self._devices[kind, id]
+            raise UpdateFailed(
+                f"{id!r} is gone: neither the new device nor the old one could be attached"
+            ) from error
 
     def rename(self, kind: DeviceType, id: str, new: str) -> None:
         """The device keeps its place under another id."""

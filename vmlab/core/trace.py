@@ -49,9 +49,7 @@ class AccessLog:
             name = register = ""
             if found is not None:
                 name = found.name
-                describe = getattr(found.device, "register_at", None)
-                if describe is not None:
-                    register = describe(address - found.start + found.offset, size, write)
+                register = found.register_at(address, size, write)
             if self.device is None or name == self.device:
                 event = AccessEvent(
                     clock() - start,

@@ -92,7 +92,7 @@ def wean(device: Device) -> None:
     try:
         if not retired(device):
             return
-    except Exception:  # it is the user's code, and must not keep the device in
+    except BaseException:  # it is the user's code, and must not keep the device in
         log.exception("a device could not be retired")
     end = time.monotonic() + WEANING
     while time.monotonic() < end:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 
 from vmlab.boot.load import parse, place, read_image, read_initrd
@@ -17,6 +16,7 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.manager import MMIO_LEN
 from vmlab.core.memory import GuestMemory
+from vmlab.core.safely import text_of, trace_of
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
 from vmlab.devices.debug_exit import DebugExit
@@ -222,7 +222,7 @@ class Machine:
             self._power_on()
         except BaseException as error:
             self._deafen()
-            self._end("crashed", Exit("reset-failed", 3, f"the reset failed: {error}"))
+            self._end("crashed", Exit("reset-failed", 3, f"the reset failed: {text_of(error)}"))
             raise
         if was_running:
             self._run()
@@ -299,7 +299,7 @@ class Machine:
         with self._control:
             try:
                 self._settle()
-            except Exception:  # the machine's exit says it; nobody waits for this thread
+            except BaseException:  # the machine's exit says it; nobody waits for this thread
                 log.exception("what the guest asked for has failed")
 
     def _settle(self) -> None:
@@ -331,15 +331,12 @@ class Machine:
         """A device raised. The guest waits here, at the access, until someone resumes it."""
         name = fault.range.name
         what = "reading" if fault.value is None else f"writing {fault.value:#x} to"
-        register = ""
-        if isinstance(fault.range.device, Device):
-            offset = fault.address - fault.range.start + fault.range.offset
-            register = fault.range.device.register_at(offset, fault.size, fault.value is not None)
+        register = fault.range.register_at(fault.address, fault.size, fault.value is not None)
         text = (
             f"device {name!r} failed at {fault.address:#x} ({what} {register or 'no register'}):"
-            f" {type(fault.error).__name__}: {fault.error}"
+            f" {text_of(fault.error)}"
         )
-        trace = "".join(traceback.format_exception(fault.error))
+        trace = trace_of(fault.error)
         self.engine.request_pause()
         with self._lock:
             if self._deaf:

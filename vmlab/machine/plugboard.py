@@ -15,9 +15,10 @@ from vmlab.core.device import Device, commands, wants_line
 from vmlab.core.irq import IrqLine
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
 from vmlab.core.memory import GuestMemory
+from vmlab.core.safely import report, short, shown, text_of
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
-from vmlab.errors import ConfigError, DeviceNotFound, StateError
+from vmlab.errors import ConfigError, DeviceNotFound, StateError, UpdateFailed
 from vmlab.machine import platform
 from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
 from vmlab.machine.left import LeftWindows, driven, retired, wean
@@ -110,6 +111,8 @@ class Plugboard:
         _close_all(self._bells.pop(id(device), []))
         try:
             device.detached()
+        except BaseException as error:  # noqa: BLE001 - the device goes whatever its code does
+            report(error)
         finally:
             self._strip(device)
 
@@ -151,7 +154,7 @@ class Plugboard:
         line that it is to have."""
         kind, bus_device = self._carried(device)
         with self._lock:
-            name = id or self._free_id(type(device).__name__.lower())
+            name = id or self._free_id(short(type(device).__name__.lower(), 60))
             if name in self.devices:
                 raise ConfigError(f"there is a device {name!r} already; give another id")
             size = -(-bus_device.size // MMIO_LEN) * MMIO_LEN
@@ -195,7 +198,7 @@ class Plugboard:
             return DeviceType.virtio(device.device_id), MmioTransport(device)
         if isinstance(device, Device):
             return DeviceType.USER, device
-        raise ConfigError(f"{device!r} is not a vmlab Device")
+        raise ConfigError(f"{shown(device)} is not a vmlab Device")
 
     def _listen(self, device: Device, id: str) -> None:
         device.on_output = lambda data, port: self.on_output(id, port, data)
@@ -305,7 +308,12 @@ class Plugboard:
             plugged = self._added(id)
             self._listen(bus_device, id)
             wanted = wants_line(bus_device)
-            self.manager.replace(kind, id, bus_device, wanted, drives_level(bus_device))
+            try:
+                self.manager.replace(kind, id, bus_device, wanted, drives_level(bus_device))
+            except UpdateFailed:
+                if self.manager.get_device(kind, id) is None:
+                    self._forget(id, plugged)
+                raise
             line = self.manager.get_device_info()[kind, id].irq
             plugged = self.devices[id] = plugged._replace(device=bus_device, irq=line)
             slot = self._slot(plugged.base)
@@ -313,6 +321,14 @@ class Plugboard:
                 self._hear(bus_device, slot)
                 new = Slot(plugged.base, plugged.size, plugged.irq, kind.number, bus_device)
                 self.hotplug.fill(slot, new, announce)
+
+    def _forget(self, id: str, plugged: Plugged) -> None:
+        """Neither the new device nor the old one could be attached."""
+        del self.devices[id]
+        self._page.outdate()
+        slot = self._slot(plugged.base)
+        if slot is not None:
+            self.hotplug.empty(slot, announce=True)
 
     def _check_fits(self, id: str, kind: DeviceType, device: Device) -> None:
         plugged = self._added(id)
@@ -357,8 +373,10 @@ class Plugboard:
         """End what devices run on the host: threads, files, sockets."""
         for plugged in list(self.devices.values()):
             if not plugged.fixed:
-                with contextlib.suppress(Exception):
+                try:
                     plugged.device.detached()
+                except BaseException as error:  # noqa: BLE001 - the others are to be closed as well
+                    report(error)
             plugged.device.irq.close()
 
     # --- looking --------------------------------------------------------------------------------
@@ -368,7 +386,7 @@ class Plugboard:
         entries = [
             DeviceEntry(
                 id=id,
-                type=one.device.type,
+                type=short(one.device.type, 200),
                 space=one.space,
                 base=one.base,
                 size=one.size,
@@ -376,10 +394,7 @@ class Plugboard:
                 fixed=one.fixed,
                 block=one.device.counters.start,
                 registers=[_described(row) for row in one.device.regs.table],
-                commands=[
-                    CommandEntry(name, *about)
-                    for name, about in commands(_inner(one.device)).items()
-                ],
+                commands=_commands(_inner(one.device)),
                 consoles=one.device.consoles,
             )
             for id, one in list(self.devices.items())
@@ -406,7 +421,7 @@ class Plugboard:
         try:
             inspect.signature(call).bind(*arguments, **options)
         except TypeError as error:
-            raise ConfigError(f"{id}.{method}{known[method][0]}: {error}") from error
+            raise ConfigError(f"{id}.{method}{known[method][0]}: {text_of(error)}") from error
         if target is not device:
             # a virtio device's own thread may be in a request of any length: it guards itself
             return call(*arguments, **options)
@@ -417,8 +432,21 @@ class Plugboard:
 
 
 def _described(row: Register) -> RegisterEntry:
-    fields = [FieldEntry(one.name, one.low, one.width, one.doc) for one in row.fields.values()]
-    return RegisterEntry(row.name, row.offset, row.width, row.access, row.doc, fields)
+    fields = [
+        FieldEntry(one.name, one.low, one.width, short(one.doc)) for one in row.fields.values()
+    ]
+    return RegisterEntry(row.name, row.offset, row.width, row.access, short(row.doc), fields)
+
+
+def _commands(device: Device | VirtioDevice) -> list[CommandEntry]:
+    try:
+        return [
+            CommandEntry(name, short(signature), short(doc))
+            for name, (signature, doc) in commands(device).items()
+        ]
+    except BaseException as error:  # noqa: BLE001 - looking runs its properties and decorators
+        report(error)
+        return []
 
 
 def _inner(device: Device) -> Device | VirtioDevice:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pickle
-import traceback
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from vmlab import errors
 from vmlab.core.counters import CounterPage
 from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
-from vmlab.errors import ConfigError, DeviceNotFound, StateError, VmlabError
+from vmlab.core.safely import short, shown, text_of, trace_of
+from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
+from vmlab.monitor.plain import Plain
 from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["Controller"]
@@ -22,6 +23,8 @@ __all__ = ["Controller"]
 MAX_STEPS = 1_000_000
 #: accesses that a log keeps; each is about 200 bytes in the monitor's memory
 MAX_TRACE = 1_000_000
+#: whose words are ours; a subclass may be a device's
+_OURS = frozenset(getattr(errors, name) for name in errors.__all__)
 
 
 class Controller:
@@ -52,7 +55,7 @@ class Controller:
             wire.HotRemove: lambda c: self._do(lambda: self._up.hot_remove(c.id, c.force)),
             wire.Replace: lambda c: self._do(lambda: self._up.replace(c.id, self._open(c.device))),
             wire.Tell: lambda c: wire.Told(
-                _plain(self._up.board.tell(c.id, c.method, c.arguments, c.options))
+                Plain(summed=False).of(self._up.board.tell(c.id, c.method, c.arguments, c.options))
             ),
             wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
             wire.Trace: self._trace,
@@ -63,11 +66,10 @@ class Controller:
     def handle(self, command: wire.Command) -> wire.Reply:
         try:
             return self._actions[type(command)](command)
-        except VmlabError as error:
-            return wire.Failed(type(error).__name__, str(error), "")
         except BaseException as error:  # noqa: BLE001 - a user's device: it may raise anything
-            text = f"{type(error).__name__}: {error}"
-            return wire.Failed("DeviceFault", text, traceback.format_exc())
+            if type(error) in _OURS:
+                return wire.Failed(type(error).__name__, short(str(error)), "")
+            return wire.Failed("DeviceFault", text_of(error), trace_of(error))
 
     @property
     def _up(self) -> Machine:
@@ -105,12 +107,13 @@ class Controller:
         if device is None:
             device = pickle.loads(parcel)
         if not isinstance(device, (Device, VirtioDevice)):
-            raise ConfigError(f"{device!r} is not a vmlab Device")
+            raise ConfigError(f"{shown(device)} is not a vmlab Device")
         return device
 
     def _peek(self, command: wire.Peek) -> wire.Reply:
         registers, attributes = self._up.board.peek(command.id)
-        return wire.Peeked(registers, {name: _plain(value) for name, value in attributes.items()})
+        plain = Plain(summed=True)
+        return wire.Peeked(registers, {name: plain.of(value) for name, value in attributes.items()})
 
     def _look(self, command: wire.Look) -> wire.Reply:
         return wire.Devices(self._page.generation, self._up.board.directory())
@@ -164,18 +167,3 @@ class Controller:
         machine, self.machine = self.machine, None
         if machine is not None:
             machine.close()
-
-
-def _plain(value: Any, depth: int = 4) -> Any:
-    """`value` as the wire can carry it; what it cannot is shown by its repr."""
-    if value is None or isinstance(value, (bool, float, str)):
-        return value
-    if isinstance(value, int):
-        return value if -(1 << 63) <= value < 1 << 64 else hex(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value[:4096])
-    if depth and isinstance(value, (list, tuple, set, frozenset, deque)):
-        return [_plain(one, depth - 1) for one in list(value)[:1000]]
-    if depth and isinstance(value, dict):
-        return {str(key): _plain(one, depth - 1) for key, one in list(value.items())[:1000]}
-    return repr(value)[:1000]

@@ -52,7 +52,7 @@ class Server:
                 self._wake.set()
             return
         self._flush()
-        self.send(wire.pack(event))
+        self.send(wire.pack_event(event))
 
     def _flush(self) -> None:
         with self._flushing:

@@ -124,6 +124,8 @@ class MonitorSession:
             )
         if slot.reply is None:
             raise MonitorLost(str(self._gone))
+        if isinstance(slot.reply, wire.Failed):
+            wire.raise_failure(slot.reply)
         try:
             return wire.result(command, slot.reply)
         except WireError as error:
@@ -145,10 +147,10 @@ class MonitorSession:
             self._gone = reason
             slots = list(self._pending.values())
             self._pending.clear()
-        if not self._closing:
-            self._lost(reason)
         for slot in slots:
             slot.give(None)
+        if not self._closing:
+            self._lost(reason)
 
     def _take(self, message: wire.FromMonitor) -> None:
         if isinstance(message, wire.Answer):
@@ -158,7 +160,7 @@ class MonitorSession:
             return
         try:
             self._tell(message)
-        except Exception:  # what listens must not end the session
+        except BaseException:  # what listens must not end the session
             log.exception("what the machine told could not be handled")
 
     def _reason(self, trouble: str) -> str:

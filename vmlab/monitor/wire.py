@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from vmlab import errors
+from vmlab.core.safely import short
 from vmlab.errors import ConfigError, DeviceFault, VmlabError, WireError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig, StateName
 
@@ -276,7 +277,17 @@ def pack_answer(number: int, reply: Reply) -> bytes:
     try:
         return pack(Answer(number, reply))
     except (WireError, TypeError, ValueError, OverflowError) as error:
-        return pack(Answer(number, Failed("WireError", f"the answer cannot be sent: {error}", "")))
+        text = f"the answer cannot be sent: {error}"
+        return pack(Answer(number, Failed("WireError", short(text), "")))
+
+
+def pack_event(event: Event) -> bytes:
+    """The event; what says why when it cannot be sent."""
+    try:
+        return pack(event)
+    except (WireError, TypeError, ValueError, OverflowError) as error:
+        text = f"vmlab: {type(event).__name__} cannot be sent: {error}\n"
+        return pack(Said(short(text)))
 
 
 def decode(body: bytes, kind: Any) -> Any:

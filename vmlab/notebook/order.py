@@ -98,5 +98,5 @@ class Errands:
                 errand = self._todo.popleft()
             try:
                 errand()
-            except Exception:  # the next one is not to blame
+            except BaseException:  # the next one is not to blame
                 log.exception("%s: an errand raised", self._name)

@@ -119,7 +119,7 @@ class Pump:
 def _guarded(action: Callable[[], None]) -> None:
     try:
         action()
-    except Exception:  # one view's trouble is not the others'
+    except BaseException:  # one view's trouble is not the others'
         log.exception("a view could not be brought up to date")
 
 

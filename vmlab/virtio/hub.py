@@ -281,7 +281,7 @@ class Hub:
         for observer in self._observers:
             try:
                 observer(frames)
-            except Exception:  # an observer that fails is taken off, the network goes on
+            except BaseException:  # an observer that fails is taken off, the network goes on
                 log.exception("an observer of the switch failed and is taken off")
                 self.ignore(observer)
 

@@ -6,11 +6,11 @@ way is done: after it, nothing of the device touches guest memory (§2.4).
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from vmlab.core.device import on_peek, on_read, on_write
+from vmlab.core.safely import report, text_of
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.gone import Gone
@@ -253,9 +253,9 @@ class MmioTransport(Serving):
         """`call`, part of the device; one that raises has broken the device, not the machine."""
         try:
             return call(*arguments)
-        except Exception as error:  # noqa: BLE001  # it is the user's code
-            traceback.print_exc()
-            self.needs_reset(f"the device failed: {type(error).__name__}: {error}")
+        except BaseException as error:  # noqa: BLE001  # it is the user's code
+            report(error)
+            self.needs_reset(f"the device failed: {text_of(error)}")
             return otherwise
 
     # --- queues ---------------------------------------------------------------------------------

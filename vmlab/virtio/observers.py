@@ -98,7 +98,7 @@ class Watch:
         try:
             while (frame := self._next()) is not None:
                 self._callback(frame)
-        except Exception:
+        except BaseException:  # it is a user's code
             log.exception("a watcher of the switch raised and is taken off")
             self._hub.ignore(self._take)
 
@@ -148,7 +148,7 @@ class Port:
                     self._callback(frame)
         except BadPeer:
             pass
-        except Exception:
+        except BaseException:  # it is a user's code
             log.exception("a port's callback raised; the port is closed")
         finally:
             self._frames.close()

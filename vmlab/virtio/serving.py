@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
-
 from vmlab.core.clock import Timer
 from vmlab.core.device import Device
+from vmlab.core.safely import report, text_of
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import BrokenRing, Virtqueue
 from vmlab.virtio.registers import USED_BUFFER
@@ -72,8 +71,8 @@ class Serving(Device):
         except BrokenRing as error:
             trouble = f"queue {index}: {error}"
         except BaseException as error:  # noqa: BLE001  # even sys.exit() must not end the thread
-            traceback.print_exc()
-            trouble = f"the device failed: {type(error).__name__}: {error}"
+            report(error)
+            trouble = f"the device failed: {text_of(error)}"
         with self.lock:
             if self.running and self.queues.get(index) is queue:
                 self.needs_reset(trouble)

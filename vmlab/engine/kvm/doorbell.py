@@ -150,10 +150,14 @@ class DoorbellPump:
                     bell = self._bells.get(fd)
                     count = _take(fd) if bell is not None else 0
                 if bell is not None and count:
-                    try:
-                        bell.ring(count)
-                    except Exception:
-                        log.exception("the doorbell at %#x raised", bell.where[0])
+                    self._ring(bell, count)
+
+    @staticmethod
+    def _ring(bell: KvmDoorbell, count: int) -> None:
+        try:
+            bell.ring(count)
+        except BaseException:  # a device's code; the other doorbells need this thread
+            log.exception("the doorbell at %#x raised", bell.where[0])
 
     def close(self) -> None:
         """Remove every doorbell and end the thread; from that thread itself, without waiting."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from vmlab.core.counters import EXIT_KINDS
 from vmlab.core.host import Host
 from vmlab.core.log import Log
+from vmlab.core.safely import text_of
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.engine.kvm import abi, access, report
 from vmlab.engine.kvm.halt import halt
@@ -147,9 +148,9 @@ class Vcpu:
                 stop = self._step() if self.stepping else self._run()
             except EngineError as error:
                 stop = Stop("engine-error", str(error))
-            except Exception as error:
+            except BaseException as error:  # this thread is the guest's
                 log.exception("vCPU %d: the handling of an access raised", self.index)
-                text = f"{type(error).__name__} in the handling of an access: {error}"
+                text = f"in the handling of an access: {text_of(error)}"
                 stop = report.failure(text, self.fds, self._config.memory)
             if stop is not None:
                 self._stop(stop)
@@ -184,7 +185,7 @@ class Vcpu:
             self.stopped = stop
         try:
             self._config.on_stop(self.index, stop)
-        except Exception:
+        except BaseException:
             log.exception("vCPU %d: on_stop raised", self.index)
 
     def _set_signal_mask(self) -> None:

@@ -67,7 +67,7 @@ class Access:
         self._doorbells = doorbells
         self._exits = exits
         self._interrupt = interrupt
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         #: accesses go nowhere while an abandoned instruction runs out
         self.muted = False
         # the read that the MMIO callback hands out: first byte's address and all its bytes
@@ -95,7 +95,7 @@ class Access:
             read = uclib.MMIO_READ(self._hand_out(base))
             uc.map_mmio(base, end - base, read, uclib.MMIO_WRITE(self._take_rest(base)))
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         if self.failure is None:
             self.failure = error
         self._interrupt()
@@ -126,7 +126,7 @@ class Access:
                 return low | self._load(address + first, size - first) << 8 * first
             self._exits[MMIO] += 1
             return self._config.mmio.read(address, size) & (1 << 8 * size) - 1
-        except Exception as error:  # noqa: BLE001 - reported by _failed
+        except BaseException as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
             return (1 << 8 * size) - 1
 
@@ -181,7 +181,7 @@ class Access:
             else:
                 self._exits[MMIO] += 1
                 self._config.mmio.write(address, size, value)
-        except Exception as error:  # noqa: BLE001 - reported by _failed
+        except BaseException as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
 
     def _take_rest(self, base: int) -> Callable[[int, int, int, int, int], None]:
@@ -211,7 +211,7 @@ class Access:
                 return self._in_internal(port, size)
             self._exits[IO] += 1
             return self._config.ports.read(port, size) & (1 << 8 * size) - 1
-        except Exception as error:  # noqa: BLE001 - reported by _failed
+        except BaseException as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)
             return (1 << 8 * size) - 1
 
@@ -234,5 +234,5 @@ class Access:
                 return
             self._exits[IO] += 1
             self._config.ports.write(port, size, value & (1 << 8 * size) - 1)
-        except Exception as error:  # noqa: BLE001 - reported by _failed
+        except BaseException as error:  # noqa: BLE001 - reported by _failed
             self._failed(error)

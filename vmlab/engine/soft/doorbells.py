@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from vmlab.core.log import Log
+
 __all__ = ["Doorbells"]
+
+log = Log(__name__)
 
 
 class _Doorbell:
@@ -15,6 +19,7 @@ class _Doorbell:
         self, owner: Doorbells, key: tuple[int, int, int | None], ring: Callable[[int], None]
     ) -> None:
         self._owner, self._key = owner, key
+        self.address = key[0]
         self.ring = ring
         self.pending = 0
 
@@ -82,7 +87,14 @@ class Doorbells:
                     return
                 bell = self._due.pop(0)
                 count, bell.pending = bell.pending, 0
+            self._ring(bell, count)
+
+    @staticmethod
+    def _ring(bell: _Doorbell, count: int) -> None:
+        try:
             bell.ring(count)
+        except BaseException:  # a device's code; the other doorbells need this thread
+            log.exception("the doorbell at %#x raised", bell.address)
 
     def close(self) -> None:
         with self._lock:

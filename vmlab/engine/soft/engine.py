@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from vmlab.core.safely import text_of
 from vmlab.engine.api import CpuState, Doorbell, EngineConfig, IrqSink, Stop
 from vmlab.engine.soft import codecache, exits, kick, lapic, uclib
 from vmlab.engine.soft import registers as r
@@ -369,6 +370,6 @@ class SoftEngine:
                     return None
                 if not vcpu.runnable:
                     return None
-        except Exception as error:  # noqa: BLE001 - nothing the guest does may end this thread
+        except BaseException as error:  # noqa: BLE001 - nothing the guest does may end this thread
             vcpu.mode = Mode.STOPPED
-            return Stop("engine-error", f"{type(error).__name__}: {error} at rip={vcpu.rip:#x}")
+            return Stop("engine-error", f"{text_of(error)} at rip={vcpu.rip:#x}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from vmlab.core.safely import text_of
 from vmlab.engine.api import CpuState, EngineConfig, Stop, Tally
 from vmlab.engine.soft import cpuid, entry, syscalls, uclib
 from vmlab.engine.soft import registers as r
@@ -257,7 +258,7 @@ class Vcpu:
         self.rip = context.rip
         if self.access.failure is not None:
             failure, self.access.failure = self.access.failure, None
-            return self._cannot("engine-error", f"{type(failure).__name__}: {failure}")
+            return self._cannot("engine-error", text_of(failure))
         if self._exception is not None:
             number, self._exception = self._exception, None
             return self._raised(number)
