@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vmlab.notebook.hotplug import HotplugView
     from vmlab.notebook.irq import IrqView
     from vmlab.notebook.lab import Lab
+    from vmlab.notebook.log import LogView
     from vmlab.notebook.map import MapView
     from vmlab.notebook.registers import RegistersView
     from vmlab.notebook.traps import TrapView
@@ -72,6 +73,10 @@ class Shown:
     def console_view(self, name: str = "com1", height: int = 360) -> ConsoleView:
         """A terminal on one of `vm.consoles`; "com1" is the serial port. height: in pixels."""
         return _load("console").ConsoleView(self, name, height)  # type: ignore[no-any-return]
+
+    def log_view(self) -> LogView:
+        """The device log: what devices printed while no cell ran, what guests did wrong, what failed."""
+        return _load("log").LogView(self)  # type: ignore[no-any-return]
 
     def hotplug_view(self) -> HotplugView:
         """Plug devices in and out."""
