@@ -96,14 +96,20 @@ class Shown:
         """The address space, drawn for a page."""
         return _load("plots").plot_map(self)  # type: ignore[no-any-return]
 
-    def plot_traps(self, top: int = 12) -> Figure:
-        """The `top` registers that trapped most."""
-        return _load("plots").plot_traps(self, top)  # type: ignore[no-any-return]
+    def plot_traps(self, top: int = 12, *, device: str | None = None, log: bool = False) -> Figure:
+        """The `top` registers that trapped most, of all devices or of one; log: a logarithmic axis."""
+        return _load("plots").plot_traps(self, top, device=device, log=log)  # type: ignore[no-any-return]
 
-    def plot_irqs(self) -> Figure:
-        """How often each interrupt line was raised."""
-        return _load("plots").plot_irqs(self)  # type: ignore[no-any-return]
+    def plot_irqs(self, *, device: str | None = None, log: bool = False) -> Figure:
+        """How often each interrupt line was raised, of all devices or of one; log: a logarithmic axis."""
+        return _load("plots").plot_irqs(self, device=device, log=log)  # type: ignore[no-any-return]
 
-    def plot_timeline(self, events: Sequence[AccessEvent]) -> Figure:
-        """Accesses over time: the entries of a `vm.trace()`."""
-        return _load("plots").plot_timeline(events)  # type: ignore[no-any-return]
+    def plot_timeline(
+        self, events: Sequence[AccessEvent], *, device: str | None = None, log: bool = False
+    ) -> Figure:
+        """Accesses over time by register: the entries of a `vm.trace()`, of all devices or of one; log: a
+        logarithmic axis of time."""
+        plots = _load("plots")
+        return plots.plot_timeline(  # type: ignore[no-any-return]
+            events, device=device, log=log, machine=plots.name_of(self)
+        )

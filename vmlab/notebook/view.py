@@ -64,8 +64,6 @@ class View(anywidget.AnyWidget):
 
     #: the parts of a look that this view shows
     parts: ClassVar[tuple[str, ...]] = ("devices",)
-    #: when this view last had something new for a page
-    changed = 0.0
 
     def __init__(self, vm: VM, *, pump: Pump = PUMP, **options: Any) -> None:
         self._made = False
@@ -107,14 +105,15 @@ class View(anywidget.AnyWidget):
         """Whether some page has it on screen."""
         return any(one.visible for one in list(self._clients.values()))
 
-    def refresh(self) -> None:
-        """Look at the machine; the page is told only of what is new."""
+    def refresh(self) -> bool:
+        """Look at the machine; the page is told only of what is new. Whether something was."""
         self._expire()
         before = self._sent
         fresh = self._compose(self._watch.look())
-        if self._sent != before and not self._closed:
-            self.changed = time.monotonic()
+        new = self._sent != before and not self._closed
+        if new:
             self.snapshot = fresh
+        return new
 
     def flush(self) -> None:
         """Send what does not wait for the next look; consoles do."""

@@ -109,7 +109,7 @@ class Watch:
     def _fingerprint(self, vm: VM) -> object:
         """Equal for two looks between which nothing happened."""
         session, state = vm._session, vm.state
-        told = (state, state.reason, busy(vm), _newest(vm))
+        told = (state, state.reason, busy(vm), _total(vm))
         if session is None:
             return told
         words = session.page.words
@@ -270,27 +270,27 @@ def busy(vm: VM) -> str:
     return str(getattr(vm.state, "busy", "") or "")
 
 
-def _newest(vm: VM) -> object:
-    """Another for each entry that the device log gets."""
+def _total(vm: VM) -> int:
+    """How many entries the device log has had."""
     log = getattr(vm, "log", ())
-    return (len(log), id(log[-1])) if log else None
+    return getattr(log, "total", len(log))
 
 
 def entries(vm: VM) -> dict[str, Any]:
     """The newest of the device log, each numbered, as plain data."""
-    log = list(getattr(vm, "log", ()))
-    first = max(len(log) - ENTRIES, 0)
+    log, total = getattr(vm, "log", ()), _total(vm)
+    kept = list(log[-ENTRIES:])
     return {
-        "total": len(log),
+        "total": total,
         "entries": [
             {
-                "number": first + number,
-                "time": one.time if isinstance(one.time, (int, float)) else None,
-                "device": str(one.device),
-                "kind": str(one.kind),
-                "text": str(one.text)[:ENTRY],
+                "number": number,
+                "time": one.time,
+                "device": one.device,
+                "kind": one.kind,
+                "text": one.text[:ENTRY],
             }
-            for number, one in enumerate(log[first:])
+            for number, one in enumerate(kept, total - len(kept))
         ],
     }
 

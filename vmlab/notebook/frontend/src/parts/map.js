@@ -16,14 +16,13 @@ export function map(context) {
   const scroll = h("div", { class: "vml-strip-scroll", tabindex: "-1" }, strip);
   const ports = h("div", { class: "vml-ports", role: "group", "aria-label": "I/O ports" });
   const about = h("div", { class: "vml-about m" });
+  const legend = h("div", { class: "vml-legend soft" }, "accesses a second: 0", h("span", { class: "vml-scale", "aria-hidden": "true" }), "30k");
   const body = h("tbody");
   const smaller = zoomer("−", "smaller", -1);
   const larger = zoomer("+", "larger", 1);
   const element = h("section", { class: "vml-card vml-map", "aria-label": "Address map" },
-    h("div", { class: "vml-head" }, "Address map",
-      h("span", { class: "vml-legend", title: "the warmer a range, the more accesses a second" }, "0", h("span", { class: "vml-scale", "aria-hidden": "true" }), "30k/s"),
-      h("span", { class: "vml-fill" }), smaller, larger),
-    scroll, ports, about,
+    h("div", { class: "vml-head" }, h("span", { class: "vml-fill" }, "Address map"), smaller, larger),
+    scroll, ports, about, legend,
     h("details", { class: "vml-as-table" }, h("summary", {}, "as a table"),
       h("div", { class: "vml-scroll" }, h("table", { class: "vml-grid" },
         h("thead", {}, h("tr", {}, ...["from", "to", "size", "what", "irq", "traps"].map((name, index) =>

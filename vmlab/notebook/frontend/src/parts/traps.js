@@ -26,6 +26,7 @@ export function traps(context) {
   const errands = new Errands(context.link, "do", (words) => { text(waiting, words); waiting.hidden = !words; }, () => draw());
   let latest = null;
   let pointed = null;
+  let failed = "";
   let fitted = "";
 
   context.link.on("begin", tell);
@@ -125,7 +126,14 @@ export function traps(context) {
     const items = devices.flatMap((device) => [{ device },
       ...(latest.machine.fault === device.id ? [{ device, fault: true }] : []),
       ...(open.has(device.id) ? [{ device, inner: true }] : [])]);
-    if (pointed !== context.selected) requestAnimationFrame(reveal);
+    if (pointed !== context.selected) {
+      pointed = context.selected;
+      requestAnimationFrame(() => reveal("[aria-selected=true]"));
+    }
+    if (failed !== latest.machine.fault) {
+      failed = latest.machine.fault;
+      requestAnimationFrame(() => reveal(".vml-fault"));
+    }
     keyed(body, items, (item) => (item.inner ? "of " : item.fault ? "fault of " : "") + item.device.id, make, update);
     const [reads, writes] = latest.machine.unmapped ?? [0, 0];
     text(foot, reads || writes ? `${many(reads, "read")} and ${many(writes, "write")} hit nothing` : "");
@@ -149,10 +157,9 @@ export function traps(context) {
   const watcher = new ResizeObserver(() => fit(fitted));
   watcher.observe(scroll);
 
-  // what was selected elsewhere is brought into sight; the notebook itself must not scroll for it
-  function reveal() {
-    pointed = context.selected;
-    const row = body.querySelector("[aria-selected=true]");
+  // what was selected elsewhere, or has failed, is brought into sight; the notebook itself must not scroll for it
+  function reveal(which) {
+    const row = body.querySelector(which);
     if (!row) return;
     const head = body.parentElement.tHead.offsetHeight;
     const above = row.offsetTop - head - scroll.scrollTop;
