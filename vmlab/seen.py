@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, Block, DeviceCounts
 from vmlab.core.memory import GuestMemory, ram_layout
+from vmlab.errors import VmlabError
 from vmlab.held import Held
 from vmlab.machine.config import DeviceEntry
 from vmlab.monitor import wire
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from vmlab.vm import VM
 
 __all__ = ["Seen"]
+
+#: seconds in which a machine that ends says what its registers hold
+LAST_LOOK = 0.25
 
 
 class Seen(Held):
@@ -167,3 +171,21 @@ class Seen(Held):
         self._last["irqs"], self._last["exit_count"] = self.irqs, self._exit_count
         traps = self.traps
         self._last["devices"], self._last["unmapped"] = dict(traps), traps.unmapped
+        self._last["values"] = self._last_values()
+
+    def _last_values(self) -> dict[str, tuple[dict[str, int], dict[str, Any]]]:
+        """What registers hold at the end, for views that are looked at afterwards; of a device that does
+        not answer in time, and of those behind it, nothing."""
+        session = self._session
+        values: dict[str, tuple[dict[str, int], dict[str, Any]]] = {}
+        # in this process nothing would end the wait for a device that does not answer
+        if session is None or not self.isolate:
+            return values
+        end = time.monotonic() + LAST_LOOK
+        for entry in self._directory:
+            try:
+                reply = session.call(wire.Peek(entry.id), max(end - time.monotonic(), 0.0))
+            except VmlabError:
+                break
+            values[entry.id] = (reply.registers, reply.attributes)
+        return values

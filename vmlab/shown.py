@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vmlab.notebook.hotplug import HotplugView
     from vmlab.notebook.irq import IrqView
     from vmlab.notebook.lab import Lab
+    from vmlab.notebook.log import LogView
     from vmlab.notebook.map import MapView
     from vmlab.notebook.registers import RegistersView
     from vmlab.notebook.traps import TrapView
@@ -73,6 +74,10 @@ class Shown:
         """A terminal on one of `vm.consoles`; "com1" is the serial port. height: in pixels."""
         return _load("console").ConsoleView(self, name, height)  # type: ignore[no-any-return]
 
+    def log_view(self) -> LogView:
+        """The device log: what devices printed while no cell ran, what guests did wrong, what failed."""
+        return _load("log").LogView(self)  # type: ignore[no-any-return]
+
     def hotplug_view(self) -> HotplugView:
         """Plug devices in and out."""
         return _load("hotplug").HotplugView(self)  # type: ignore[no-any-return]
@@ -91,14 +96,20 @@ class Shown:
         """The address space, drawn for a page."""
         return _load("plots").plot_map(self)  # type: ignore[no-any-return]
 
-    def plot_traps(self, top: int = 12) -> Figure:
-        """The `top` registers that trapped most."""
-        return _load("plots").plot_traps(self, top)  # type: ignore[no-any-return]
+    def plot_traps(self, top: int = 12, *, device: str | None = None, log: bool = False) -> Figure:
+        """The `top` registers that trapped most, of all devices or of one; log: a logarithmic axis."""
+        return _load("plots").plot_traps(self, top, device=device, log=log)  # type: ignore[no-any-return]
 
-    def plot_irqs(self) -> Figure:
-        """How often each interrupt line was raised."""
-        return _load("plots").plot_irqs(self)  # type: ignore[no-any-return]
+    def plot_irqs(self, *, device: str | None = None, log: bool = False) -> Figure:
+        """How often each interrupt line was raised, of all devices or of one; log: a logarithmic axis."""
+        return _load("plots").plot_irqs(self, device=device, log=log)  # type: ignore[no-any-return]
 
-    def plot_timeline(self, events: Sequence[AccessEvent]) -> Figure:
-        """Accesses over time: the entries of a `vm.trace()`."""
-        return _load("plots").plot_timeline(events)  # type: ignore[no-any-return]
+    def plot_timeline(
+        self, events: Sequence[AccessEvent], *, device: str | None = None, log: bool = False
+    ) -> Figure:
+        """Accesses over time by register: the entries of a `vm.trace()`, of all devices or of one; log: a
+        logarithmic axis of time."""
+        plots = _load("plots")
+        return plots.plot_timeline(  # type: ignore[no-any-return]
+            events, device=device, log=log, machine=plots.name_of(self)
+        )

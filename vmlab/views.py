@@ -122,8 +122,7 @@ class DeviceView:
         has been unplugged, or another has its place."""
         if not self._vm._plugged(self._entry):
             return "gone"
-        counts = self.counts
-        return "seen" if counts.state == "added" and counts.traps else counts.state
+        return self.counts.progress
 
     @property
     def console(self) -> Console:

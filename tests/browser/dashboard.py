@@ -12,13 +12,13 @@ from tests.browser.server import until
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
-__all__ = ["DEVICES", "MACHINE", "Dashboard", "start", "words"]
+__all__ = ["DEVICES", "FAULTY", "MACHINE", "Dashboard", "start", "words"]
 
 PROMPT = "vmlab> "
 
 #: a cell that starts the monitor kernel and waits for its prompt
 MACHINE = """
-from vmlab import VM, Device, Registers, on_read, on_write, ro, rw
+from vmlab import VM, Device, Registers, command, on_read, on_write, ro, rw
 vm = VM(kernel="monitor", engine="{engine}")
 vm.start()
 vm.console.expect("vmlab> ", timeout=30)
@@ -61,6 +61,25 @@ class Flood(Device):
         with self.lock:
             self.r.LEVEL = 0
             self.update()
+"""
+
+
+#: a device whose code has a mistake, until `mended` is set in it
+FAULTY = """
+class Faulty(Device):
+    "Its author was tired."
+    class regs(Registers):
+        VALUE = rw(0x00, "raises when it is read")
+        MENDED = rw(0x04, "1: it does not")
+    mended = False
+    @command
+    def mend(self) -> None:
+        self.mended = True
+    @on_read("VALUE")
+    def value(self) -> int:
+        if not self.mended:
+            raise ValueError("the author was tired")
+        return 0x600D
 """
 
 
@@ -113,7 +132,25 @@ class Dashboard:
         return self.root.get_by_role("button", name=name, exact=True)
 
     def notice(self, text: str) -> Locator:
-        return self.root.locator("[role=status]", has_text=text)
+        """What is said in words to those who see it."""
+        return self.root.locator(NOTICES, has_text=text)
+
+    @property
+    def spoken(self) -> str:
+        """What a screen reader was told last."""
+        return words(self.root.locator(".vml-speech").text_content())
+
+    def fit(self, width: int) -> None:
+        """Make the page so wide that the dashboard is."""
+        for _ in range(5):
+            size, now = self.page.viewport_size, self.root.bounding_box()
+            missing = width - round(now["width"])  # type: ignore[index]
+            if not missing:
+                break
+            size["width"] += missing  # type: ignore[index]
+            self.page.set_viewport_size(size)  # type: ignore[arg-type]
+            self.page.wait_for_timeout(150)
+        until(lambda: abs(self.root.bounding_box()["width"] - width) < 2, f"{width} pixels")  # type: ignore[index]
 
     # --- the devices ----------------------------------------------------------------------------
 
@@ -221,6 +258,8 @@ class Dashboard:
         self.keyboard.press("Enter")
         self.wait_text(answer)
 
+
+NOTICES = ".vml-notice, .vml-why > span, .vml-said, .vml-fill, .vml-waiting, .vml-trouble"
 
 CELLS = """row => {
     const names = [...row.closest('table').tHead.rows[0].cells].map(cell => cell.textContent)

@@ -36,7 +36,7 @@ def test_the_way_that_everyone_goes(lab: Lab, engine: str, notebook7: bool) -> N
     )
     lab.shoot(f"dashboard-{engine}-{'notebook7' if notebook7 else 'lab'}")
 
-    board.plugged("dice0").get_by_role("button", name="Remove").click()
+    board.plugged("dice0").get_by_role("button", name="Remove dice0").click()
     board.row("dice0").wait_for(state="detached")
     board.range("dice0").wait_for(state="detached")
     assert book.ask("list(vm.devices)").count("dice0") == 0

@@ -34,6 +34,18 @@ def test_a_restarted_kernel_is_told_of(lab: Lab) -> None:
     lab.allowed += ["Widget model not found", "Error during widget restart"]
     book.restart()
     board.notice("restarted").wait_for(timeout=30_000)
+    # nothing looks alive: no state, no colour, nothing to press that would do something
+    assert board.state == "no kernel"
+    assert board.root.locator(".vml-buttons").get_by_role("button").all_text_contents() == [
+        "Hot-plug"
+    ]
+    lamp = board.root.locator(".vml-state svg path")
+    assert lamp.evaluate("lamp => getComputedStyle(lamp).fill") == board.root.locator(
+        ".vml-engine"
+    ).evaluate("one => getComputedStyle(one).color")
+    assert "grayscale" in board.part("Controls").locator("xpath=..").evaluate(
+        "one => getComputedStyle(one).filter"
+    )
     lab.shoot("restarted")
     book.run()
     board.wait()
@@ -99,5 +111,5 @@ def test_a_view_that_no_kernel_answers_says_so(lab: Lab) -> None:
     deaf = "from vmlab.notebook.view import View; View.page_hello = lambda *_: None; vm.trap_view()"
     cell = book.cell(book.run_new(deaf))
     cell.locator(".vml").scroll_into_view_if_needed()
-    cell.get_by_text("No kernel answers").wait_for()
+    cell.locator(".vml-notice", has_text="No kernel answers").wait_for()
     cell.get_by_text("uart16550").wait_for()

@@ -39,6 +39,7 @@ def test_single_views_work_alone(lab: Lab) -> None:
         "trap_view()": "Devices",
         "irq_view()": "Interrupt lines",
         "hotplug_view()": "Hot-plug",
+        "log_view()": "Device log",
         "regs_view('com1')": "Registers",
         "console_view()": "Serial console",
     }
@@ -51,6 +52,16 @@ def test_single_views_work_alone(lab: Lab) -> None:
     console = Dashboard(book, len(views))
     console.command("peek 0xcf000000", "0xcf000000: 0x")
     lab.shoot("views")
+    # each says that the machine has ended; one that is first seen then shows what there was last
+    late = book.run_new("vm.stop(); late = vm.regs_view('com1'); late")
+    for number, name in enumerate(views.values(), 1):
+        book.cell(number).locator(".vml").scroll_into_view_if_needed()
+        where = ".vml-word" if name == "Controls" else ".vml-notice"
+        book.cell(number).locator(where, has_text="stopped").wait_for()
+    book.cell(late).locator(".vml").scroll_into_view_if_needed()
+    book.cell(late).locator(".vml-notice", has_text="stopped").wait_for()
+    line = book.cell(late).locator("table.vml-regs tr", has_text="LSR")
+    line.locator("td", has_text=re.compile("^0x..$")).wait_for()
 
 
 def test_views_are_arranged_by_ipywidgets_and_know_of_each_other(lab: Lab) -> None:
@@ -66,10 +77,11 @@ def test_views_are_arranged_by_ipywidgets_and_know_of_each_other(lab: Lab) -> No
     assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"] + 1, "side by side"
     cell.get_by_role("button", name="Pause").click()
     cell.get_by_role("button", name="Step").click()
-    cell.get_by_text("the CPU is halted").wait_for()
+    halted = cell.locator(".vml-answer", has_text="the CPU is halted")
+    halted.wait_for()
     lab.shoot("arranged")
     cell.get_by_role("button", name="Resume").click()
-    cell.get_by_text("the CPU is halted").wait_for(state="hidden")
+    halted.wait_for(state="hidden")
     until(lambda: book.ask("vm.state") == "running", "the machine resumed")
 
 

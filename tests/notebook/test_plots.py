@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import require_module
 from vmlab import VM, Device, Registers, rw
-from vmlab.errors import ConfigError
+from vmlab.errors import ConfigError, DeviceNotFound
 
 
 class Plain(Device):
@@ -64,14 +64,91 @@ def test_interrupts_are_the_counters(vm):
     assert labels == [f"{row.line}\n{row.device}" for row in vm.irqs]
 
 
-def test_the_timeline_has_a_row_a_device(vm, tmp_path):
+def rows(figure):
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_the_timeline_has_a_row_a_register(vm, tmp_path):
     with vm.trace() as log:
         vm.console.run("peek 0xd0000000")
     figure = vm.plot_timeline(log.events)
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert {"com1", "plain0"} <= set(labels)
+    assert {"com1.THR", "com1.RBR", "plain0.VALUE"} <= set(rows(figure))
     figure.savefig(tmp_path / "timeline.svg")
+    assert rows(vm.plot_timeline(log.events, device="plain0")) == ["plain0.VALUE"]
+    assert vm.plot_timeline(log.events, log=True).axes[0].get_xscale() == "log"
     assert "the log is empty" in texts(vm.plot_timeline([]))
+
+
+def test_a_timeline_of_many_registers_has_a_row_a_device():
+    require_module("matplotlib")
+    from vmlab.core.trace import AccessEvent
+    from vmlab.notebook.plots import REGISTERS, plot_timeline
+
+    events = [
+        AccessEvent(n / 1e3, 0, "mmio", 4 * n, f"d{n % 2}", f"R{n}", False, 4, 0)
+        for n in range(REGISTERS + 1)
+    ]
+    assert rows(plot_timeline(events[:REGISTERS]))[-1] == "d0.R0"
+    assert rows(plot_timeline(events)) == ["d1", "d0"]
+
+
+def test_one_device_and_a_logarithmic_axis(vm):
+    vm.console.run("poke 0xd0000000 7")
+    assert rows(vm.plot_traps(device="plain0")) == ["plain0.VALUE"]
+    assert vm.plot_traps(log=True).axes[0].get_xscale() == "log"
+    # one access beside hundreds is still to be seen
+    figure = vm.plot_traps(40, log=True)
+    bars = dict(zip(rows(figure), figure.axes[0].patches, strict=True))
+    assert bars["plain0.VALUE"].get_width() > figure.axes[0].get_xlim()[0]
+    assert len(vm.plot_irqs(device="com1", log=True).axes[0].patches) == 1
+    for draw in (vm.plot_traps, vm.plot_irqs):
+        with pytest.raises(DeviceNotFound, match=r"'nope'; there are .*plain0"):
+            draw(device="nope")
+
+
+def test_titles_say_of_which_machine_and_device(vm):
+    def title(figure):
+        return figure.axes[0].get_title(loc="left")
+
+    name = getattr(vm, "name", None) or "monitor"
+    assert title(vm.plot_map()).endswith(f": {name}")
+    assert title(vm.plot_irqs()).endswith(f": {name}")
+    assert title(vm.plot_traps(device="com1")) == f"Traps by register: {name}, com1"
+    assert title(vm.plot_timeline([], device="com1")) == f"Accesses over time: {name}, com1"
+
+
+def test_every_figure_says_in_words_what_it_shows(vm):
+    vm.console.run("poke 0xd0000000 7")
+    with vm.trace() as log:
+        vm.console.run("peek 0xd0000000")
+    vm.pause()
+    counts = vm.traps["plain0"].registers["VALUE"]
+    [line] = [row for row in vm.irqs if row.device == "com1"]
+    wanted = {
+        vm.plot_map(): "plain0 at 0xd000_0000",
+        vm.plot_traps(40): f"plain0.VALUE {counts.reads:,} reads and {counts.writes:,} writes",
+        vm.plot_irqs(): f"line {line.line} of com1 {line.raised:,} times",
+        vm.plot_timeline(log.events): "plain0.VALUE 1",
+        vm.plot_timeline([]): "The log is empty",
+    }
+    for figure, words in wanted.items():
+        assert words in figure.alt
+        data, metadata = figure._repr_mimebundle_()
+        assert data["text/plain"] == metadata["image/png"]["alt"] == figure.alt
+        assert f'alt="{figure.alt}"' in data["text/html"]
+        assert figure.alt.encode() in figure._repr_png_()
+
+
+def test_figures_and_views_have_one_palette():
+    from tests.support import ROOT
+    from vmlab.notebook import palette
+
+    style = (ROOT / "vmlab/notebook/frontend/src/shared/base.css").read_text("utf-8")
+    shown = dict(re.findall(r"--vml-(\w+): (#\w{6});", style.partition("}")[0]))
+    assert shown["ram"] == palette.KINDS["ram"]
+    assert shown["mmio"] == shown["port"] == palette.KINDS["mmio"]
+    assert shown["chip"] == palette.KINDS["interrupt-controller"]
+    assert shown["hot"] == palette.VERMILION
 
 
 def test_static_html_is_deterministic_and_escaped(vm):

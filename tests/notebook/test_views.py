@@ -25,7 +25,7 @@ from vmlab.notebook.traps import TrapView
 from vmlab.notebook.watch import Watch
 
 SINGLE = ["controls_view", "map_view", "irq_view", "trap_view", "console_view", "hotplug_view"]
-NAMES = [*SINGLE, "lab"]
+NAMES = [*SINGLE, "log_view", "lab"]
 
 
 @pytest.fixture

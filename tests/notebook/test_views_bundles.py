@@ -14,7 +14,7 @@ from tests.support import ROOT, require_program
 
 NOTEBOOK = ROOT / "vmlab" / "notebook"
 STATIC, FRONTEND = NOTEBOOK / "static", NOTEBOOK / "frontend"
-NAMES = ["controls", "map", "irq", "traps", "registers", "console", "hotplug", "lab"]
+NAMES = ["controls", "map", "irq", "traps", "registers", "console", "hotplug", "log", "lab"]
 LIMIT = 400_000
 
 

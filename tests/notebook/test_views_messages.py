@@ -101,7 +101,7 @@ json_values = st.recursive(
     ),
     max_leaves=8,
 )
-TEXTS = ("id", "ids", "on", "text", "at", "columns", "rows", "name")
+TEXTS = ("of", "panel", "id", "ids", "on", "text", "at", "columns", "rows", "name")
 kinds = st.sampled_from(
     [
         "hello",
@@ -116,6 +116,7 @@ kinds = st.sampled_from(
         "resize",
         "add",
         "remove",
+        "replace",
     ]
 )
 

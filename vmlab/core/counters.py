@@ -72,6 +72,11 @@ class DeviceCounts(Struct, frozen=True):
     def traps(self) -> int:
         return self.reads + self.writes
 
+    @property
+    def progress(self) -> str:
+        """How far the guest is, a DEVICE_STATES: one that was accessed was seen, whatever the guest says."""
+        return "seen" if self.state == "added" and self.traps else self.state
+
 
 class Block:
     """One device's words. `words` is the view that its accessors count in."""

@@ -117,7 +117,7 @@ class ConsolePart(View):
             self._waiting += len(data)
             self._typed.append(data)
             if len(self._typed) == 1:
-                self.do(client, self._send_typed)
+                self.do(client, self._send_typed, lane="type")
 
     def _send_typed(self, vm: VM) -> None:
         with self._guard:
@@ -171,7 +171,7 @@ class ConsoleView(ConsolePart):
         if self._place is not None:
             id, port = self._place
             columns, rows = message["columns"], message["rows"]
-            self.do(client, lambda vm: vm.tell(id, "resize", columns, rows, port))
+            self.do(client, lambda vm: vm.tell(id, "resize", columns, rows, port), lane="type")
 
     def fallback(self, vm: VM) -> str:
         console = self._find(vm)

@@ -20,6 +20,14 @@ def _step(vm: VM) -> str:
     return "the CPU is halted (HLT): it has no next instruction until an interrupt comes"
 
 
+def _replace(vm: VM, id: str) -> None:
+    """The newest class in the device's place; a guest that waited at its failure goes on."""
+    failed = vm.state.fault is not None and vm.state.fault.device == id
+    vm.replace(id)  # type: ignore[call-arg]  # asked for where `replaces` holds
+    if failed and vm.state == "paused":
+        vm.resume()
+
+
 class ControlsPart(View):
     """For views that hold the buttons."""
 
@@ -37,7 +45,13 @@ class ControlsPart(View):
         action = text_of(message, "action", most=16)
         if action not in self.actions:
             raise ValueError(f"no action {action!r}; there are {', '.join(self.actions)}")
-        self.do(client, self.actions[action], "do")
+        # a machine that answers no more must still be stopped: nothing holds that up
+        self.do(client, self.actions[action], message, "stop" if action == "stop" else "do")
+
+    def page_replace(self, client: Client, message: Message) -> None:
+        id = text_of(message, "id", most=64)
+        lane = "hotplug" if message.get("panel") is True else "do"
+        self.do(client, lambda vm: _replace(vm, id), message, lane)
 
 
 class ControlsView(ControlsPart):

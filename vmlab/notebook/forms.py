@@ -8,30 +8,38 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from vmlab.core.device import Device
 from vmlab.core.units import parse_size
 from vmlab.devices import CATALOGUE
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.disk import Disk
 
-__all__ = ["Field", "build", "choices", "fields", "find"]
+__all__ = ["Field", "build", "choices", "fields", "find", "own"]
 
 #: the types that a field of a form can give, the narrower first
 _KINDS: dict[type, str] = {bool: "bool", int: "int", float: "float", Path: "path", str: "text"}
 #: classes of a notebook that are offered
 MOST = 50
+#: what `VirtioDevice.choose_notify` takes
+NOTIFICATIONS = ("ioeventfd", "trap")
+#: arguments without a default that would do: a disk is of some size, or a file
+FILLED: dict[tuple[type, str], str] = {(Disk, "size"): "16M"}
 
 
 class Field(NamedTuple):
     """An argument of a constructor. kind: "bool", "int", "float", "path", "text", or "" for one that
-    no text can stand for."""
+    no text can stand for. choices: the only texts that it takes, if it says so. filled: what a form has
+    there to begin with."""
 
     name: str
     kind: str
     default: str
     required: bool
+    choices: tuple[str, ...] = ()
+    filled: str = ""
 
 
 def namespace() -> Mapping[str, Any]:
@@ -41,27 +49,33 @@ def namespace() -> Mapping[str, Any]:
     return shell.user_ns if shell is not None else {}
 
 
+def own(names: Mapping[str, Any] | None = None) -> dict[str, type]:
+    """The notebook's own device classes by name, newest definition each."""
+    found = list((namespace() if names is None else names).items())
+    known = [(name, value) for name, value in found if not name.startswith("_") and _is_own(value)]
+    return dict(known[:MOST])
+
+
 def choices(names: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    """What can be plugged in: the catalogue, then the notebook's own classes, newest definition each."""
-    found = [("", name) for name in CATALOGUE]
-    own = namespace() if names is None else names
-    for name, value in list(own.items()):
-        if not name.startswith("_") and _is_own(value) and len(found) < MOST:
-            found.append(("notebook", name))
+    """What can be plugged in: the catalogue, then the notebook's own classes."""
+    found = [("", name) for name in CATALOGUE] + [("notebook", name) for name in own(names)]
     result = []
     for where, name in found:
         try:
-            cls = find(name, own) if where else _from_catalogue(name)
+            cls = find(name, names) if where else _from_catalogue(name)
             result.append(
                 {
                     "name": name,
                     "where": where,
                     "about": _about(cls),
+                    "base": cls.__name__.lower(),
                     "fields": [one._asdict() for one in fields(cls)],
                 }
             )
         except Exception as error:  # noqa: BLE001 - a class of the user's with a signature that cannot be read
-            result.append({"name": name, "where": where, "about": str(error), "fields": []})
+            result.append(
+                {"name": name, "where": where, "about": str(error), "base": "", "fields": []}
+            )
     return result
 
 
@@ -108,10 +122,18 @@ def fields(cls: type) -> list[Field]:
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
             continue
         required = one.default is one.empty
-        kind = _kind(hints.get(key, str if required or one.default is None else type(one.default)))
+        hint = hints.get(key, str if required or one.default is None else type(one.default))
         shown = "" if required or one.default is None else str(one.default)
-        found.append(Field(key, kind, shown, required))
+        texts, filled = _texts(cls, key, hint), FILLED.get((cls, key), "")
+        found.append(Field(key, "text" if texts else _kind(hint), shown, required, texts, filled))
     return found
+
+
+def _texts(cls: type, key: str, annotation: Any) -> tuple[str, ...]:
+    """The texts to choose from: of a Literal, and of the one argument that all virtio devices have."""
+    if get_origin(annotation) is Literal:
+        return tuple(one for one in get_args(annotation) if isinstance(one, str))
+    return NOTIFICATIONS if key == "notify" and issubclass(cls, VirtioDevice) else ()
 
 
 def _kind(annotation: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmlab.notebook.console import ConsolePart
-from vmlab.notebook.controls import ControlsPart
 from vmlab.notebook.hotplug import HotplugPart
 from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.view import STATIC
@@ -16,13 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["Lab", "lab_of"]
 
 
-class Lab(ConsolePart, ControlsPart, HotplugPart):
+class Lab(ConsolePart, HotplugPart):
     """One view that holds all of them, so that it works wherever a widget does; `vm.lab()`.
 
     height: in pixels, when it is wide enough for two columns."""
 
     _esm = STATIC / "lab.js"
-    parts = ("map", "devices", "irqs", "registers")
+    parts = ("map", "devices", "irqs", "registers", "log")
 
     def __init__(self, vm: VM, height: int = 620, *, pump: Pump = PUMP) -> None:
         super().__init__(vm, pump=pump, height=int(height))

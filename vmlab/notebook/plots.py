@@ -1,12 +1,14 @@
 """Figures of a machine for a page: the map, the traps, the interrupts, accesses over time.
 
 Each returns a matplotlib Figure that belongs to nobody's global state: a notebook shows it once, a
-program saves it. Colours are told apart by the colour-blind (Okabe and Ito's set) and hold in print.
+program saves it. Its title says of which machine it is, and `alt` says in words what it shows.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
+from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vmlab.core.trace import AccessEvent
 from vmlab.core.units import show_span
-from vmlab.errors import ConfigError
+from vmlab.errors import ConfigError, DeviceNotFound
+from vmlab.notebook.palette import BLUE, GREY, KINDS, ORANGE, VERMILION
 from vmlab.views import hexadecimal
 
 if TYPE_CHECKING:
@@ -25,32 +28,35 @@ if TYPE_CHECKING:
     from vmlab.machine.config import Range
     from vmlab.vm import VM
 
-__all__ = ["plot_irqs", "plot_map", "plot_timeline", "plot_traps"]
+__all__ = ["Picture", "name_of", "plot_irqs", "plot_map", "plot_timeline", "plot_traps"]
 
-BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#999999",
-)
-_KINDS = {"ram": BLUE, "mmio": ORANGE, "interrupt-controller": GREEN, "hole": "none"}
 #: heights on the map, in rows: a hole is folded, RAM is what a map is mostly of
 _HEIGHTS = {"ram": 2.0, "mmio": 1.0, "interrupt-controller": 1.0, "hole": 0.8}
+#: rows of a timeline up to which each register has its own
+REGISTERS = 24
 
 
-class _Picture(Figure):
-    """A figure that a notebook shows, whether pyplot was ever imported or not."""
+class Picture(Figure):
+    """A figure that a notebook shows, whether pyplot was ever imported or not. alt: what it shows, in
+    words, for those who do not see it."""
+
+    alt = ""
 
     def _repr_png_(self) -> bytes:
         page = BytesIO()
-        self.savefig(page, format="png")
+        self.savefig(page, format="png", metadata={"Description": self.alt})
         return page.getvalue()
 
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The picture, and as HTML with its words: JupyterLab gives a bare picture none."""
+        data = b64encode(self._repr_png_()).decode()
+        shown = f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
+        bundle = {"text/plain": self.alt, "image/png": data, "text/html": shown}
+        return bundle, {"image/png": {"alt": self.alt}}
 
-def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = _Picture(figsize=size, layout="constrained")
+
+def _figure(size: tuple[float, float]) -> tuple[Picture, Axes]:
+    figure = Picture(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
@@ -61,7 +67,26 @@ def _bare(axes: Axes, *sides: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def plot_map(vm: VM) -> Figure:
+def name_of(vm: VM) -> str:
+    name = getattr(vm, "name", None)
+    return name if isinstance(name, str) and name else vm.config.name
+
+
+def _titled(axes: Axes, what: str, *whose: str) -> str:
+    """What is shown, and of which machine and device."""
+    title = ": ".join([what, ", ".join(one for one in whose if one)]) if any(whose) else what
+    axes.set_title(title, loc="left")
+    return title
+
+
+def _empty(axes: Axes, words: str) -> None:
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=GREY)
+
+
+# --- the map ------------------------------------------------------------------------------------------
+
+
+def plot_map(vm: VM) -> Picture:
     """The guest's physical address space, low addresses at the bottom, holes folded."""
     ranges = vm.address_map
     figure, axes = _figure((6.0, 0.6 + 0.36 * sum(_HEIGHTS[one.kind] for one in ranges)))
@@ -71,7 +96,10 @@ def plot_map(vm: VM) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, bottom)
     axes.axis("off")
-    axes.set_title("Guest physical address space", loc="left")
+    title = _titled(axes, "Guest physical address space", name_of(vm))
+    named = [one for one in ranges if one.kind != "hole"]
+    parts = ", ".join(f"{one.name} at {hexadecimal(one.start)}" for one in named)
+    figure.alt = f"{title}. From low addresses to high: {parts}."
     return figure
 
 
@@ -83,7 +111,7 @@ def _draw_range(axes: Axes, one: Range, bottom: float) -> float:
         height,
         width=0.34,
         bottom=bottom,
-        color=_KINDS[one.kind],
+        color=KINDS[one.kind],
         edgecolor=GREY if hole else "white",
         linestyle=":" if hole else "-",
         alpha=0.9,
@@ -106,26 +134,63 @@ def _draw_range(axes: Axes, one: Range, bottom: float) -> float:
     return height
 
 
-def plot_traps(vm: VM, top: int = 12) -> Figure:
-    """The registers that trapped most, reads and writes apart."""
+# --- counts -------------------------------------------------------------------------------------------
+
+
+def plot_traps(vm: VM, top: int = 12, *, device: str | None = None, log: bool = False) -> Picture:
+    """The registers that trapped most, reads and writes apart.
+
+    device: only those of one. log: a logarithmic axis, on which a console that talks much dwarfs nobody;
+    a bar is a register's total then. DeviceNotFound when there is no such device."""
     if top < 1:
         raise ConfigError(f"the {top} busiest registers; ask for 1 at least")
-    rows = sorted(
-        (
-            (register.reads + register.writes, f"{id}.{name}", register.reads, register.writes)
-            for id, counts in vm.traps.items()
-            for name, register in counts.registers.items()
-            if register.reads or register.writes
-        ),
-        reverse=True,
-    )[:top]
+    rows = _busiest(vm, device)[:top]
     figure, axes = _figure((6.4, 1.1 + 0.3 * max(len(rows), 1)))
     rows.reverse()
     labels = [row[1] for row in rows]
-    reads, writes = [row[2] for row in rows], [row[3] for row in rows]
-    axes.barh(labels, reads, color=BLUE, label="reads")
-    axes.barh(labels, writes, left=reads, color=ORANGE, label="writes")
-    for row, total in enumerate(row[0] for row in rows):
+    totals = [row[0] for row in rows]
+    if log:
+        axes.barh(labels, totals, color=BLUE)
+        axes.set_xscale("log")
+        axes.set_xlim(left=0.8)  # so that a single access is a bar as well
+    else:
+        reads = [row[2] for row in rows]
+        axes.barh(labels, reads, color=BLUE, label="reads")
+        axes.barh(labels, [row[3] for row in rows], left=reads, color=ORANGE, label="writes")
+    _say_totals(axes, totals)
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_xlabel("accesses that trapped" + (", logarithmic" if log else ""))
+    title = _titled(axes, "Traps by register", name_of(vm), device or "")
+    if not rows:
+        axes.set_yticks([])
+        _empty(axes, "nothing has trapped yet")
+    elif not log:
+        axes.legend(frameon=False, loc="lower right")
+    _bare(axes, "top", "right")
+    parts = [f"{name} {reads:,} reads and {writes:,} writes" for _, name, reads, writes in rows]
+    figure.alt = f"{title}. {'; '.join(reversed(parts)) or 'Nothing has trapped yet'}."
+    return figure
+
+
+def _busiest(vm: VM, device: str | None) -> list[tuple[int, str, int, int]]:
+    """(accesses, "device.REGISTER", reads, writes), the most first."""
+    traps = vm.traps
+    if device is not None and device not in traps:
+        raise DeviceNotFound(f"{device!r}; there are {', '.join(traps)}")
+    return sorted(
+        (
+            (register.reads + register.writes, f"{id}.{name}", register.reads, register.writes)
+            for id, counts in traps.items()
+            for name, register in counts.registers.items()
+            if device in (None, id) and (register.reads or register.writes)
+        ),
+        reverse=True,
+    )
+
+
+def _say_totals(axes: Axes, totals: list[int]) -> None:
+    for row, total in enumerate(totals):
         axes.annotate(
             f"{total:,}",
             (total, row),
@@ -134,62 +199,99 @@ def plot_traps(vm: VM, top: int = 12) -> Figure:
             va="center",
             fontsize=8,
         )
-    axes.margins(x=0.12)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlabel("accesses that trapped")
-    axes.set_title("Traps by register", loc="left")
-    if rows:
-        axes.legend(frameon=False, loc="lower right")
-    else:
-        axes.set_yticks([])
-        axes.text(
-            0.5, 0.5, "nothing has trapped yet", transform=axes.transAxes, ha="center", color=GREY
-        )
-    _bare(axes, "top", "right")
-    return figure
 
 
-def plot_irqs(vm: VM) -> Figure:
-    """How often each interrupt line was raised."""
-    rows = vm.irqs
+def plot_irqs(vm: VM, *, device: str | None = None, log: bool = False) -> Picture:
+    """How often each interrupt line was raised.
+
+    device: only its lines. log: a logarithmic axis. DeviceNotFound when there is no such device."""
+    if device is not None and device not in vm.devices:
+        raise DeviceNotFound(f"{device!r}; there are {', '.join(vm.devices)}")
+    rows = [row for row in vm.irqs if device is None or device in row.device.split(", ")]
     figure, axes = _figure((6.4, 2.6))
     labels = [f"{row.line}\n{row.device}" for row in rows]
     bars = axes.bar(labels, [row.raised for row in rows], color=VERMILION, width=0.6)
     axes.bar_label(bars, [f"{row.raised:,}" for row in rows], padding=2, fontsize=8)
     axes.margins(y=0.15)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("times raised")
+    if log:
+        axes.set_yscale("symlog")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel("times raised" + (", logarithmic" if log else ""))
     axes.set_xlabel("interrupt line")
-    axes.set_title("Interrupts by line", loc="left")
+    title = _titled(axes, "Interrupts by line", name_of(vm), device or "")
+    if not rows:
+        _empty(axes, "no line is held")
     _bare(axes, "top", "right")
+    parts = [f"line {row.line} of {row.device} {row.raised:,} times" for row in rows]
+    figure.alt = f"{title}. {'; '.join(parts) or 'No line is held'}."
     return figure
 
 
-def plot_timeline(events: Sequence[AccessEvent]) -> Figure:
-    """Accesses over time, a row a device: the entries of a `vm.trace()`."""
-    events = list(events)
-    names = sorted({event.device or "unmapped" for event in events})
-    figure, axes = _figure((7.2, 1.1 + 0.32 * max(len(names), 1)))
-    for write, colour, marker, label in ((False, BLUE, "|", "read"), (True, ORANGE, "|", "write")):
-        chosen = [event for event in events if event.write is write]
-        offset = 0.14 if write else -0.14
+# --- over time ----------------------------------------------------------------------------------------
+
+
+def plot_timeline(
+    events: Sequence[AccessEvent],
+    *,
+    device: str | None = None,
+    log: bool = False,
+    machine: str = "",
+) -> Picture:
+    """Accesses over time, the entries of a `vm.trace()`: a row a register, or a device where there are
+    too many.
+
+    device: only its accesses. log: a logarithmic axis of time. machine: whose they are, for the title."""
+    chosen = [event for event in events if device in (None, event.device)]
+    names = sorted({_place(event) for event in chosen}, reverse=True)
+    row_of = _place
+    if len(names) > REGISTERS:
+        row_of = _device
+        names = sorted({_device(event) for event in chosen}, reverse=True)
+    figure, axes = _figure((7.2, 1.1 + 0.28 * max(len(names), 1)))
+    for write, colour, label in ((False, BLUE, "read"), (True, ORANGE, "write")):
+        some = [event for event in chosen if event.write is write]
         axes.plot(
-            [event.time * 1e3 for event in chosen],
-            [names.index(event.device or "unmapped") + offset for event in chosen],
+            [event.time * 1e3 for event in some],
+            [names.index(row_of(event)) + (-0.14 if write else 0.14) for event in some],
             linestyle="none",
-            marker=marker,
-            markersize=9,
+            marker="|",
+            markersize=8,
             color=colour,
             label=label,
         )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, max(len(names), 1) - 0.4)
-    axes.set_xlabel("milliseconds since the log began")
-    axes.set_title("Accesses over time", loc="left")
-    if events:
+    if log and chosen:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.set_xlabel("milliseconds since the log began" + (", logarithmic" if log else ""))
+    title = _titled(axes, "Accesses over time", machine, device or "")
+    if chosen:
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
     else:
-        axes.text(0.5, 0.5, "the log is empty", transform=axes.transAxes, ha="center", color=GREY)
+        _empty(axes, "the log is empty")
     _bare(axes, "top", "right", "left")
     axes.grid(axis="y", color=GREY, alpha=0.2)
+    figure.alt = f"{title}. {_told(chosen, list(reversed(names)), row_of)}."
     return figure
+
+
+def _device(event: AccessEvent) -> str:
+    return event.device or "unmapped"
+
+
+def _place(event: AccessEvent) -> str:
+    return f"{event.device}.{event.register}" if event.register else _device(event)
+
+
+def _told(events: Sequence[AccessEvent], names: Sequence[str], row_of: Any) -> str:
+    if not events:
+        return "The log is empty"
+    counts = dict.fromkeys(names, 0)
+    for event in events:
+        counts[row_of(event)] += 1
+    first, last = events[0].time * 1e3, events[-1].time * 1e3
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"{len(events):,} accesses from {first:.1f} to {last:.1f} ms: {parts}"

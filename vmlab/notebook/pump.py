@@ -1,7 +1,8 @@
 """One thread that keeps every view on screen up to date, and goes on while a cell computes.
 
 At most ten times a second, only for views that somebody sees, and a view only speaks when what it
-shows has changed. Output of a console goes at once, gathered over some milliseconds.
+shows has changed. Where nothing has for some seconds it looks less often, until something does. Output of
+a console goes at once, gathered over some milliseconds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between two looks at the counters
 LOOK = 0.1
+#: seconds without news after which it is done less often, and how often then
+IDLE, SELDOM = 3.0, 0.5
 #: seconds between two messages of one console
 GATHER = 0.01
 
@@ -31,8 +34,8 @@ class Pumped(Protocol):
         """Whether the view is on screen somewhere."""
         ...
 
-    def refresh(self) -> None:
-        """Look, and tell the page if something is new."""
+    def refresh(self) -> bool:
+        """Look, and tell the page if something is new; whether it was."""
         ...
 
     def flush(self) -> None:
@@ -51,6 +54,7 @@ class Pump:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._looked = self._flushed = -LOOK
+        self._news = 0.0
 
     def add(self, view: Pumped) -> None:
         with self._lock:
@@ -58,7 +62,7 @@ class Pump:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="vmlab-pump", daemon=True)
                 self._thread.start()
-        self._wake.set()
+        self.wake()
 
     def remove(self, view: Pumped) -> None:
         with self._lock:
@@ -72,10 +76,11 @@ class Pump:
             if view not in self._views:
                 return
             self._urgent.add(view)
-        self._wake.set()
+        self.wake()
 
     def wake(self) -> None:
-        """Look soon: a view has come on screen."""
+        """Look soon: a view has come on screen, or something has happened that it will show."""
+        self._news = self._clock()
         self._wake.set()
 
     @property
@@ -87,6 +92,9 @@ class Pump:
             self._wake.wait(pause)
             # whoever woke us has left word under the lock before, so that nothing is missed here
             self._wake.clear()
+
+    def _every(self, now: float) -> float:
+        return LOOK if now < self._news + IDLE else SELDOM
 
     def _turn(self) -> float | None:
         """What is due now; returns the seconds until more is. None: no views are left."""
@@ -105,22 +113,24 @@ class Pump:
             self._flushed = self._clock()
         seen = [view for view in views if view.watched]
         now = self._clock()
-        if seen and now >= self._looked + LOOK:
+        if seen and now >= self._looked + self._every(now):
             self._looked = now
-            for view in seen:
-                _guarded(view.refresh)
+            news = [_guarded(view.refresh) for view in seen]
+            if any(news):
+                self._news = now
         # bounded: a view that is collected wakes nobody
         at = [now + 1.0]
-        at += [self._looked + LOOK] if seen else []
+        at += [self._looked + self._every(now)] if seen else []
         at += [self._flushed + GATHER] if urgent and not due else []
         return max(min(at) - self._clock(), 0.001)
 
 
-def _guarded(action: Callable[[], None]) -> None:
+def _guarded(action: Callable[[], object]) -> object:
     try:
-        action()
+        return action()
     except BaseException:  # one view's trouble is not the others'
         log.exception("a view could not be brought up to date")
+        return None
 
 
 #: the one of this process

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmlab.notebook import html
-from vmlab.notebook.view import STATIC, View
+from vmlab.notebook.controls import ControlsPart
+from vmlab.notebook.view import STATIC
 
 if TYPE_CHECKING:
     from vmlab.vm import VM
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["TrapView"]
 
 
-class TrapView(View):
+class TrapView(ControlsPart):
     """A table of counts, rates and the last seconds; `vm.trap_view()`."""
 
     _esm = STATIC / "traps.js"

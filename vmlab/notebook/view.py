@@ -36,8 +36,10 @@ Message = dict[str, Any]
 #: pages that may show one view at a time; the one not heard of for longest goes
 CLIENTS = 16
 #: seconds without a word after which a page is taken for closed (one on screen says something every
-#: 20 s, but in some front ends not while a cell computes)
+#: minute, but in some front ends not while a cell computes)
 SILENCE = 600.0
+#: what a page's command is answered under, so that the page knows whose the answer is
+ANSWERS = {"do": "do", "replace": "do", "add": "hotplug", "remove": "hotplug"}
 
 
 class Client:
@@ -103,13 +105,15 @@ class View(anywidget.AnyWidget):
         """Whether some page has it on screen."""
         return any(one.visible for one in list(self._clients.values()))
 
-    def refresh(self) -> None:
-        """Look at the machine; the page is told only of what is new."""
+    def refresh(self) -> bool:
+        """Look at the machine; the page is told only of what is new. Whether something was."""
         self._expire()
         before = self._sent
         fresh = self._compose(self._watch.look())
-        if self._sent != before and not self._closed:
+        new = self._sent != before and not self._closed
+        if new:
             self.snapshot = fresh
+        return new
 
     def flush(self) -> None:
         """Send what does not wait for the next look; consoles do."""
@@ -182,7 +186,7 @@ class View(anywidget.AnyWidget):
         try:
             handler(client, message)
         except (VmlabError, TypeError, ValueError, KeyError) as error:
-            self.tell(client, "trouble", text=str(error))
+            self.tell(client, "trouble", text=str(error), **_answer(message))
 
     def page_hello(self, client: Client, message: Message) -> None:
         """A page shows the view, for the first time or after a reload: it gets everything."""
@@ -224,34 +228,35 @@ class View(anywidget.AnyWidget):
                 wanted |= client.opened
         self._watch.open(self, frozenset(wanted))
 
-    def do(self, client: Client | None, errand: Callable[[VM], object], what: str = "") -> None:
+    def do(
+        self,
+        client: Client | None,
+        errand: Callable[[VM], object],
+        message: Message | None = None,
+        lane: str = "",
+    ) -> None:
         """Have `errand(vm)` done off the kernel's threads; its failure, and a text that it returns, is
-        told to the page. One errand at a time of each `what`: a device that the guest does not let go
-        holds up no button and nothing that is typed."""
+        told to the page as the answer to `message`. One errand at a time of each `lane`: a device that
+        the guest does not let go holds up no button and nothing that is typed."""
+        answer = _answer(message or {})
 
         def run() -> None:
             vm = self._vm()
             if vm is None:
-                self.tell(client, "trouble", text="the VM object is gone", what=what)
+                self.tell(client, "trouble", text="the VM object is gone", **answer)
                 return
             try:
                 said = errand(vm)
             except Exception as error:  # noqa: BLE001 - a user's device may raise anything
-                text = (
-                    str(error)
-                    if isinstance(error, VmlabError)
-                    else f"{type(error).__name__}: {error}"
-                )
-                self.tell(client, "trouble", text=text, what=what)
+                self.tell(client, "trouble", text=_words(error), **answer)
             else:
-                if what:
-                    self.tell(client, "done", what=what, text=said if isinstance(said, str) else "")
+                if answer["what"]:
+                    self.tell(client, "done", text=said if isinstance(said, str) else "", **answer)
             self._pump.wake()
 
-        if not self._errands.setdefault(what, Errands(f"vmlab-does-{what}")).put(run):
-            self.tell(
-                client, "trouble", text="too much at once: earlier commands still run", what=what
-            )
+        if not self._errands.setdefault(lane, Errands(f"vmlab-does-{lane}")).put(run):
+            text = "too much at once: earlier commands still run"
+            self.tell(client, "trouble", text=text, **answer)
 
     # --- without a page ---------------------------------------------------------------------------
 
@@ -287,6 +292,25 @@ class View(anywidget.AnyWidget):
             self._clients.clear()
             self._watch.open(self, frozenset())
         super().close()
+
+
+def _answer(message: Message) -> dict[str, str]:
+    """Whose answer it is: the kind of command, and the name that the page gave it."""
+    kind, of = message.get("kind"), message.get("of")
+    if message.get("panel") is True:
+        kind = "add"
+    return {
+        "what": ANSWERS.get(kind, "") if isinstance(kind, str) else "",
+        "of": of if isinstance(of, str) and len(of) <= 200 else "",
+    }
+
+
+def _words(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a user's exception
+        text = "an exception without a text"
+    return text if isinstance(error, VmlabError) else f"{type(error).__name__}: {text}"
 
 
 def text_of(message: Message, key: str, *, empty: bool = False, most: int = 4096) -> str:

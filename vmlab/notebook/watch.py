@@ -6,6 +6,7 @@ process (the directory after a device came or went, register values) is an erran
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 import weakref
@@ -24,7 +25,7 @@ from vmlab.notebook.values import RegisterWatch
 if TYPE_CHECKING:
     from vmlab.vm import VM
 
-__all__ = ["Look", "Watch", "watch"]
+__all__ = ["Look", "Watch", "entries", "replaces", "watch"]
 
 #: seconds between two looks at register values, each a question to the monitor process
 PEEK_EVERY = 0.5
@@ -34,6 +35,8 @@ PEEK_TIMEOUT = 2.0
 RETRY = 2.0
 #: a longer time between two looks says nothing of a rate
 STALE = 1.0
+#: entries of the device log that a page has, and characters of one
+ENTRIES, ENTRY = 60, 1000
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Look:
     devices: list[dict[str, Any]] = field(default_factory=list)
     irqs: list[dict[str, Any]] = field(default_factory=list)
     registers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    log: dict[str, Any] = field(default_factory=dict)
 
 
 class Watch:
@@ -62,6 +66,7 @@ class Watch:
         self._meters: dict[str, Meter] = {}
         self._total, self._exits = Meter(), Meter()
         self._values = RegisterWatch()
+        self._replaces = replaces(vm)
         self._last = Look({"state": "gone", "reason": ""})
         #: what a click selected, for every view of this VM
         self.selected: str | None = None
@@ -81,6 +86,7 @@ class Watch:
         if now - self._before > STALE:
             # nobody has looked for a while: the rates begin anew
             self._meters, self._total, self._exits = {}, Meter(), Meter()
+            self._mark = None
         self._ask(vm, now)
         mark = (self._fingerprint(vm), self.opened, self._values.version)
         if mark == self._mark and all(one.quiet for one in self._all_meters()):
@@ -103,12 +109,13 @@ class Watch:
     def _fingerprint(self, vm: VM) -> object:
         """Equal for two looks between which nothing happened."""
         session, state = vm._session, vm.state
+        told = (state, state.reason, busy(vm), _total(vm))
         if session is None:
-            return (state, state.reason)
+            return told
         words = session.page.words
         ends = [one.block + 3 * (3 + len(one.registers)) for one in vm._directory]
         counts = bytes(words[:EXITS]), bytes(words[BLOCKS : max(ends, default=BLOCKS)])
-        return (state, state.reason, id(session), vm._exit_count, *counts)
+        return (*told, id(session), vm._exit_count, *counts)
 
     @staticmethod
     def _current(vm: VM) -> bool:
@@ -123,7 +130,9 @@ class Watch:
             self._put("build", now, RETRY, _build)
         elif not self._current(vm):
             self._put("look", now, 0, lambda machine: machine._entries())
-        elif self.opened and vm._session is not None:
+        elif vm._session is None:
+            self._keep_last(vm)
+        elif self.opened:
             self._put("peek", now, PEEK_EVERY, self._peek)
 
     def _put(self, kind: str, now: float, pause: float, errand: Callable[[VM], object]) -> None:
@@ -149,6 +158,12 @@ class Watch:
             except VmlabError as error:
                 self._values.fail(id, str(error))
 
+    def _keep_last(self, vm: VM) -> None:
+        """Of a machine that has ended: what its registers held then."""
+        for id, (registers, attributes) in vm._last.get("values", {}).items():
+            if id in self.opened:
+                self._values.keep(id, registers, attributes)
+
     def _all_meters(self) -> list[Meter]:
         return [self._total, self._exits, *self._meters.values()]
 
@@ -156,8 +171,8 @@ class Watch:
 
     def _make(self, vm: VM, now: float) -> Look:
         traps = vm.traps if self._current(vm) else None
-        entries = list(vm._directory)
-        counts = {one.id: traps[one.id] for one in entries if traps and one.id in traps}
+        directory = list(vm._directory)
+        counts = {one.id: traps[one.id] for one in directory if traps and one.id in traps}
         for gone in self._meters.keys() - counts.keys():
             del self._meters[gone]
         for id, one in counts.items():
@@ -168,13 +183,14 @@ class Watch:
             now, sum(one.traps for one in counts.values()) + sum(unmapped), self._before
         )
         self._exits.take(now, vm._exit_count, self._before)
-        shown = [one for one in entries if one.id in counts]
+        shown = [one for one in directory if one.id in counts]
+        alive = vm.state in ("running", "paused")
         self._values.count(counts, vm.uptime)
         return Look(
             {**self._machine(vm), "unmapped": list(unmapped)},
             vm.uptime,
             self._map(vm),
-            [self._device(one, counts[one.id]) for one in shown],
+            [self._device(one, counts[one.id], alive) for one in shown],
             [
                 {"line": row.line, "device": row.device, "raised": row.raised}
                 | {"delivered": row.delivered, "level": row.level}
@@ -185,22 +201,29 @@ class Watch:
                 for one in shown
                 if one.id in self.opened
             },
+            entries(vm),
         )
 
     def _machine(self, vm: VM) -> dict[str, Any]:
         state = vm.state
+        alive = state in ("running", "paused")
+        title = getattr(vm, "name", None)
         return {
             "name": vm.config.name,
+            "title": title if isinstance(title, str) and title != vm.config.name else "",
             "state": str(state),
             "reason": state.reason,
             "fault": state.fault.device if state.fault is not None else "",
             "traceback": state.traceback,
+            "busy": busy(vm),
+            "replaces": self._replaces,
             "engine": vm.engine,
             "why": vm.engine_reason,
             "memory": show_size(vm.config.memory),
             "cpus": vm.config.cpus,
-            "rate": self._total.rate,
-            "exits": self._exits.rate,
+            # what has ended has no rate, whatever the last second was
+            "rate": self._total.rate if alive else 0,
+            "exits": self._exits.rate if alive else 0,
             "unmapped": self._last.machine.get("unmapped", [0, 0]),
         }
 
@@ -212,9 +235,8 @@ class Watch:
             for one in vm.address_map
         ]
 
-    def _device(self, entry: DeviceEntry, counts: DeviceCounts) -> dict[str, Any]:
+    def _device(self, entry: DeviceEntry, counts: DeviceCounts, alive: bool) -> dict[str, Any]:
         meter = self._meters[entry.id]
-        seen = counts.state == "added" and counts.traps
         return {
             "id": entry.id,
             "type": entry.type,
@@ -223,18 +245,54 @@ class Watch:
             "size": entry.size,
             "irq": entry.irq,
             "fixed": entry.fixed,
-            "state": "seen" if seen else counts.state,
+            "state": counts.progress,
             "reads": counts.reads,
             "writes": counts.writes,
             "bytes": counts.bytes,
             "kicks": counts.kicks,
             "mistakes": counts.mistakes,
-            "rate": meter.rate,
+            "rate": meter.rate if alive else 0,
             "bars": [two_digits(one) for one in meter.bars],
         }
 
 
 GONE = "the VM object is gone: nothing holds it any more"
+
+
+def replaces(vm: VM) -> bool:
+    """Whether `vm.replace(id)` finds the newest definition of a device's class by itself."""
+    given = inspect.signature(vm.replace).parameters.get("device")
+    return given is not None and given.default is not given.empty
+
+
+def busy(vm: VM) -> str:
+    """What the machine is held up by, if by anything: "busy in looper0.spin_here, ..."."""
+    return str(getattr(vm.state, "busy", "") or "")
+
+
+def _total(vm: VM) -> int:
+    """How many entries the device log has had."""
+    log = getattr(vm, "log", ())
+    return getattr(log, "total", len(log))
+
+
+def entries(vm: VM) -> dict[str, Any]:
+    """The newest of the device log, each numbered, as plain data."""
+    log, total = getattr(vm, "log", ()), _total(vm)
+    kept = list(log[-ENTRIES:])
+    return {
+        "total": total,
+        "entries": [
+            {
+                "number": number,
+                "time": one.time,
+                "device": one.device,
+                "kind": one.kind,
+                "text": one.text[:ENTRY],
+            }
+            for number, one in enumerate(kept, total - len(kept))
+        ],
+    }
 
 
 def _build(vm: VM) -> None:

@@ -3,6 +3,7 @@ import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 import { h, text } from "../shared/dom.js";
 import { count } from "../shared/format.js";
+import { focused } from "../shared/roving.js";
 
 const GATHER = 10; // milliseconds over which typed characters are gathered, after one that went at once
 // Jupyter's server leaves Nagle's algorithm on: of what the kernel sends when a key arrives, the first
@@ -21,11 +22,14 @@ const LIGHT = ["#24292e", "#b31d28", "#1e6b34", "#8a5a00", "#0550ae", "#7d3c98",
 const NAMES = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 const COLOURS = [...NAMES, ...NAMES.map((name) => `bright${name[0].toUpperCase()}${name.slice(1)}`)];
 
+const FORCED = window.matchMedia("(forced-colors: active)");
+
 export function console_(context, { height, name } = {}) {
   const { link } = context;
   const title = !name || name === "com1" ? "Serial console" : `Console ${name}`;
-  const status = h("span", { class: "vml-fill", role: "status" });
-  const leave = h("button", { type: "button", class: "vml-leave", title: "Ctrl-] leaves the terminal" }, "Ctrl-] leaves");
+  const status = h("span", { class: "vml-fill" });
+  // a way out: from here Tab goes on and Shift+Tab goes back, past the terminal, which takes both for the guest
+  const leave = h("button", { type: "button", class: "vml-leave", tabindex: "-1", title: "Tab in the terminal is the guest's: Ctrl-] first, then Tab or Shift+Tab" });
   const screen = h("div", { class: "vml-screen" });
   const element = h("section", { class: "vml-card vml-console", "aria-label": title },
     h("div", { class: "vml-head" }, title, status, leave), screen);
@@ -69,6 +73,7 @@ export function console_(context, { height, name } = {}) {
   link.on("trouble", ({ text: words, what }) => { if (!what) say(words); });
 
   function say(words) {
+    if (words) context.speech.say(words);
     text(status, words);
     status.classList.toggle("vml-trouble", Boolean(words));
   }
@@ -97,14 +102,27 @@ export function console_(context, { height, name } = {}) {
   terminal.attachCustomKeyEventHandler((event) => {
     const control = event.ctrlKey || event.metaKey;
     if (event.ctrlKey && event.key === "]") {
-      if (event.type === "keydown") leave.focus();
+      if (event.type === "keydown") goOut();
       return false;
     }
     // the browser copies what is selected, and pastes
     if (control && event.key.toLowerCase() === "c" && (terminal.hasSelection() || event.shiftKey)) return false;
     return !(control && event.key.toLowerCase() === "v");
   });
-  leave.addEventListener("click", () => terminal.focus());
+  const enter = () => terminal.focus();
+  leave.addEventListener("click", enter);
+  leave.addEventListener("blur", () => { if (terminal.textarea) terminal.textarea.tabIndex = 0; hint(); });
+  function goOut() {
+    terminal.textarea.tabIndex = -1;
+    hint("Tab or Shift+Tab goes on, Enter comes back");
+    context.speech.say("Left the terminal. Tab or Shift+Tab goes on, Enter comes back.");
+    leave.focus();
+  }
+  function hint(words) {
+    const inside = terminal.textarea && terminal.textarea === focused(terminal.textarea);
+    text(leave, words ?? (inside ? "Ctrl-] then Tab leaves" : "click to type"));
+  }
+  hint();
 
   // --- size and colours ------------------------------------------------------------------------
   let sized = 0;
@@ -121,6 +139,9 @@ export function console_(context, { height, name } = {}) {
     if (!opened && screen.isConnected && screen.clientWidth) {
       opened = true;
       terminal.open(screen);
+      // the cursor is seen before one types: xterm.js draws none until its first focus
+      if (terminal._core?.coreService) terminal._core.coreService.isCursorInitialized = true;
+      for (const event of ["focus", "blur"]) terminal.textarea.addEventListener(event, () => hint());
       theme();
     }
     measure();
@@ -140,6 +161,14 @@ export function console_(context, { height, name } = {}) {
     };
     const background = resolve(colour("--vml-raised"), dark ? "#111" : "#fff");
     const foreground = resolve(colour("--vml-text"), dark ? "#eee" : "#111");
+    if (FORCED.matches) {
+      // the colours of the reader's choice, and the guest's own none of them
+      const [canvas, ink, chosen, onChosen] = ["Canvas", "CanvasText", "Highlight", "HighlightText"].map((name) => resolve(name, dark ? "#fff" : "#000"));
+      const all = Object.fromEntries(COLOURS.map((name) => [name, ink]));
+      terminal.options.theme = { ...all, black: canvas, background: canvas, foreground: ink, cursor: ink, cursorAccent: canvas,
+        selectionBackground: chosen, selectionForeground: onChosen };
+      return;
+    }
     const palette = Object.fromEntries(COLOURS.map((name, index) => [name, (dark ? DARK : LIGHT)[index]]));
     terminal.options.theme = {
       ...palette, background, foreground, cursor: foreground, cursorAccent: background,

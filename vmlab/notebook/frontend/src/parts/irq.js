@@ -2,6 +2,7 @@
 // since a flicker can be read by nobody and harms some.
 import { attribute, h, keyed, text } from "../shared/dom.js";
 import { count } from "../shared/format.js";
+import { roving } from "../shared/roving.js";
 
 const GLOW = 350; // milliseconds
 
@@ -10,6 +11,7 @@ export function irq(context) {
   const none = h("div", { class: "soft vml-empty" }, "no device holds a line");
   const element = h("section", { class: "vml-card vml-irqs", "aria-label": "Interrupt lines" },
     h("div", { class: "vml-head" }, "Interrupt lines"), row, none);
+  const tidy = roving(row, "button");
   let known = new Map();
 
   const make = () => h("li", { class: "vml-lamp" }, h("button", { type: "button" },
@@ -46,6 +48,7 @@ export function irq(context) {
       const lines = snapshot.irqs ?? [];
       keyed(row, lines, (line) => line.line, make, update);
       none.hidden = lines.length > 0;
+      tidy();
       known = new Map(lines.map((line) => [line.line, line.raised]));
     },
   };

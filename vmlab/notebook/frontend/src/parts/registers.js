@@ -1,22 +1,23 @@
 // The registers of one device, by name, with values that were read without a side effect.
 import { attribute, h, keyed, text } from "../shared/dom.js";
-import { count, hex } from "../shared/format.js";
+import { count, hex, many } from "../shared/format.js";
 
-const HEAD = [["register", ""], ["offset", "n"], ["", ""], ["value", "n"], ["reads", "n"], ["writes", "n"], ["last access", ""]];
+const HEAD = [["register", ""], ["offset", "n r-offset"], ["access", "r-access"], ["value", "n"], ["reads", "n"], ["writes", "n"], ["last access", "r-last"]];
 
 export function registers() {
   const body = h("tbody");
   const table = h("table", { class: "vml-grid vml-regs" },
     h("thead", {}, h("tr", {}, ...HEAD.map(([name, kind]) => h("th", { scope: "col", class: kind || null }, name)))), body);
   const more = h("div", { class: "vml-attributes" });
-  const trouble = h("div", { class: "vml-trouble", role: "status", hidden: true });
+  const trouble = h("div", { class: "vml-trouble", hidden: true });
+  const facts = h("div", { class: "vml-facts soft" });
   // it may scroll, and then a keyboard must come to it
-  const element = h("div", { class: "vml-registers", role: "group", "aria-label": "Registers", tabindex: "0" }, trouble, table, more);
+  const element = h("div", { class: "vml-registers", role: "group", "aria-label": "Registers", tabindex: "0" }, trouble, facts, table, more);
 
   const make = () => h("tr", {},
-    h("td", {}, h("b", { class: "m" }), h("span", { class: "soft vml-doc" }), h("div", { class: "vml-fields m soft" })),
-    h("td", { class: "m n soft" }), h("td", { class: "soft" }), h("td", { class: "m n" }),
-    h("td", { class: "n" }), h("td", { class: "n" }), h("td", { class: "soft" }));
+    h("td", {}, h("b", { class: "m" }), " ", h("span", { class: "soft vml-doc" }), h("div", { class: "vml-fields m soft" })),
+    h("td", { class: "m n soft r-offset" }), h("td", { class: "soft r-access" }), h("td", { class: "m n" }),
+    h("td", { class: "n" }), h("td", { class: "n" }), h("td", { class: "soft r-last" }));
 
   const update = (line, row) => {
     const [name, offset, access, value, reads, writes, last] = line.cells;
@@ -40,7 +41,10 @@ export function registers() {
 
   return {
     element,
-    update(found) {
+    // device: for what a narrow table has no column for
+    update(found, device) {
+      text(facts, device ? [device.type, hex(device.base), device.irq === null ? "no irq" : `irq ${device.irq}`, ...(device.kicks ? [many(device.kicks, "kick")] : [])].join(" · ") : "");
+      facts.hidden = !device;
       const all = found ?? { rows: [], attributes: {}, trouble: "" };
       // a register file of which only some are there at a time has one name at several offsets
       keyed(body, all.rows, (row) => `${row.name} ${row.offset}`, make, update);

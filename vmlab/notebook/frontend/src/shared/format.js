@@ -31,10 +31,12 @@ export function rate(value) {
 export const count = (value) => value.toLocaleString("en-US");
 export const many = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
 
-export function clock(seconds) {
+// 0:42, 3 min, 2 h 5 min: seconds only while they matter
+export function age(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
-  const parts = [Math.floor(whole / 60) % 60, whole % 60].map((one) => String(one).padStart(2, "0"));
-  return `${Math.floor(whole / 3600)}:${parts.join(":")}`;
+  if (whole < 60) return `0:${String(whole).padStart(2, "0")}`;
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 // 0 to 1 for a rate: each factor of ten looks the same

@@ -2,29 +2,34 @@
 // machine or the kernel is gone.
 import { attribute, h, text } from "./dom.js";
 import { Link } from "./link.js";
+import { Speech } from "./speech.js";
 import base from "./base.css";
 
 const SILENT = "No kernel answers: this is how it was.";
 const RESTARTED = "The kernel was restarted, or this view was closed: run the cell again.";
+const GONE = "This VM is gone: nothing holds it any more.";
+// views with a bar say there how the machine is
+const BARRED = ["lab", "controls"];
 
 // build(context) returns { element, update(snapshot), end() }
 export function view(name, style, build) {
   return {
     render({ model, el }) {
-      const root = h("div", { class: `vml vml-is-${name}`, "data-lm-suppress-shortcuts": "true" });
-      const notice = h("div", { class: "vml-notice", role: "status", hidden: true });
+      const root = h("div", { class: `vml vml-is-${name}`, role: "group", "data-lm-suppress-shortcuts": "true" });
+      const notice = h("div", { class: "vml-notice", hidden: true });
       // keys that are meant for the view must not move the notebook's cells
       for (const kind of ["keydown", "keyup", "keypress"]) {
         root.addEventListener(kind, (event) => event.stopPropagation());
       }
-      const context = new Context(model, root, notice);
+      const context = new Context(model, root, notice, BARRED.includes(name));
       const part = build(context);
-      root.append(h("style", {}, base + style), notice, part.element);
+      root.append(h("style", {}, base + style), notice, part.element, context.speech.element);
       el.replaceChildren(root);
       const stop = context.follow(part);
       return () => {
         stop();
         part.end?.();
+        context.speech.end();
         el.replaceChildren();
       };
     },
@@ -32,22 +37,21 @@ export function view(name, style, build) {
 }
 
 class Context {
-  constructor(model, root, notice) {
+  constructor(model, root, notice, barred) {
     this.model = model;
     this.root = root;
     this.notice = notice;
+    this.barred = barred;
+    this.speech = new Speech();
     this.selected = null;
     this.fromKernel = null;
     this.silent = false;
-    this.link = new Link(model, root, () => this.lose(), (yes) => { this.silent = !yes; this.draw(); });
-  }
-
-  lose() {
-    this.root.classList.add("vml-dead");
-    this.say(RESTARTED);
+    this.draw = () => {};
+    this.link = new Link(model, root, () => this.draw(), (yes) => { this.silent = !yes; this.draw(); });
   }
 
   say(words) {
+    if (words && words !== this.notice.textContent) this.speech.say(words);
     text(this.notice, words);
     this.notice.hidden = !words;
   }
@@ -69,42 +73,72 @@ class Context {
     };
     const dark = () => {
       const wanted = darkness(this.root);
-      if (this.root.dataset.dark === wanted) return;
+      const forced = FORCED.matches;
+      if (this.root.dataset.dark === wanted && this.forced === forced) return;
+      this.forced = forced;
       this.root.dataset.dark = wanted;
       part.theme?.();
     };
+    // a theme's style sheet may come long after its name: the ground changes then, and that is a transition
+    const changed = (event) => event.target === this.root && event.propertyName === "background-color" && dark();
+    this.root.addEventListener("transitionend", changed);
     const themes = new MutationObserver(dark);
     for (const element of [document.body, document.documentElement]) {
       themes.observe(element, { attributes: true, attributeFilter: ["class", "style", "data-jp-theme-name"] });
     }
-    // a theme's style sheet is loaded after its name is set
-    const recheck = setInterval(dark, 2000);
+    FORCED.addEventListener("change", dark);
+    this.link.onSeen = dark;
     this.model.on("change:snapshot", this.draw);
     requestAnimationFrame(dark);
     this.apply(part);
     this.link.begin();
     return () => {
       cancelAnimationFrame(frame);
-      clearInterval(recheck);
       themes.disconnect();
+      FORCED.removeEventListener("change", dark);
+      this.root.removeEventListener("transitionend", changed);
       this.model.off("change:snapshot", this.draw);
       this.link.end();
     };
   }
 
   apply(part) {
-    const snapshot = this.model.get("snapshot") ?? {};
+    let snapshot = this.model.get("snapshot") ?? {};
     if (!snapshot.machine) return;
+    if (this.link.dead) snapshot = lifeless(snapshot, "lost");
+    else if (snapshot.machine.state === "gone") snapshot = lifeless(snapshot, "gone");
     if (snapshot.selected !== this.fromKernel) {
       this.fromKernel = snapshot.selected;
       this.selected = snapshot.selected;
     }
-    const gone = snapshot.machine.state === "gone";
-    if (!this.link.dead) this.say(this.silent ? SILENT : gone ? "This VM is gone: nothing holds it any more." : "");
-    this.root.classList.toggle("vml-gone", gone);
-    attribute(this.root, "data-state", snapshot.machine.state);
+    const { state } = snapshot.machine;
+    this.say(this.words(snapshot.machine));
+    this.root.classList.toggle("vml-dead", state === "lost" || state === "gone");
+    attribute(this.root, "data-state", state);
+    attribute(this.root, "data-fault", snapshot.machine.fault || null);
+    attribute(this.root, "aria-label", `VM ${snapshot.machine.title || snapshot.machine.name}`);
     part.update(snapshot);
   }
+
+  words({ state, reason, fault }) {
+    if (state === "lost") return RESTARTED;
+    if (this.silent) return SILENT;
+    if (state === "gone") return GONE;
+    const told = state === "stopped" || state === "crashed" || fault;
+    return told && !this.barred ? `${state}${reason ? `: ${reason.split("\n")[0]}` : ""}` : "";
+  }
+}
+
+const FORCED = window.matchMedia("(forced-colors: active)");
+
+// what was there last, with nothing that looks alive
+function lifeless(snapshot, state) {
+  return {
+    ...snapshot,
+    machine: { ...snapshot.machine, state, rate: 0, exits: 0, fault: "", busy: "" },
+    devices: snapshot.devices?.map((one) => ({ ...one, rate: 0 })),
+    irqs: snapshot.irqs?.map((one) => ({ ...one, level: false })),
+  };
 }
 
 // whether the page around is dark, by its colours: themes have many names

@@ -4,7 +4,7 @@
 // drawn says hello and is sent what it missed. A kernel that does not know us any more answers "who":
 // then we begin anew under another name.
 
-const ALIVE_EVERY = 20_000;
+const ALIVE_EVERY = 60_000; // the kernel forgets a page after ten minutes of silence
 const ANSWER = 6_000; // milliseconds that a kernel has to answer hello; a saved page has none
 
 export class Link {
@@ -73,6 +73,7 @@ export class Link {
     if (now === this.visible) return;
     this.visible = now;
     this.send("seen", { on: now });
+    if (now) this.onSeen?.();
   }
 
   leave() {
