@@ -23,7 +23,8 @@
         ├── RegisterIoEvent         "failed to register IO event: ..."
         ├── RegisterIrqFd           "failed to register irqfd: ..."
         ├── DeviceNotFound          "the device couldn't be found"
-        └── UpdateFailed            "failed to update the mmio device"
+        ├── UpdateFailed            "failed to update the mmio device"
+        └── VhostUserDevice         "failed to create vhost-user device: ..."
 
 A mistake of the guest is never an exception: it is an event, counted and shown.
 """
@@ -52,6 +53,7 @@ __all__ = [
     "RegisterTableError",
     "StateError",
     "UpdateFailed",
+    "VhostUserDevice",
     "VmlabError",
     "WindowsExhausted",
     "WireError",
@@ -182,3 +184,7 @@ class DeviceNotFound(_Fixed):
 
 class UpdateFailed(_Fixed):
     words = "failed to update the mmio device"
+
+
+class VhostUserDevice(ManagerError):
+    words = "failed to create vhost-user device: "

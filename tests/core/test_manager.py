@@ -22,6 +22,7 @@ from vmlab.errors import (
     RegisterIoEvent,
     RegisterIrqFd,
     UpdateFailed,
+    VhostUserDevice,
     VmlabError,
 )
 
@@ -112,7 +113,8 @@ def test_one_line_is_enough_for_one_device() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arch": "riscv64"}, "unknown architecture 'riscv64'; vmlab knows arm64, x86_64"),
+        ({"arch": "sparc"}, "unknown architecture 'sparc'; vmlab knows arm64, riscv64, x86_64"),
+        ({"irq_interval": (0, 1024), "arch": "riscv64"}, "do not fit 0..=1023 of riscv64"),
         ({"irq_interval": (5, 24)}, "do not fit 0..=23 of x86_64"),
         ({"irq_interval": (6, 5)}, "do not fit"),
         ({"irq_interval": (-1, 5)}, "do not fit"),
@@ -129,21 +131,32 @@ def test_managers_that_cannot_be(options: dict[str, Any], message: str) -> None:
 def test_arm64_starts_a_window_higher_and_at_line_32() -> None:
     manager = MMIODeviceManager(arch="arm64")
     given = [manager.register_mmio_device(Dummy(), NET, str(n)) for n in range(128)]
-    assert given[0] == (BASE + MMIO_LEN, 32)
-    assert given[-1] == (BASE + 128 * MMIO_LEN, 159)
+    assert given[0] == (0x0A00_1000, 32)
+    assert given[-1] == (0x0A00_0000 + 128 * MMIO_LEN, 159)
     with pytest.raises(IrqsExhausted):
         manager.register_mmio_device(Dummy(), NET, "128")
 
 
 def test_arm64_fixed_devices() -> None:
     manager, cmdline = MMIODeviceManager(arch="arm64"), Cmdline()
-    assert manager.register_mmio_serial(Dummy(), cmdline) == (BASE + 0x1000, 32)
-    assert manager.register_mmio_rtc(Dummy()) == (BASE + 0x2000, 33)
-    assert manager.register_mmio_gpio(Dummy()) == (BASE + 0x3000, 34)
-    assert str(cmdline) == "earlycon=pl011,mmio32,0xd0001000"
+    assert manager.register_mmio_serial(Dummy(), cmdline) == (0x0A00_1000, 32)
+    assert manager.register_mmio_rtc(Dummy()) == (0x0A00_2000, 33)
+    assert manager.register_mmio_gpio(Dummy()) == (0x0A00_3000, 34)
+    assert str(cmdline) == "earlycon=pl011,mmio32,0x0a001000"
+    assert manager.get_device(DeviceType.GPIO, "Gpio") is not None
     assert {str(kind) for kind, _ in manager.get_device_info()} == {"Serial", "RTC", "Gpio"}
     with pytest.raises(CreateMmioTransport):
         manager.register_mmio_rtc(Dummy())
+
+
+def test_riscv64_has_1024_lines_and_a_16550() -> None:
+    manager, cmdline = MMIODeviceManager(arch="riscv64"), Cmdline()
+    assert manager.register_mmio_serial(Dummy(), cmdline) == (0x0A00_0000, 0)
+    assert str(cmdline) == "earlycon=uart,mmio,0x0a000000"
+    given = [manager.register_mmio_device(Dummy(), NET, str(n)) for n in range(1023)]
+    assert given[-1] == (0x0A00_0000 + 1023 * MMIO_LEN, 1023)
+    with pytest.raises(IrqsExhausted):
+        manager.register_mmio_device(Dummy(), NET, "1023")
 
 
 def test_interrupt_controllers_have_their_own_address_and_no_line() -> None:
@@ -160,6 +173,7 @@ def test_a_controller_inside_the_engine_is_not_on_the_bus() -> None:
     manager = MMIODeviceManager()
     manager.register_mmio_ioapic(None)
     manager.register_mmio_gic(None)
+    manager.register_mmio_gic(Dummy(), 0x800_0000)
     assert nothing_changed(manager)
 
 
@@ -205,6 +219,7 @@ def test_device_types() -> None:
         (EventFdError("e"), "failed to create or clone event descriptor: e"),
         (IrqsExhausted(), "no more IRQs are available"),
         (RegisterIoEvent("e"), "failed to register IO event: e"),
+        (VhostUserDevice("e"), "failed to create vhost-user device: e"),
         (RegisterIrqFd("e"), "failed to register irqfd: e"),
         (DeviceNotFound(), "the device couldn't be found"),
         (UpdateFailed(), "failed to update the mmio device"),
@@ -301,7 +316,7 @@ def test_rollback_when_the_command_line_is_full() -> None:
         manager.register_mmio_serial(Dummy(), Cmdline(4))
     assert nothing_changed(manager)
     assert not wiring.bound
-    assert manager.register_mmio_serial(Dummy(), Cmdline(100)) == (BASE + MMIO_LEN, 32)
+    assert manager.register_mmio_serial(Dummy(), Cmdline(100)) == (0x0A00_1000, 32)
 
 
 # --- removal, reuse, replacement ------------------------------------------------------------------

@@ -46,7 +46,8 @@ class _Arch(Struct, frozen=True):
 
 ARCHES = {
     "x86_64": _Arch(0xD000_0000, (5, 15), last_irq=23, skip=0),
-    "arm64": _Arch(0xD000_0000, (32, 159), last_irq=1019, skip=1),
+    "arm64": _Arch(0x0A00_0000, (32, 159), last_irq=1019, skip=1),
+    "riscv64": _Arch(0x0A00_0000, (0, 1023), last_irq=1023, skip=0),
 }
 
 
@@ -172,11 +173,12 @@ class MMIODeviceManager:
     def register_mmio_serial(
         self, serial: BusDevice, cmdline: Cmdline | None = None
     ) -> tuple[int, int]:
-        """The arm64 console (PL011); `cmdline` gets its earlycon."""
+        """The console, a PL011 (on riscv64 a 16550); `cmdline` gets its earlycon."""
+        kind = "uart,mmio" if self.arch == "riscv64" else "pl011,mmio32"
 
         def announce(base: int) -> None:
             if cmdline is not None:
-                _insert(cmdline, "earlycon", f"pl011,mmio32,0x{base:08x}")
+                _insert(cmdline, "earlycon", f"{kind},0x{base:08x}")
 
         base, irq = self._register(
             serial, DeviceType.SERIAL, str(DeviceType.SERIAL), after=announce
@@ -192,18 +194,18 @@ class MMIODeviceManager:
 
     def register_mmio_gpio(self, gpio: BusDevice) -> tuple[int, int]:
         """The arm64 GPIO block (PL061), which carries the power button."""
-        base, irq = self._register(gpio, DeviceType.GPIO, "gpio")
+        base, irq = self._register(gpio, DeviceType.GPIO, str(DeviceType.GPIO))
         assert irq is not None
         return base, irq
 
     def register_mmio_gic(self, gic: BusDevice | None, base: int = 0, size: int = 0) -> None:
-        """A GIC in user space at its own address; None when the engine has one inside."""
+        """A GIC in user space at its own address. None, or one without a size: the engine has it inside."""
         self._register_controller(gic, "gic", base, size)
 
     def register_mmio_ioapic(
         self, ioapic: BusDevice | None, base: int = 0xFEC0_0000, size: int = MMIO_LEN
     ) -> None:
-        """An IOAPIC in user space at its own address; None when the engine has one inside."""
+        """An IOAPIC in user space at its own address. None, or without a size: the engine has it inside."""
         self._register_controller(ioapic, "ioapic", base, size)
 
     def _register_controller(
@@ -212,7 +214,8 @@ class MMIODeviceManager:
         if device is not None:
             base = base or getattr(device, "base", 0)
             size = size or getattr(device, "size", 0)
-            self._insert(base, size, device, name)
+            if size:
+                self._insert(base, size, device, name)
 
     def _register(
         self,
