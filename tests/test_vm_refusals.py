@@ -12,7 +12,7 @@ import pytest
 
 from tests.boot.images import elf64
 from tests.support import kernel_image, require_module
-from tests.vms import FIRST, Dice, monitor
+from tests.vms import Dice, monitor
 from vmlab import VM, Device, engine
 from vmlab.core.host import Host
 from vmlab.engine import kvm
@@ -21,7 +21,6 @@ from vmlab.errors import (
     CmdlineError,
     ConfigError,
     EngineUnavailable,
-    IrqsExhausted,
     KernelError,
     StateError,
     VmlabError,
@@ -142,32 +141,6 @@ def test_a_kernel_that_goes_between_description_and_start(tmp_path: Path, engine
 
 
 # --- windows and lines ------------------------------------------------------------------------------
-
-
-def test_the_twelfth_device(engine: str) -> None:
-    with monitor(engine) as vm:
-        for number in range(11):
-            view = vm.hot_add(Dice())
-            assert (view.id, view.base, view.irq) == (
-                f"dice{number}",
-                FIRST + 0x1000 * number,
-                5 + number,
-            )
-        before = vm.address_map
-        with pytest.raises(IrqsExhausted, match="no more IRQs are available"):
-            vm.hot_add(Dice())
-        assert vm.address_map == before
-        vm.hot_remove("dice3", force=True)
-        view = vm.hot_add(Dice(), id="again")
-        assert (view.base, view.irq) == (FIRST + 0x3000, 8)
-
-
-def test_twelve_from_the_start(engine: str) -> None:
-    vm = VM(engine=engine, devices=[Dice() for _ in range(12)])
-    with pytest.raises(IrqsExhausted):
-        vm.start()
-    assert vm.state == "created"
-    vm.stop()
 
 
 class Huge(Device):

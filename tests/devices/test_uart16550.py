@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
+import time
 
 import pytest
 
 from vmlab.devices import uart16550
 from vmlab.devices.uart16550 import BACKLOG, Uart16550
+from vmlab.testing import Socket
 
 RBR = THR = DLL = 0
 IER = DLM = 1
@@ -221,7 +224,92 @@ def test_the_fifo_reset_bit_empties_sixteen_bytes(port: Port) -> None:
     port.put(FCR, 0x01)
     port.device.receive(b"0123456789abcdefXYZ")
     port.put(FCR, 0x03)
+    assert port.drain() == b"", "a driver looks whether it is empty"
     assert port.drain() == b"XYZ", "the rest was still on its way"
+
+
+@pytest.mark.parametrize("change", [(0x01, 0x03), (0x00, 0x01), (0x01, 0x00), (0x01, 0x07, 0x07)])
+def test_what_waits_comes_when_the_guest_has_seen_the_fifo_empty(
+    port: Port, change: tuple[int, ...]
+) -> None:
+    """§8.4. Whatever it reads before: only LSR says that there is nothing."""
+    first, *then = change
+    port.put(FCR, first)
+    port.device.receive(bytes(range(40)))
+    for value in then:
+        port.put(FCR, value)
+    for register in (IIR, MSR, SCR, RBR):
+        port.get(register)
+    port.put(MCR, LOOP)
+    port.put(MCR, 0)
+    port.put(FCR, then[-1])
+    assert port.device.peek("LSR") & DR == 0, "peek lets nothing in"
+    port.device.receive(b"\x28")
+    assert port.get(LSR) & DR == 0
+    assert port.get(LSR) & DR
+    rest = port.drain()
+    assert rest == bytes(range(40 - len(rest) + 1, 41))
+
+
+def test_a_guest_that_only_listens_hears_of_it_a_moment_later() -> None:
+    with Socket(Uart16550()) as socket:
+        device = socket.device
+        assert isinstance(device, Uart16550)
+        for order in ((IER, FCR), (FCR, IER)):
+            device.write(IER, 1, 0)
+            device.write(FCR, 1, 1)
+            device.receive(bytes(20))
+            socket.clock.pause()
+            for register in order:
+                device.write(register, 1, ERBFI if register == IER else 3)
+            assert not device.irq.level
+            socket.heard.clear()
+            socket.clock.resume()
+            assert socket.heard.wait(5)
+            assert device.read(IIR, 1) & 0xF == RECEIVED
+            while device.read(LSR, 1) & DR:
+                device.read(RBR, 1)
+            device.read(IIR, 1)
+        device.write(FCR, 1, 3)
+        device.receive(b"x")
+        assert device.irq.level, "what comes afterwards does not wait"
+
+
+def test_a_pause_ends_with_its_port() -> None:
+    with Socket(Uart16550()) as socket:
+        device = socket.device
+        assert isinstance(device, Uart16550)
+        device.write(FCR, 1, 1)
+        device.receive(bytes(20))
+        device.write(IER, 1, ERBFI)
+        device.write(FCR, 1, 3)
+        device.reset()
+        time.sleep(0.01)
+        assert (device.read(LSR, 1) & DR, device.irq.level) == (0, False)
+        device.receive(bytes(2))
+        device.write(IER, 1, ERBFI)
+        device.write(FCR, 1, 1)
+        copy = pickle.loads(pickle.dumps(device))
+    time.sleep(0.01)
+    assert not device.irq.level
+    assert copy.read(LSR, 1) & DR == 0
+
+
+def test_overrun_without_fifos_destroys_the_character_before(port: Port) -> None:
+    """§8.2, OE."""
+    port.put(MCR, LOOP)
+    for value in (0x41, 0x42, 0x43):
+        port.put(THR, value)
+    assert port.get(LSR) & (DR | OE) == DR | OE
+    assert port.get(LSR) & (DR | OE) == DR
+    assert port.get(RBR) == 0x43
+    assert port.get(LSR) & DR == 0
+    assert port.device.overruns == 2
+    port.put(FCR, 1)
+    for value in range(18):
+        port.put(THR, value)
+    assert port.drain() == bytes(range(16)), "with FIFOs it is the new one that is lost"
+    assert port.device.overruns == 4
 
 
 def test_the_reset_bit_needs_the_enable_bit(port: Port) -> None:
@@ -398,8 +486,8 @@ def test_peek_takes_nothing(port: Port) -> None:
     port.put(THR, 0x42)
     seen = port.device.peek()
     assert port.device.peek() == seen
-    assert (seen["RBR"], seen["LSR"], seen["MSR"], seen["IIR"]) == (0x41, 0x63, 0x0B, RECEIVED)
-    assert port.get(RBR) == 0x41
+    assert (seen["RBR"], seen["LSR"], seen["MSR"], seen["IIR"]) == (0x42, 0x63, 0x0B, RECEIVED)
+    assert port.get(RBR) == 0x42
     assert port.get(LSR) == 0x62
     assert port.get(IIR) == THR_EMPTY
 

@@ -3,7 +3,9 @@
 Sending takes no time: a byte written to THR is at the sink before the write returns, so the
 transmitter is always empty. Framing and the baud rate are kept for the guest to read back and have no
 effect. What the host sends waits in a backlog, as on a very long wire, and enters the receiver FIFO as
-the guest makes room: a guest that drains while LSR.DR is set sees all of it, without a gap.
+the guest makes room: a guest that drains while LSR.DR is set sees all of it, without a gap. One that
+empties the FIFO by FCR finds it empty: what waits comes when LSR has said so, or a moment later to a
+guest that does not look and has asked for an interrupt.
 
 The level that this device drives is the chip's INTR pin. That OUT2 gates it is PC wiring, not the
 chip's, and is not modelled. The pin stays up while any cause is pending: a guest behind an
@@ -14,7 +16,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
+from vmlab.core import clock
 from vmlab.core.device import Device, on_peek, on_read, on_write
 from vmlab.regs import Registers, bit, bits, ro, rw, wo
 
@@ -25,6 +29,10 @@ BACKLOG = 1 << 20
 FIFO_DEPTH = 16
 #: bytes in the receiver FIFO at which FCR.RX_TRIGGER 0..3 asks for service (§8.4)
 TRIGGER_LEVELS = (1, 4, 8, 14)
+
+#: nanoseconds that 16 characters take at 115,200 baud, about: so long waits what comes after FCR has emptied
+#: the FIFO of a guest that listens to the interrupt alone
+PAUSE = 1_400_000
 
 #: IIR bits 3..0, highest priority first (§8.5, table V)
 LINE_STATUS = 0x6
@@ -145,12 +153,15 @@ class Uart16550(Device):
         self._sink = sink
         #: bytes of input that were lost: the backlog or, in loopback, the FIFO was full
         self.overruns = 0
+        self._pause: clock.Timer | None = None
         self._power_on()
 
     def _power_on(self) -> None:
         self._fifo: deque[int] = deque()
         self._backlog = bytearray()
         self._depth = 1
+        #: the FIFO was emptied, and the guest has not seen it yet: the backlog waits
+        self._held = False
         self._overrun = False
         self._thr_emptied = False
         self._thr_enabled = False
@@ -160,7 +171,15 @@ class Uart16550(Device):
     def reset(self) -> None:
         with self.lock:
             super().reset()
+            self._cancel()
             self._power_on()
+
+    def detached(self) -> None:
+        with self.lock:
+            self._cancel()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_pause": None}
 
     # --- the interrupt --------------------------------------------------------------------------
 
@@ -202,6 +221,7 @@ class Uart16550(Device):
         if wanted and not self._thr_enabled:
             self._thr_emptied = True
         self._thr_enabled = wanted
+        self._pause_if_held()
 
     # --- transmitter ----------------------------------------------------------------------------
 
@@ -218,10 +238,13 @@ class Uart16550(Device):
         self._thr_emptied = True
 
     def _loop(self, value: int) -> None:
-        if len(self._fifo) < self._depth:
-            self._fifo.append(value)
-        else:
+        """§8.2, OE: without FIFOs the character before is destroyed, with them the new one is."""
+        if len(self._fifo) >= self._depth:
             self._lose(1)
+            if self._depth > 1:
+                return
+            self._fifo.clear()
+        self._fifo.append(value)
 
     # --- receiver -------------------------------------------------------------------------------
 
@@ -249,9 +272,32 @@ class Uart16550(Device):
     def _refill(self) -> None:
         """Let the backlog into the FIFO. In loopback SIN is disconnected (§8.7): it waits."""
         room = self._depth - len(self._fifo)
-        if self._backlog and room > 0 and not self.r.MCR & self.regs.MCR.LOOP:
+        waits = self._held or self.r.MCR & self.regs.MCR.LOOP
+        if self._backlog and room > 0 and not waits:
             self._fifo.extend(self._backlog[:room])
             del self._backlog[:room]
+
+    def _pause_if_held(self) -> None:
+        """A guest that listens to the interrupt alone never says that it has seen the FIFO empty."""
+        if self._held and self._pause is None and self.r.IER & self.regs.IER.ERBFI:
+            self._pause = self.clock.call_at(self.clock.now() + PAUSE, self._paused)
+
+    def _paused(self) -> None:
+        """On the clock's thread."""
+        with self.lock:
+            if self._pause is not None:
+                self._let_in()
+                self.update()
+
+    def _let_in(self) -> None:
+        self._cancel()
+        self._held = False
+        self._refill()
+
+    def _cancel(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     @on_peek("RBR")
     def _oldest(self) -> int:
@@ -269,6 +315,8 @@ class Uart16550(Device):
         enabled = bool(value & FCR.ENABLE)
         if enabled != (self._depth > 1) or (enabled and value & FCR.RX_RESET):
             self._fifo.clear()
+            self._held = bool(self._backlog)
+            self._pause_if_held()
         # §8.4: without ENABLE the other bits are not programmed; the reset bits clear themselves
         self.r.FCR = value & ~(FCR.RX_RESET | FCR.TX_RESET) if enabled else 0
         self._depth = FIFO_DEPTH if enabled else 1
@@ -286,6 +334,8 @@ class Uart16550(Device):
     def _read_lsr(self) -> int:
         value = self._line_status()
         self._overrun = False
+        if self._held and not value & self.regs.LSR.DR:
+            self._let_in()
         return value
 
     def _modem_inputs(self, control: int) -> int:

@@ -37,7 +37,7 @@ class Wires:
         """ConfigError where the line is one of the machine's own devices'."""
         if number in fixed:
             raise ConfigError(
-                f"line {number} is {fixed[number]!r}'s, part of the machine; devices have the lines"
+                f"line {number} belongs to {fixed[number]!r}, part of the machine; devices have the lines"
                 f" {self._lines}"
             )
 
