@@ -296,7 +296,7 @@ class Vcpu:
             self._entered()
             return None
         if status == uclib.ERR_INSN_INVALID:
-            return self._deliver(Event(_UD))
+            return self._undefined()
         if status != uclib.ERR_OK:
             return self._cannot("internal-error", uclib.describe(status))
         if self._hit or halts is False:
@@ -314,10 +314,17 @@ class Vcpu:
         if context.by_instruction:
             return self._deliver(Event(number, kind="software", length=self._int_length(number)))
         if number == _UD:
-            return self._deliver(Event(_UD))
+            return self._undefined()
         protected = context.cr(0) & 1
         error = context.error & 0xFFFF_FFFF if number in WITH_ERROR and protected else None
         return self._deliver(Event(number, error))
+
+    def _undefined(self) -> Stop | None:
+        """An instruction that Unicorn does not know. INT1 is one, a trap whose gate may have any DPL."""
+        if self._code_bytes(1, self.rip) == b"\xf1":
+            self.context.rip += 1
+            return self._deliver(Event(_DB))
+        return self._deliver(Event(_UD))
 
     def _deliver_pending(self) -> Stop | None:
         """Deliver an NMI or interrupt that is due."""
