@@ -37,6 +37,8 @@ from typing import Any
 from vmlab.core.memory import Region
 from vmlab.engine.soft import slots, uclib
 from vmlab.engine.soft.alias import alias_is_seen
+from vmlab.engine.soft.kick import GATE_CODE
+from vmlab.engine.soft.registers import Context
 from vmlab.engine.soft.uclib import Uc
 
 __all__ = ["CodeCaches", "patch"]
@@ -48,8 +50,8 @@ _FUNCTIONS = (
     "tlb_set_dirty_x86_64",
     "tlb_unprotect_code_x86_64",
 )
-#: of the page of machine code: the three entry points, and where the original functions' addresses lie
-_FAST, _DIRTY, _CLEAN, _ORIGINALS = 0x00, 0x80, 0xC0, 0x100
+#: of the page of machine code: the entry points, and where the original functions' addresses lie
+_FAST, _DIRTY, _CLEAN, _ORIGINALS, _GATE = 0x00, 0x80, 0xC0, 0x100, 0x140
 # (rdi: uc, rdx: address in RAM) lea r10,[rip+table]; 1: mov rax,[r10]; cmp rax,rdi; je 2f; add r10,64;
 # test rax,rax; jne 1b; jmp [rip+fast]; 2: mov r9,rdx; shr r9,12; mov byte ptr [r10+16],1; cmp
 # r9,[r10+48]; jae 3f; mov rax,[r10+24]; mov al,[rax+r9]; mov [r10+16],al; test al,al; je 3f; mov
@@ -72,6 +74,8 @@ _CLEAN_CODE = bytes.fromhex(
 )
 #: the index of an instance's one CPU: never assigned (QEMU's UNASSIGNED_CPU_INDEX)
 _ONLY_CPU = -1
+#: in QEMU's CPUState: env_ptr, which points into the structure around it
+_ENV, _CPU_SIZE = 0x128, 0x10000
 #: of a row that was given back: no instance lies there
 _FREE = 1
 
@@ -104,9 +108,16 @@ class _Patch:
         self.members: dict[int, CodeCaches] = {}
         self._page = page = mmap.mmap(-1, 2 * _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+        #: where `kick.GATE_CODE` lies
+        self.gate = address + _GATE
         self.rows = (_Row * _ROWS).from_buffer(page, _PAGE)
         functions = [uclib.address_of(getattr(library, name)) for name in _FUNCTIONS]
-        for at, code in ((_FAST, _FAST_CODE), (_DIRTY, _DIRTY_CODE), (_CLEAN, _CLEAN_CODE)):
+        for at, code in (
+            (_FAST, _FAST_CODE),
+            (_DIRTY, _DIRTY_CODE),
+            (_CLEAN, _CLEAN_CODE),
+            (_GATE, GATE_CODE),
+        ):
             page[at : at + len(code)] = code
         page[_ORIGINALS : _ORIGINALS + 16] = struct.pack("<2Q", functions[1], functions[2])
         if ctypes.CDLL(None).mprotect(
@@ -208,6 +219,18 @@ class CodeCaches:
             del self._patch.members[uc.handle]
             instance.row.cpu = _FREE
             instance.row.uc = _FREE
+
+    def gate(self, context: Context) -> tuple[int, int, int] | None:
+        """What `Kick` needs to look at flags by itself; None: there is no machine code, or the CPU's
+        structure is not where it was."""
+        instance = self._instances.get(context.handle)
+        if instance is None or self._patch is None:
+            return None
+        env = ctypes.c_uint64.from_address(instance.cpu + _ENV).value
+        if not 0 < env - instance.cpu < _CPU_SIZE:
+            return None
+        flags = context.live_flags(env)
+        return (self._patch.gate, *flags) if flags is not None else None
 
     # -- what is written -----------------------------------------------------------------------------
 

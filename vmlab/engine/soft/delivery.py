@@ -20,11 +20,14 @@ __all__ = ["WITH_ERROR", "Event", "deliver"]
 #: exceptions that push an error code: #DF #TS #NP #SS #GP #PF #AC #CP
 WITH_ERROR = frozenset((8, 10, 11, 12, 13, 14, 17, 21))
 _CONTRIBUTORY = frozenset((0, 10, 11, 12, 13))
+#: #DB #BP #OF #DF #MC
+_NO_FAULTS = frozenset((1, 3, 4, 8, 18))
 _DF, _TS, _NP, _SS, _GP, _PF = 8, 10, 11, 12, 13, 14
 _CLEARED = r.TF | r.NT | r.RF | r.VM
 _EFER_LMA = 0x400
 _TRAP_GATE_BIT = 1
 _IDT_ERROR = 2
+_EXPAND_DOWN = 1 << 10
 
 
 class Event(NamedTuple):
@@ -33,6 +36,8 @@ class Event(NamedTuple):
     vector: int
     error: int | None = None
     kind: Literal["exception", "software", "external"] = "exception"
+    #: of the instruction that RIP is behind: should it fault, it is to run again
+    length: int = 0
 
 
 def deliver(context: Context, flags: int, memory: Physical, event: Event) -> bool:
@@ -42,8 +47,9 @@ def deliver(context: Context, flags: int, memory: Physical, event: Event) -> boo
     """
     for _ in range(4):
         try:
-            _Delivery(context, flags, memory, event).run()
+            _Delivery(context, _saved(event, flags), memory, event).run()
         except Fault as fault:
+            context.rip -= event.length
             if fault.address is not None:
                 context.set_cr(2, fault.address)
             following = _after(event, fault)
@@ -54,6 +60,13 @@ def deliver(context: Context, flags: int, memory: Physical, event: Event) -> boo
             context.clear_exception()
             return True
     return False
+
+
+def _saved(event: Event, flags: int) -> int:
+    """RFLAGS as the frame gets them: a fault's have RF, so that what caught it runs again without meeting
+    its breakpoint again (SDM vol 3 §18.3.1.1). #DB, #BP and #OF are traps here, #DF and #MC aborts."""
+    fault = event.kind == "exception" and event.vector not in _NO_FAULTS
+    return flags | r.RF if fault else flags
 
 
 def _after(event: Event, fault: Fault) -> Event | None:
@@ -172,6 +185,8 @@ class _Delivery:
         low, high = self._gate(16)
         offset = low & 0xFFFF | low >> 32 & 0xFFFF_0000 | (high & 0xFFFF_FFFF) << 32
         code, level = self._code(low >> 16 & 0xFFFF)
+        if (offset + (1 << 47)) >> 48 & 0xFFFF:
+            raise Fault(_GP, self.ext)  # not canonical
         ist = low >> 32 & 7
         if ist:
             stack = self._tss_stack(36 + 8 * (ist - 1))
@@ -237,6 +252,9 @@ class _Delivery:
         mask = 0xFFFF_FFFF if ss.flags & r.D_B else 0xFFFF
         unit, letter = (4, "I") if wide else (2, "H")
         top = (stack - unit * len(words)) & mask
+        self._check_room(
+            ss, top, unit * len(words), ss.selector & 0xFFFC if ss is not old_ss else 0
+        )
         low_bits = (1 << 8 * unit) - 1
         frame = struct.pack(f"<{len(words)}{letter}", *(w & low_bits for w in words))
         self.paging.write(ss.base + top & 0xFFFF_FFFF, frame)
@@ -248,6 +266,16 @@ class _Delivery:
                 context.set_segment(number, Segment(0, 0, 0, 0))
         context.set_segment(r.CS, code)
         self._enter(offset, self._new_flags(low), level)
+
+    def _check_room(self, ss: Segment, start: int, size: int, selector: int) -> None:
+        """#SS unless [start, start + size) lies inside the limit (SDM vol 3 §5.3)."""
+        if ss.flags & _EXPAND_DOWN:
+            most = 0xFFFF_FFFF if ss.flags & r.D_B else 0xFFFF
+            inside = ss.limit < start and start + size - 1 <= most
+        else:
+            inside = start + size - 1 <= ss.limit
+        if not inside:
+            raise Fault(_SS, selector | self.ext)
 
     def _inner_stack(self, level: int) -> tuple[Segment, int]:
         """SS:ESP for `level` out of the TSS."""

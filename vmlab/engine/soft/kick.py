@@ -7,6 +7,10 @@ addresses (it makes the translator emit the call), and one Python callback with 
 A *kick* widens that range by one aligned store into Unicorn's `struct hook`, which is legal from any
 thread; the callback then runs at the next block and may call `uc_emu_stop` there.
 
+While only an interrupt waits, which a guest with IF = 0 does not take, Python would be called in vain on
+every block. Where machine code of our own can be had (`codecache`), the callback is 27 bytes of it that
+look at IF and the interrupt shadow first.
+
 `struct hook` (include/uc_priv.h of 2.1.4): begin at +24, end at +32, callback at +40. Both the layout and
 the behaviour are checked once per process; should the check fail, or on demand, the callback simply
 covers all addresses all the time: correct and slower.
@@ -29,18 +33,43 @@ _BEGIN, _END, _CALLBACK = 24, 32, 40
 #: where the self-check's code lies; any page will do, nothing else is mapped then
 _SCRATCH = 0x1000
 _PAGE = 0x1000
+#: (rcx: _Gate) cmp byte ptr [rcx+24],0; jne 1f; mov rax,[rcx]; test byte ptr [rax+1],2; je 2f;
+#: mov rax,[rcx+8]; test byte ptr [rax],8; jne 2f; 1: jmp [rcx+16]; 2: ret
+GATE_CODE = bytes.fromhex("807918007512488b01f6400102740c488b4108f600087503ff6110c3")
 # mov ecx,1000; 1: dec ecx; jnz 1b; hlt
 _COUNT_DOWN = bytes.fromhex("b9e8030000 ffc9 75fc f4")
 # 1: inc ecx; jmp 1b
 _ENDLESS = bytes.fromhex("ffc1 ebfc")
 
 
-class Kick:
-    """`on_block()` is called at block starts while armed (always, when not `patched`)."""
+class _Gate(ctypes.Structure):
+    """What the machine code looks at."""
 
-    def __init__(self, uc: Uc, on_block: Callable[[], None], patched: bool) -> None:
+    _fields_ = (
+        ("eflags", ctypes.c_uint64),
+        ("hflags", ctypes.c_uint64),
+        ("callback", ctypes.c_uint64),
+        ("force", ctypes.c_uint64),
+    )
+
+
+class Kick:
+    """`on_block()` is called at block starts while armed (always, when not `patched`).
+
+    gate: the addresses of `GATE_CODE`, EFLAGS and hflags; it is then called only where an interrupt can be
+    taken, or when forced.
+    """
+
+    def __init__(
+        self,
+        uc: Uc,
+        on_block: Callable[[], None],
+        patched: bool,
+        gate: tuple[int, int, int] | None = None,
+    ) -> None:
         self._uc = uc
         self.patched = patched
+        self._gate = _Gate(force=1)
 
         def callback(_uc: int, _address: int, _size: int, _data: int) -> None:
             on_block()
@@ -53,11 +82,20 @@ class Kick:
         # any exported function without effects will do as the one that is called on every block
         idle = uclib.address_of(uc.lib.uc_arch_supported)
         uc.hook_address(uclib.HOOK_BLOCK, idle, 1, 0)
-        handle = uc.hook(uclib.HOOK_BLOCK, raw, _NEVER, _NEVER)
+        callback_address = uclib.address_of(raw)
+        if gate is None:
+            handle = uc.hook(uclib.HOOK_BLOCK, raw, _NEVER, _NEVER)
+        else:
+            code, self._gate.eflags, self._gate.hflags = gate
+            self._gate.callback, callback_address = callback_address, code
+            self._callback = raw
+            handle = uc.hook_address(
+                uclib.HOOK_BLOCK, code, _NEVER, _NEVER, data=ctypes.addressof(self._gate)
+            )
         self.layout_known = (
             ctypes.c_uint64.from_address(handle + _BEGIN).value == _NEVER
             and ctypes.c_uint64.from_address(handle + _END).value == _NEVER
-            and ctypes.c_size_t.from_address(handle + _CALLBACK).value == uclib.address_of(raw)
+            and ctypes.c_size_t.from_address(handle + _CALLBACK).value == callback_address
         )
         self._begin = (
             ctypes.c_uint64.from_address(handle + _BEGIN)
@@ -65,8 +103,15 @@ class Kick:
             else ctypes.c_uint64(0)
         )
 
-    def arm(self) -> None:
+    def arm(self, force: bool = False) -> None:
+        """`force`: whatever the guest's interrupt flag; it lasts until `relax`."""
+        if force:
+            self._gate.force = 1
         self._begin.value = 0
+
+    def relax(self) -> None:
+        """From the engine's thread, which must look afterwards whether somebody wants to force."""
+        self._gate.force = 0
 
     def disarm(self) -> None:
         self._begin.value = _NEVER

@@ -34,6 +34,8 @@ R11 = 11
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 ES, CS, SS, DS, FS, GS = range(6)
 
+#: UC_X86_REG_RBP of unicorn/x86.h
+_REG_RBP = 36
 #: bytes before the data in struct uc_context (include/uc_priv.h)
 _HEADER = 40
 # indices of 64-bit words, relative to the general registers
@@ -96,15 +98,16 @@ class Context:
 
     def __init__(self, uc: Uc) -> None:
         self._uc = uc
+        self.handle = uc.handle
         self._save = uc.lib.uc_context_save
         self._restore = uc.lib.uc_context_restore
         handle = ctypes.c_size_t()
         if uc.lib.uc_context_alloc(uc.handle, ctypes.byref(handle)):
             raise EngineError("unicorn: cannot allocate a context")
-        self._handle = handle.value
+        self._block = handle.value
         # struct uc_context starts with the size of its data; the data is the last member
-        size = ctypes.c_size_t.from_address(self._handle).value + _HEADER
-        self._bytes = memoryview((ctypes.c_char * size).from_address(self._handle)).cast("B")
+        size = ctypes.c_size_t.from_address(self._block).value + _HEADER
+        self._bytes = memoryview((ctypes.c_char * size).from_address(self._block)).cast("B")
         self.load()
         if not _layout:
             _layout.append(_find_layout(uc, self, self._bytes))
@@ -122,18 +125,28 @@ class Context:
         self._pristine = bytes(self._bytes[base:end])
 
     def close(self) -> None:
-        if self._handle:
+        if self._block:
             self.q.release()
             self.i.release()
             self._bytes.release()
-            self._uc.lib.uc_context_free(self._handle)
-            self._handle = 0
+            self._uc.lib.uc_context_free(self._block)
+            self._block = 0
 
     def load(self) -> None:
-        self._save(self._uc.handle, self._handle)
+        self._save(self._uc.handle, self._block)
 
     def store(self) -> None:
-        self._restore(self._uc.handle, self._handle)
+        self._restore(self._uc.handle, self._block)
+
+    def live_flags(self, env: int) -> tuple[int, int] | None:
+        """Where Unicorn itself has RFLAGS' system flags and hflags, if `env` is its CPU structure."""
+        registers = env + _layout[0].registers - _HEADER
+        mark = 0x1B0A_D0B1_5EED_0006
+        before = self._uc.read_register(_REG_RBP)
+        self._uc.write_register(_REG_RBP, mark)
+        found = ctypes.c_uint64.from_address(registers + 8 * NAMES.index("rbp")).value
+        self._uc.write_register(_REG_RBP, before)
+        return (registers + 8 * _EFLAGS, registers + 4 * _HFLAGS) if found == mark else None
 
     def reset(self) -> None:
         """The state as the library made it: FPU, MSRs and debug registers after power-on."""

@@ -211,12 +211,18 @@ class Uc:
         return self.hook_address(kind, address_of(callback), begin, end, insn)
 
     def hook_address(
-        self, kind: int, address: int, begin: int, end: int, insn: int | None = None
+        self,
+        kind: int,
+        address: int,
+        begin: int,
+        end: int,
+        insn: int | None = None,
+        data: int | None = None,
     ) -> int:
         handle = c_size_t()
         more = () if insn is None else (c_int(insn),)
         status = self.lib.uc_hook_add(
-            self.handle, ctypes.byref(handle), kind, address, None, begin, end, *more
+            self.handle, ctypes.byref(handle), kind, address, data, begin, end, *more
         )
         self._check(status, "hook")
         return handle.value

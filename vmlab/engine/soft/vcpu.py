@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import Enum
 
@@ -28,7 +29,10 @@ _UD, _DB, _NMI_VECTOR = 6, 1, 2
 _H2_NMI = 1 << 2
 #: blocks between looks at the interrupt line in deterministic mode
 _SLICE_BLOCKS = 1000
-_PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3") | frozenset(range(0x40, 0x50))
+#: an event that was refused so often is looked at every so many nanoseconds
+_REFUSALS, _LOOK_AGAIN_NS = 32, 1_000_000
+_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3"
+_REX = bytes(range(0x40, 0x50))
 
 
 class Mode(Enum):
@@ -76,7 +80,10 @@ class Vcpu:
             uc.hook(uclib.HOOK_INSN, uclib.INSN_HOOK(self._on_syscall(insn)), 1, 0, insn)
         on_cpuid = uclib.INSN_HOOK(cpuid.hook(uc, number))
         uc.hook(uclib.HOOK_INSN, on_cpuid, 1, 0, uclib.INSN_CPUID)
-        self._kick = Kick(uc, self._on_block, patched)
+        self._kick = Kick(
+            uc, self._on_block, patched, caches.gate(self.context) if patched else None
+        )
+        self._refusals = 0
         #: leave the guest at the next block, whatever its interrupt flag
         self.stop_wanted = False
         self._hit = False
@@ -90,12 +97,12 @@ class Vcpu:
     # -- from any thread ---------------------------------------------------------------------------
 
     def kick(self) -> None:
-        self._kick.arm()
+        self._kick.arm(self.init or self.nmi)
 
     def interrupt(self) -> None:
         """Make the CPU leave the guest at its next block."""
         self.stop_wanted = True
-        self._kick.arm()
+        self._kick.arm(force=True)
 
     @property
     def runnable(self) -> bool:
@@ -122,11 +129,29 @@ class Vcpu:
             self.context.load()
             if self._accepts():
                 self._stop()
+            else:
+                self._refused()
         else:
             self._kick.disarm()
             # whoever set a flag between the look and the disarming has kicked in vain
             if self._wanted():
-                self._kick.arm()
+                self._rearm()
+
+    def _refused(self) -> None:
+        """IF = 0, or an NMI inside another's handler: not to be looked at on every block from now on."""
+        self._refusals += 1
+        if self._refusals < _REFUSALS:
+            return
+        self._refusals = 0
+        self._kick.disarm()
+        with self._chipset.lock:
+            due = time.monotonic_ns() + _LOOK_AGAIN_NS
+            self._chipset.timers.set(("look", self.number), due, self.kick)
+        if self.stop_wanted or self.init:
+            self._rearm()
+
+    def _rearm(self) -> None:
+        self._kick.arm(self.stop_wanted or self.init or self.nmi)
 
     def _wanted(self) -> bool:
         return self.stop_wanted or self.init or self.nmi or self._chipset.line[self.number]
@@ -239,8 +264,9 @@ class Vcpu:
         stop = self._deliver_pending()
         if stop or self.mode is not Mode.RUNNING:
             return stop
+        self._kick.relax()
         if self._wanted():
-            self._kick.arm()
+            self._rearm()
         halts = single and self._next_is_hlt()
         self.inside = True
         if single:
@@ -271,7 +297,7 @@ class Vcpu:
             self._entered()
             return None
         if status == uclib.ERR_INSN_INVALID:
-            return self._deliver(Event(_UD))
+            return self._undefined()
         if status != uclib.ERR_OK:
             return self._cannot("internal-error", uclib.describe(status))
         if self._hit or halts is False:
@@ -287,12 +313,19 @@ class Vcpu:
         if number > 255:
             return self._cannot("internal-error", f"exception {number:#x} inside the emulator")
         if context.by_instruction:
-            return self._deliver(Event(number, kind="software"))
+            return self._deliver(Event(number, kind="software", length=self._int_length(number)))
         if number == _UD:
-            return self._deliver(Event(_UD))
+            return self._undefined()
         protected = context.cr(0) & 1
         error = context.error & 0xFFFF_FFFF if number in WITH_ERROR and protected else None
         return self._deliver(Event(number, error))
+
+    def _undefined(self) -> Stop | None:
+        """An instruction that Unicorn does not know. INT1 is one, a trap whose gate may have any DPL."""
+        if self._code_bytes(1, self.rip) == b"\xf1":
+            self.context.rip += 1
+            return self._deliver(Event(_DB))
+        return self._deliver(Event(_UD))
 
     def _deliver_pending(self) -> Stop | None:
         """Deliver an NMI or interrupt that is due."""
@@ -330,9 +363,9 @@ class Vcpu:
         context = self.context
         return Paging(self._memory, context.cr(0), context.cr(3), context.cr(4), context.efer)
 
-    def _code_bytes(self, size: int) -> bytes:
-        """What lies at CS:RIP, as far as it can be read. The context is loaded."""
-        address = (self.context.segment(r.CS).base + self.rip) & r.MASK64
+    def _code_bytes(self, size: int, rip: int) -> bytes:
+        """What lies at CS:`rip`, as far as it can be read. The context is loaded."""
+        address = (self.context.segment(r.CS).base + rip) & r.MASK64
         paging, found = self._paging(), b""
         for at in range(size):
             try:
@@ -341,15 +374,22 @@ class Vcpu:
                 break
         return found
 
+    def _int_length(self, vector: int) -> int:
+        """Of the INT3, INTO or INT n that RIP is behind; any prefixes are not counted."""
+        last = self._code_bytes(1, self.rip - 1)
+        return 1 if (vector, last) in ((3, b"\xcc"), (4, b"\xce")) else 2
+
     def _next_is_hlt(self) -> bool:
         """Unicorn does not tell a HLT from the end of a single step."""
         self.context.load()
-        code = self._code_bytes(15).lstrip(bytes(_PREFIXES))
+        code = self._code_bytes(15, self.rip).lstrip(_PREFIXES)
+        if self.context.hflags & r.H_CS64 and code[:1] in _REX:
+            code = code[1:]
         return code[:1] == b"\xf4" and self.context.cpl == 0
 
     def _cannot(self, kind: str, text: str) -> Stop:
         self.mode = Mode.STOPPED
-        code = self._code_bytes(8).hex(" ")
+        code = self._code_bytes(8, self.rip).hex(" ")
         where = f" at rip={self.rip:#x}" + (f", code {code}" if code else "")
         return Stop(kind, text + where, self.registers())
 
