@@ -23,7 +23,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a pipe, which can be read but once: save it to a file first"),
     (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a character device, not a file"),
+    (stat.S_ISCHR, "a character device, not a file: it is empty, or has no end"),
     (stat.S_ISBLK, "a block device: copy the image that it holds to a file"),
 )
 
