@@ -114,7 +114,7 @@ def test_postbuild_in_a_clean_environment(image: tuple[Path, dict[str, str]]) ->
     tree = tree / "binder"
     where = run("python", "-c", "import vmlab; print(vmlab.__file__)")
     assert "site-packages" in where
-    assert "Hello" in run("bash", "-c", "vmlab run hello --engine soft || [ $? = 1 ]")
+    assert "Hello" in run("bash", "-c", "vmlab run hello --engine soft")
     assert "python3" in run("jupyter", "kernelspec", "list")
     config = tree.parents[1] / "env" / "etc" / "jupyter" / "labconfig" / "page_config.json"
     assert "announcements" in config.read_text()

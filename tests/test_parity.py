@@ -81,7 +81,7 @@ def test_the_commands_statistics_are_alike(name: str, tmp_path: Path) -> None:
     for engine in ("kvm", "soft"):
         file = tmp_path / engine
         done = run("run", name, "--engine", engine, "--stats", file, "--cmdline", "ticks=3")
-        assert done.returncode == 1, done.stderr
+        assert done.returncode == 0, done.stderr
         stats = json.loads(file.read_text())
         found.append({key: stats[key] for key in ("devices", "unmapped", "map")})
     assert found[0] == found[1]

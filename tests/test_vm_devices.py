@@ -386,7 +386,7 @@ def test_the_log_ends_with_the_machine(engine: str) -> None:
         vm.console.send("exit 0\n")
         vm.wait(PATIENCE)
         last = log.events[-1]
-        assert (last.device, last.write, last.value) == ("debug-exit", True, 0)
+        assert (last.device, last.write, last.value) == ("power", True, 0x34)
         log.stop()
     assert log.events[-1] == last
     with monitor(engine) as vm, vm.trace() as log:

@@ -150,7 +150,7 @@ def test_start_before_the_first_instruction(engine: str, isolate: bool) -> None:
         vm.resume()
         ended = vm.wait(PATIENCE)
         assert ended is not None
-        assert ended.reason == "debug-exit"
+        assert ended.reason == "poweroff"
         assert vm.start(paused=True).state == "paused"
         assert vm.cpus[0].regs["rip"] == entry
         vm.stop()
@@ -260,7 +260,7 @@ def test_wait(engine: str) -> None:
         after(0.1, vm.console.send, "exit 0\n")
         ended = vm.wait(PATIENCE)
         assert ended is not None
-        assert ended.code == 1
+        assert (ended.reason, ended.code) == ("poweroff", 0)
 
 
 def test_stop_while_someone_waits(engine: str) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["LOAD", "elf64", "multiboot_elf", "pvh_note"]
+__all__ = [
+    "CODE",
+    "LOAD",
+    "bzimage",
+    "elf64",
+    "flat",
+    "multiboot_elf",
+    "multiboot_header",
+    "pvh_note",
+]
 
 LOAD = 0x10_0000
 #: cli; hlt; jmp back: what these kernels do
@@ -47,7 +56,49 @@ def elf64(
     return head + table + body
 
 
-def multiboot_elf(flags: int = 3) -> bytes:
+def multiboot_header(flags: int, *fields: int) -> bytes:
+    """fields: header_addr and what follows it."""
     magic = 0x1BAD_B002
-    header = struct.pack("<III", magic, flags, -(magic + flags) & 0xFFFF_FFFF)
-    return elf64(header + CODE, note=b"", entry=LOAD + 12)
+    return struct.pack(
+        f"<{3 + len(fields)}I", magic, flags, -(magic + flags) & 0xFFFF_FFFF, *fields
+    )
+
+
+def multiboot_elf(flags: int = 3, *fields: int, code: bytes = CODE) -> bytes:
+    header = multiboot_header(flags, *fields)
+    return elf64(header + code, note=b"", entry=LOAD + len(header))
+
+
+def flat(
+    code: bytes = CODE, before: bytes = b"", load: int = LOAD, end: int = 0, bss: int = 0
+) -> bytes:
+    """No ELF file: `before`, then a multiboot header whose address fields place it all at `load`."""
+    at = load + len(before)
+    return before + multiboot_header(0x1_0003, at, load, end, bss, at + 32) + code
+
+
+def bzimage(
+    body: bytes,
+    version: int = 0x20F,
+    xloadflags: int = 1,
+    cmdline: int = 2047,
+    initrd_max: int = 0x7FFF_FFFF,
+    loadflags: int = 1,
+    code: bytes = b"\xf4" * 0x400,
+    load: int = 0x20_0000,
+) -> bytes:
+    """One setup sector, then the protected-mode code with `body` as its payload behind `code`."""
+    head = bytearray(1024)
+    head[0x1F1] = 1
+    struct.pack_into("<H", head, 0x1FE, 0xAA55)
+    head[0x200:0x202] = b"\xeb\x6a"
+    struct.pack_into("<4sH", head, 0x202, b"HdrS", version)
+    head[0x211] = loadflags
+    struct.pack_into("<I", head, 0x22C, initrd_max)
+    struct.pack_into("<H", head, 0x236, xloadflags)
+    struct.pack_into("<I", head, 0x238, cmdline)
+    if body:
+        struct.pack_into("<II", head, 0x248, len(code), len(body))
+    struct.pack_into("<Q", head, 0x258, load)
+    struct.pack_into("<I", head, 0x260, 0x10_0000)
+    return bytes(head) + code + body

@@ -6,12 +6,14 @@ import gzip
 import lzma
 import struct
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.boot.images import CODE, elf64, pvh_note
+from tests.boot.images import CODE, bzimage, elf64, pvh_note
 from tests.support import require_module
 from vmlab.boot import payload
 from vmlab.boot.layout import BOOT_INFO, FIRMWARE, TABLES, memory_map
@@ -45,30 +47,6 @@ def vmlinux(note: bytes = b"", size: int = 0x1000) -> bytes:
     header = 64 + (56 if note else 0)
     struct.pack_into("<Q", image, header + 16, KERNEL_MAP + LOAD)
     return bytes(image)
-
-
-def bzimage(
-    body: bytes,
-    version: int = 0x20F,
-    xloadflags: int = 1,
-    cmdline: int = 2047,
-    initrd_max: int = 0x7FFF_FFFF,
-    loadflags: int = 1,
-) -> bytes:
-    """One setup sector, then the protected-mode code with `body` as its payload at 0x400."""
-    head = bytearray(1024)
-    head[0x1F1] = 1
-    struct.pack_into("<H", head, 0x1FE, 0xAA55)
-    head[0x200:0x202] = b"\xeb\x6a"
-    struct.pack_into("<4sH", head, 0x202, b"HdrS", version)
-    head[0x211] = loadflags
-    struct.pack_into("<I", head, 0x22C, initrd_max)
-    struct.pack_into("<H", head, 0x236, xloadflags)
-    struct.pack_into("<I", head, 0x238, cmdline)
-    struct.pack_into("<II", head, 0x248, 0x400, len(body))
-    struct.pack_into("<Q", head, 0x258, LOAD)
-    struct.pack_into("<I", head, 0x260, 0x10_0000)
-    return bytes(head) + b"\xf4" * 0x400 + body
 
 
 def whole(_: bytes | bytearray, __: str) -> None:
@@ -265,3 +243,127 @@ def test_corrupted_headers(changes: list[tuple[int, int]], cut: int, memory: Gue
             start(memory, one)
         except KernelError:
             pass
+
+
+# --- 32-bit, plain and other kernels --------------------------------------------------------------------
+
+
+def vmlinux32() -> bytes:
+    """What a 32-bit bzImage carries: linked at 3 GiB, loaded at LOAD, entered at its physical address."""
+    head = b"\x7fELF" + bytes([1, 1, 1]) + bytes(9)
+    head += struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, LOAD, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    segment = struct.pack("<IIIIIIII", 1, 84, 0xC000_0000 + LOAD, LOAD, 4, 0x1000, 7, 4096)
+    return head + segment + CODE
+
+
+@pytest.mark.parametrize("version", [0x202, 0x207, 0x20B, 0x20F])
+def test_a_32_bit_bzimage_unpacks_itself_at_1_mib(memory: GuestMemory, version: int) -> None:
+    image = bzimage(b"\x89LZO unknown", version=version, xloadflags=0, load=0x30_0000)
+    state = start(memory, image, "x", b"disk")
+    assert (state.mode, target(memory)) == ("protected", 0x10_0000)
+    assert state.regs["rsi"] == BOOT_INFO
+    base, limit = state.gdt
+    descriptors = struct.unpack("<4Q", memory.read(base, limit + 1))
+    assert descriptors[2:] == (0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF)
+    page = memory.read(BOOT_INFO, 0x1000)
+    assert page[0x1F1:0x210] == image[0x1F1:0x210]
+    (at,) = struct.unpack_from("<I", page, 0x218)
+    assert at >= 0x40_0000 if version >= 0x20A else at > 0x10_0000
+
+
+def test_a_32_bit_vmlinux_inside_is_entered_in_32_bit_code(memory: GuestMemory) -> None:
+    state = start(memory, bzimage(gzip.compress(vmlinux32()), xloadflags=0))
+    assert (state.mode, target(memory)) == ("protected", LOAD)
+    assert memory.read(LOAD, 4) == CODE
+
+
+def test_a_32_bit_bzimage_needs_the_memory_that_it_unpacks_to(memory: GuestMemory) -> None:
+    image = bzimage(b"\x89LZO unknown", xloadflags=0, load=0xFF_0000)
+    with pytest.raises(KernelError, match="does not fit the guest's memory"):
+        start(memory, image)
+
+
+def test_a_bzimage_without_a_payload_is_entered_and_is_no_linux(memory: GuestMemory) -> None:
+    kernel = parse(bzimage(b""), "k")
+    assert not kernel.linux
+    state = start(memory, bzimage(b""))
+    assert (state.mode, state.rip) == ("long", LOAD + 0x200)
+    assert parse(bzimage(b"??"), "k").linux
+
+
+def test_a_plain_64_bit_kernel_is_entered_as_linux_is(memory: GuestMemory) -> None:
+    image = elf64(note=b"")
+    assert not parse(image, "k").linux
+    state = start(memory, image, "a=1")
+    assert (state.mode, state.rip, state.regs["rsi"]) == ("long", 0x10_0000, BOOT_INFO)
+    page = memory.read(BOOT_INFO, 0x1000)
+    assert page[0x1FE:0x206] == b"\x55\xaa\xeb\x6a"[:2] + bytes(2) + b"HdrS"
+    stack = state.regs["rsp"]
+    taken = [(BOOT_INFO, 0x1000), (0x9000, 0x6000), (0x500, 0x200)]
+    assert all(not start < stack <= start + size for start, size in taken)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": 3}, "a shared library or a program that can lie anywhere"),
+        ({"machine": 3}, "32-bit code"),
+    ],
+)
+def test_an_elf_file_without_a_way_in(change: dict[str, int], words: str) -> None:
+    with pytest.raises(KernelError, match=words):
+        check(elf64(note=b"", **change), "k")  # type: ignore[arg-type]
+
+
+def test_programs_of_an_operating_system_are_no_kernels() -> None:
+    with pytest.raises(KernelError, match="it names an interpreter"):
+        check(Path("/bin/sh").read_bytes(), "sh")
+    image = bytearray(elf64(note=b""))
+    image[7] = 3  # EI_OSABI: Linux
+    with pytest.raises(KernelError, match="a program for Linux"):
+        check(bytes(image), "k")
+
+
+def test_page_tables_are_not_overwritten_by_a_plain_kernel(memory: GuestMemory) -> None:
+    image = elf64(note=b"", segments=[(0x10_0000, CODE, 4), (0xA000, b"x", 1)])
+    with pytest.raises(KernelError, match="would overwrite the boot data at 0x9000"):
+        start(memory, image)
+
+
+# --- high entries -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[GuestMemory]:
+    made = GuestMemory.allocate(5 << 30)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("address", [0x7FFF_F000, 0x8000_0000, 0xBFFF_F000])
+@pytest.mark.parametrize("note", [True, False])
+def test_a_linux_high_in_memory(large: GuestMemory, address: int, note: bool) -> None:
+    large.clear()
+    image = high(address, pvh_note(address) if note else b"")
+    state = place(large, parse(image, "k"), Cmdline())
+    code = large.read(FIRMWARE, 24)
+    if code[6] == 0xE9:
+        found = FIRMWARE + 11 + int(struct.unpack("<i", code[7:11])[0])
+        found &= 0xFFFF_FFFF if state.mode == "protected" else (1 << 64) - 1
+    else:
+        assert code[6:8] == b"\x48\xb8"
+        assert code[16:18] == b"\xff\xe0"
+        found = int.from_bytes(code[8:16], "little")
+    assert found == address
+
+
+def high(address: int, note: bytes) -> bytes:
+    image = bytearray(elf64(note=note, segments=[(address, CODE, 0x1000)], entry=address))
+    struct.pack_into("<Q", image, 64 + (56 if note else 0) + 16, KERNEL_MAP + LOAD)
+    return bytes(image)
+
+
+@pytest.mark.parametrize("map_it", [high, lambda at, note: elf64(note=note, address=at, entry=at)])
+def test_an_entry_above_4_gib(large: GuestMemory, map_it: Any) -> None:
+    with pytest.raises(KernelError, match="its entry 0x100000000 is above 4 GiB"):
+        place(large, parse(map_it(1 << 32, b""), "k"), Cmdline())

@@ -31,7 +31,7 @@ _MACHINES = {
 MAX_SEGMENTS = 1024
 #: notes that are looked at, in all of an image's PT_NOTE segments; kernels have about twenty
 MAX_NOTES = 1024
-#: bytes of a note's owner that are compared; the ones asked for here are shorter
+#: bytes of a note's owner; one with more is nobody who is asked for here
 _OWNER_MAX = 16
 
 
@@ -141,7 +141,7 @@ class ElfFile:
                 desc = at + 12 + (name_size + 3 & ~3)
                 if desc + desc_size > end:
                     break
-                name = bytes(self.data[at + 12 : at + 12 + min(name_size, _OWNER_MAX)])
+                name = bytes(self.data[at + 12 :][: name_size if name_size <= _OWNER_MAX else 0])
                 yield name.rstrip(b"\0"), kind, bytes(self.data[desc : desc + min(desc_size, 64)])
                 at = desc + (desc_size + 3 & ~3)
 

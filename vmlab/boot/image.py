@@ -14,7 +14,7 @@ from vmlab.boot.elf import ELF_MAGIC, ElfFile
 from vmlab.boot.payload import HEAD, MAX_SIZE
 from vmlab.errors import KernelError
 
-__all__ = ["SECOND", "beginning", "guess", "read_image", "read_initrd", "unwrap"]
+__all__ = ["SECOND", "beginning", "check_initrd", "guess", "read_image", "read_initrd", "unwrap"]
 
 SECOND = "an image for multiboot 2; this machine boots Linux, PVH and multiboot 1 images"
 #: a size that a file whose beginning alone is known may have
@@ -23,7 +23,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a pipe, which can be read but once: save it to a file first"),
     (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a character device, which has no end"),
+    (stat.S_ISCHR, "a character device, not a file: it is empty, or has no end"),
     (stat.S_ISBLK, "a block device: copy the image that it holds to a file"),
 )
 
@@ -37,19 +37,25 @@ def read_image(path: str | Path, what: str = "kernel", limit: int = MAX_SIZE) ->
 
 def read_initrd(path: str | Path, limit: int) -> bytes:
     """The file's bytes, `limit` at most: the guest's memory."""
+    return _read(path, "initrd", lambda _, size: _fits(path, size, limit))
 
-    def wanted(_: BinaryIO, size: int) -> int:
-        if size > limit:
-            raise KernelError(
-                f"the initrd {str(path)!r} of {size:#x} bytes does not fit the guest's memory of"
-                f" {limit >> 20} MiB; give it more (memory=...)"
-            )
-        return size
 
-    return _read(path, "initrd", wanted)
+def check_initrd(path: str | Path, limit: int) -> None:
+    """As `read_initrd`, but nothing is read."""
+    _read(path, "initrd", lambda _, size: _fits(path, size, limit) * 0)
+
+
+def _fits(path: str | Path, size: int, limit: int) -> int:
+    if size > limit:
+        raise KernelError(
+            f"the initrd {str(path)!r} of {size:#x} bytes does not fit the guest's memory of"
+            f" {limit >> 20} MiB; give it more (memory=...)"
+        )
+    return size
 
 
 def _read(path: str | Path, what: str, wanted: Callable[[BinaryIO, int], int]) -> bytes:
+    """The file's first bytes, as many as `wanted(file, size)` says."""
     name = f"{what} {str(path)!r}"
     try:
         # nothing may block here: opening a pipe would wait for its writer
@@ -60,27 +66,20 @@ def _read(path: str | Path, what: str, wanted: Callable[[BinaryIO, int], int]) -
         why = error.strerror if isinstance(error, OSError) else error
         raise KernelError(f"{name}: {why}") from error
     try:
-        with open(fd, "rb", buffering=0) as file:
-            status = os.fstat(fd)
-            for holds, words in _KINDS:
-                if holds(status.st_mode):
-                    raise KernelError(f"{name} is {words}")
-            if not status.st_size:
-                raise KernelError(f"{name} is empty")
-            return _all_of(file, wanted(file, status.st_size))
+        status = os.fstat(fd)
+        for holds, words in _KINDS:
+            if holds(status.st_mode):
+                raise KernelError(f"{name} is {words}")
+        if not status.st_size:
+            raise KernelError(f"{name} is empty")
+        with open(fd, "rb", closefd=False) as file:
+            size = wanted(file, status.st_size)
+            file.seek(0)
+            return file.read(size)
     except OSError as error:
         raise KernelError(f"{name}: {error.strerror}") from error
-
-
-def _all_of(file: BinaryIO, size: int) -> bytes:
-    """The first `size` bytes: fewer where the file has shrunk meanwhile, or is one of the kernel's that say
-    a size and have none."""
-    data = bytearray(size)
-    view, at = memoryview(data), 0
-    file.seek(0)
-    while at < size and (got := file.readinto(view[at:])):  # type: ignore[attr-defined]
-        at += got
-    return bytes(data)
+    finally:
+        os.close(fd)
 
 
 def _wanted(file: BinaryIO, size: int, name: str, limit: int) -> int:

@@ -195,8 +195,8 @@ class BzImage:
         size = max(self.init_size, len(self.code))
         if self.bits == 64:
             return self.load_address, self.code, size, Entry(self.load_address + 0x200, self.header)
-        # it unpacks itself to its preferred address
-        size += max(self.load_address - _CODE32_START, 0)
+        if self.version >= 0x20A:  # it unpacks itself to its preferred address
+            size += max(self.load_address - _CODE32_START, 0)
         return _CODE32_START, self.code, size, Entry(_CODE32_START, self.header, 32)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from vmlab.boot import bios, image, linux, multiboot, payload, pvh
 from vmlab.boot.elf import ELF_MAGIC, EM_X86_64, ET_DYN, ElfFile
-from vmlab.boot.image import read_image, read_initrd
+from vmlab.boot.image import check_initrd, read_image, read_initrd
 from vmlab.boot.layout import (
     BIOS_DATA,
     BIOS_DATA_SIZE,
@@ -96,7 +96,7 @@ def check_files(kernel: str, initrd: str | None, memory: int) -> str:
     What it would do without: a sentence, or ""."""
     warning = check(read_image(kernel, limit=memory), kernel)
     if initrd is not None:
-        read_initrd(initrd, memory)
+        check_initrd(initrd, memory)
     return warning
 
 

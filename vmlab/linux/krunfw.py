@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from itertools import permutations
 from typing import NamedTuple
 
 from vmlab.errors import KernelError
@@ -53,7 +54,8 @@ def find(data: bytes | bytearray | memoryview, name: str) -> Bundle | None:
     at, room = symbols[_BUNDLE]
     start, length = symbols[_FUNCTION]
     code = bytes(library.bytes_at(start, min(length, _CODE)))
-    found = _places(_CONSTANTS[library.machine](code), room)
+    stored = _CONSTANTS[library.machine](code)
+    found = _places(stored, room) if len(stored) == 3 else None
     image = library.bytes_at(at, found[2]) if found else None
     if found is None or not image:
         raise KernelError(f"{name}: a libkrunfw that does not say where its kernel is loaded")
@@ -110,27 +112,25 @@ class _Library:
                     yield text, section, value, length
 
 
-def _places(constants: set[int], room: int) -> tuple[int, int, int] | None:
-    """(load, entry, size): those among the constants that fit each other. The object ends in a NUL."""
+def _places(stored: list[int], room: int) -> tuple[int, int, int] | None:
+    """(load, entry, size): the three, in the order in which they fit each other. The object ends in a NUL."""
     found = {
         (load, entry, size)
-        for size in constants & {room - 1, room}
-        for load in constants
-        for entry in constants
-        if load <= entry < load + size and {load, entry} >= constants - {size}
+        for load, entry, size in permutations(stored)
+        if room - 1 <= size <= room and load <= entry < load + size
     }
     return found.pop() if len(found) == 1 else None
 
 
-def _x86_constants(code: bytes) -> set[int]:
+def _x86_constants(code: bytes) -> list[int]:
     """What is stored where the arguments point."""
-    return {int.from_bytes(found, "little") for found in _X86_STORE.findall(code)}
+    return [int.from_bytes(found, "little") for found in _X86_STORE.findall(code)]
 
 
-def _arm64_constants(code: bytes) -> set[int]:
+def _arm64_constants(code: bytes) -> list[int]:
     """What MOVZ and MOVK have left in registers that are then stored (Arm ARM C6.2)."""
     registers: dict[int, int] = {}
-    found = set()
+    found = []
     for (word,) in struct.iter_unpack("<I", code[: len(code) & ~3]):
         shift, register = (word >> 21 & 3) * 16, word & 31
         value = (word >> 5 & 0xFFFF) << shift
@@ -139,7 +139,7 @@ def _arm64_constants(code: bytes) -> set[int]:
         elif word & 0x7F80_0000 == 0x7280_0000:
             registers[register] = registers.get(register, 0) & ~(0xFFFF << shift) | value
         elif word & 0xBFC0_0000 == 0xB900_0000 and register in registers:
-            found.add(registers[register])
+            found.append(registers[register])
     return found
 
 
