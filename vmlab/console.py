@@ -38,6 +38,8 @@ class Console:
         #: where the next `expect` begins to look, counted from the first byte ever written
         self._cursor = 0
         self._ended: Callable[[], BaseException | None] = lambda: None
+        #: (what keeps the machine, its stack), "" when nothing does
+        self._busy: Callable[[], tuple[str, str]] = lambda: ("", "")
         self._listeners: dict[object, Callable[[bytes], None]] = {}
 
     def feed(self, data: bytes) -> None:
@@ -141,13 +143,20 @@ class Console:
                     raise ended
                 left = end - time.monotonic()
                 if left <= 0:
-                    tail = _text(bytes(self._data[-400:]))
-                    raise ExpectTimeout(
-                        f"no match for {wanted.pattern!r} within {timeout:g} s;"
-                        f" the console ends with {tail!r}"
-                    )
+                    raise self._late(wanted.pattern, timeout)
                 # bounded: an end of the machine that nobody told of must not make this wait longer
                 self._condition.wait(min(left, 1.0))
+
+    def _late(self, wanted: str, timeout: float) -> ExpectTimeout:
+        tail = _text(bytes(self._data[-400:]))
+        busy, stack = self._busy()
+        error = ExpectTimeout(
+            f"no match for {wanted!r} within {timeout:g} s;{f' {busy};' if busy else ''}"
+            f" the console ends with {tail!r}"
+        )
+        if stack:
+            error.add_note(stack)
+        return error
 
     def _raw_length(self, start: int, characters: int) -> int:
         """Bytes from `start` that make so many characters of text (carriage returns are not text)."""

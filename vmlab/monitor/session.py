@@ -27,8 +27,8 @@ __all__ = ["MonitorSession", "pickled"]
 
 log = logging.getLogger(__name__)
 
-#: seconds from closing the connection to SIGKILL
-GRACE = 2.0
+#: seconds from closing the connection to SIGKILL; the same when a device's code does not return
+GRACE, STUCK_GRACE = 2.0, 0.4
 #: packages whose classes every monitor process has
 _BY_NAME = ("builtins", "vmlab.core", "vmlab.devices", "vmlab.regs", "vmlab.virtio")
 
@@ -52,6 +52,8 @@ class MonitorSession:
         self._sending = threading.Lock()
         self._closing = False
         self._gone: str | None = None
+        #: whose code does not return
+        self._busy = ""
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the session
         self._connection, theirs = socket.socketpair()
         memory_fd = page_fd = -1
@@ -120,7 +122,7 @@ class MonitorSession:
         if not slot.ready.wait(timeout):
             raise MonitorLost(
                 f"the monitor process {self.pid} has not answered for {timeout:.0f} s;"
-                " a device's handler may not return"
+                f" {self._busy or 'code of a device may not return'}"
             )
         if slot.reply is None:
             raise MonitorLost(str(self._gone))
@@ -158,6 +160,8 @@ class MonitorSession:
             if slot is not None:
                 slot.give(message.reply)
             return
+        if isinstance(message, wire.Busy):
+            self._busy = str(message.calls[0]) if message.calls else ""
         try:
             self._tell(message)
         except BaseException:  # what listens must not end the session
@@ -179,7 +183,7 @@ class MonitorSession:
         text = self._stderr.read()[-4000:].decode(errors="replace").strip()
         return f"{what}ended with status {status}" + (f":\n{text}" if text else "")
 
-    def close(self) -> None:
+    def close(self, stuck: bool = False) -> None:
         """End the process and free what was shared. Idempotent."""
         with self._lock:
             if self._closing or self._owner != os.getpid():
@@ -190,7 +194,7 @@ class MonitorSession:
         except OSError:
             pass
         try:
-            self._process.wait(GRACE)
+            self._process.wait(STUCK_GRACE if stuck else GRACE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
