@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from vmlab.core.safely import TRACE, short
 
-__all__ = ["Place", "device_of", "doing", "interrupt", "ours", "place", "text"]
+__all__ = [
+    "Place", "device_of", "doing", "handles", "interrupt", "ours", "place", "raise_in", "text",
+]  # fmt: skip
 
 _ROOT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 #: ours that stand between a call and a device's code; other files of ours are devices
@@ -64,6 +66,8 @@ CALLERS: dict[str, str | Callable[[FrameType], str]] = {
         f"serving queue {frame.f_locals['index']}"
     ),
 }
+#: those that act for the guest
+_GUESTS = ("core/", "engine/", "virtio/serving.py")
 #: ours that know under which name a device comes or goes, and as what they know it
 _NAMING = {
     "machine/plugboard.py:Plugboard.add": "name",
@@ -126,6 +130,11 @@ def place(top: FrameType) -> Place | None:
 def ours(found: Place) -> bool:
     """Whether the device is one of vmlab's own."""
     return found.inside is not None and found.inside.f_code.co_filename.startswith(_ROOT)
+
+
+def handles(found: Place) -> bool:
+    """Whether it is on behalf of the guest, an access, a request or a timer."""
+    return _key(found.caller.f_code)[0].startswith(_GUESTS)
 
 
 def doing(found: Place) -> str:
@@ -191,14 +200,19 @@ def text(found: Place) -> str:
 def interrupt(thread: int, found: Place, exception: type[BaseException]) -> None:
     """Raise `exception` in the thread, at its next line; what it waits for, where that can be seen, is
     over."""
-    import ctypes
-
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    raise_in(ctypes.c_ulong(thread), ctypes.py_object(exception))
+    raise_in(thread, exception)
     for lock in _awaited(found):
         # it may have been let go meanwhile
         with contextlib.suppress(RuntimeError):
             lock.release()
+
+
+def raise_in(thread: int, exception: type[BaseException]) -> None:
+    """Raise `exception` in the thread when it next goes from one step of Python to another."""
+    import ctypes
+
+    call = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    call(ctypes.c_ulong(thread), ctypes.py_object(exception))
 
 
 def _awaited(found: Place) -> list[Any]:

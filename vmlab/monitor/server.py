@@ -10,12 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.host import HOST
 from vmlab.core.memory import GuestMemory
-from vmlab.monitor import wire
+from vmlab.monitor import forks, wire
 from vmlab.monitor.controller import Controller
 from vmlab.monitor.gather import Gathered
 
@@ -58,7 +58,7 @@ class Server:
             try:
                 self._connection.sendall(data)
             except OSError:
-                os._exit(1)
+                _end(1)
 
     def tell(self, event: wire.Event) -> None:
         if isinstance(event, wire.Output):
@@ -153,7 +153,7 @@ class _Teller(io.TextIOBase):
 
 def _end_after(seconds: float) -> None:
     time.sleep(seconds)
-    os._exit(1)
+    _end(1)
 
 
 def _sleep_in_parts(seconds: Any, /, _sleep: Callable[[float], None] = time.sleep) -> None:
@@ -170,7 +170,13 @@ def _sleep_in_parts(seconds: Any, /, _sleep: Callable[[float], None] = time.slee
 def _watch_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK)
-    os._exit(1)
+    _end(1)
+
+
+def _end(status: int) -> NoReturn:
+    """No interpreter shutdown: a device's thread must not keep the process alive."""
+    forks.end_group()
+    os._exit(status)
 
 
 def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, parent: int) -> None:
@@ -180,6 +186,7 @@ def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, par
     page = CounterPage(memoryview(HOST.map(page_fd, PAGE_SIZE)))
     os.close(memory_fd)
     os.close(page_fd)
+    forks.guard(connection)
     server = Server(connection, memory, page)
     sys.stdout = sys.stderr = _Teller(server)
     vars(time)["sleep"] = _sleep_in_parts
@@ -193,5 +200,4 @@ def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, par
 
         os.write(2, traceback.format_exc().encode())
         status = 1
-    # no interpreter shutdown: a device's thread must not keep the process alive
-    os._exit(status)
+    _end(status)
