@@ -37,9 +37,9 @@ class Forked(RuntimeError):
         )
 
 
-def guard(connection: socket.socket) -> None:
-    """See to forks of this process from now on; `connection` is not for copies."""
-    guarded = _Guard(connection.fileno())
+def guard(connection: socket.socket | None = None) -> None:
+    """See to forks of this process from now on; `connection`, a monitor's, is not for copies."""
+    guarded = _Guard(connection.fileno() if connection is not None else -1)
     os.register_at_fork(
         before=guarded.before,
         after_in_child=guarded.in_child,
@@ -60,13 +60,14 @@ class _Guard:
         self._forking.pipe = os.pipe() if place is not None and stacks.handles(place) else None
 
     def in_child(self) -> None:
-        os.close(self._connection)
+        if self._connection >= 0:
+            os.close(self._connection)
         pipe = self._forking.pipe
         if pipe is not None:
             os.write(pipe[1], str(os.getpid()).encode())
             os._exit(0)
         place = self._forking.place
-        if place is not None:
+        if place is not None and self._connection >= 0:
             sys.setprofile(_Leaving(place.inside or place.call))
 
     def in_parent(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -44,6 +45,14 @@ class Session(Protocol):
         ...
 
 
+@functools.cache
+def _guard_forks() -> None:
+    """Once a process: a hook cannot be taken back."""
+    from vmlab.monitor import forks
+
+    forks.guard()
+
+
 class LocalSession:
     """The machine in this process (`VM(isolate=False)`)."""
 
@@ -51,6 +60,7 @@ class LocalSession:
         # here, so that a VM in a process of its own loads neither devices nor engines in this one
         from vmlab.monitor.controller import Controller
 
+        _guard_forks()
         self.memory = GuestMemory.allocate(memory_size)
         self.page = CounterPage()
         self.pid = os.getpid()
