@@ -47,6 +47,8 @@ class Console:
         #: where the next `expect` begins to look, counted from the first byte ever written
         self._cursor = 0
         self._ended: Callable[[], BaseException | None] = lambda: None
+        #: (what keeps the machine, its stack), "" when nothing does
+        self._busy: Callable[[], tuple[str, str]] = lambda: ("", "")
         self._listeners: dict[object, Callable[[bytes], None]] = {}
 
     def feed(self, data: bytes) -> None:
@@ -160,16 +162,24 @@ class Console:
                 if ended is not None:
                     raise ended
                 if left <= 0:
-                    tail = _text(bytes(self._data[-400:]))
-                    raise ExpectTimeout(
-                        f"no match for {what!r} within {timeout:g} s; the console ends with {tail!r}"
-                    )
+                    raise self._late(what, timeout)
                 if not fresh:
                     # bounded: an end that nobody told of must not make this wait longer
                     self._condition.wait(min(left, 1.0))
             if took > LONG:
                 # at most half of the time: a guest that writes on and on has all of it searched again
                 time.sleep(min(took, left))
+
+    def _late(self, wanted: str, timeout: float) -> ExpectTimeout:
+        tail = _text(bytes(self._data[-400:]))
+        busy, stack = self._busy()
+        error = ExpectTimeout(
+            f"no match for {wanted!r} within {timeout:g} s;{f' {busy};' if busy else ''}"
+            f" the console ends with {tail!r}"
+        )
+        if stack:
+            error.add_note(stack)
+        return error
 
     def run(self, command: str, prompt: str = PROMPT, timeout: float = 5) -> str:
         """Type a command line and return what it printed, up to the next prompt.

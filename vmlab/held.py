@@ -11,13 +11,15 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import structs
+
 from vmlab.console import Console
 from vmlab.core.device import Device
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
-from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
+from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
-from vmlab.monitor.local import LocalSession, Session
-from vmlab.views import State
+from vmlab.monitor.local import COMMAND_TIMEOUT, LocalSession, Session
+from vmlab.views import State, with_sources
 from vmlab.virtio.device import VirtioDevice
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class Held:
         #: what a start plugs in
         self._wanted = [Wanted(id, device) for id, device in devices]
         self._session: Session | None = None
+        #: the session that is being begun: code of a device may keep it
+        self._arriving: Session | None = None
         #: ends the session: called by `stop`, when nobody holds the VM any more, and at exit
         self._finalizer: Callable[[], object] | None = None
         self._lock = threading.RLock()
@@ -65,17 +69,37 @@ class Held:
         self._started: float | None = None
         self._ended: float | None = None
         self._fault_shown = False
+        #: calls of devices' code that do not return, and when that was told
+        self._busy: list[tuple[BusyCall, float]] = []
         self.engine = config.engine
         self.engine_reason = ""
         self.console = Console(self._send)
-        self.console._ended = self._why_silent
+        self.console._ended, self.console._busy = self._why_silent, self._busy_told
         #: (device, port) -> its console; ("", 0) is the serial port
         self._consoles = {("", 0): self.console}
 
     @property
     def state(self) -> State:
-        """ "created", "running", "paused", "stopped" or "crashed"; `.reason` says why."""
-        return self._state
+        """ "created", "running", "paused", "stopped" or "crashed"; `.reason` says why, `.busy` which
+        device keeps it."""
+        busy = self._busy_words()
+        return self._state.with_busy(busy) if busy else self._state
+
+    def stuck(self) -> str:
+        """What does not return of the devices' code, with the stack of each; "" when all of it does.
+
+        busy in looper0.spin_here, reading A, for 3 s
+        Stack (most recent call last):
+          File ..."""
+        now = time.monotonic()
+        return "\n".join(
+            f"{_aged(call, now - at)}\n{with_sources(call.stack)}" for call, at in self._busy
+        )
+
+    def _busy_words(self) -> str:
+        for call, at in self._busy[:1]:
+            return str(_aged(call, time.monotonic() - at))
+        return ""
 
     @property
     def exit(self) -> Exit | None:
@@ -108,17 +132,20 @@ class Held:
                 )
             else:
                 session = LocalSession(self.config.memory, _weakly(self._on_event))
+            self._arriving = session
             try:
                 first = [one for one in self._wanted if one.parcel is None]
                 built = session.call(
                     wire.Build(self.config, [self._as_sent(session, one) for one in first])
                 )
             except MonitorLost as error:
-                session.close()
+                session.close(stuck=True)
                 raise EngineError(f"the machine could not be built: {error}") from None
             except BaseException:
                 session.close()
                 raise
+            finally:
+                self._arriving = None
             self._session = session
             self._finalizer = weakref.finalize(self, session.close)
             self.engine, self.engine_reason = built.engine, built.reason
@@ -154,12 +181,14 @@ class Held:
         else:
             self._wanted.append(one)
 
-    def _call(self, command: wire.Command, fault: bool = True) -> Any:
+    def _call(
+        self, command: wire.Command, fault: bool = True, timeout: float = COMMAND_TIMEOUT
+    ) -> Any:
         """`fault`: a device's failure that nobody has seen yet is shown first."""
         session = self._up()
         if fault:
             self._show_fault()
-        return session.call(command)
+        return session.call(command, timeout)
 
     def _show_fault(self) -> None:
         broken = self._state.fault
@@ -170,6 +199,8 @@ class Held:
     def _on_event(self, event: wire.Event) -> None:
         if isinstance(event, wire.Output):
             self._console_of(event.device, event.port).feed(event.data)
+        elif isinstance(event, wire.Busy):
+            self._set_busy(event.calls)
         elif isinstance(event, wire.State):
             if event.fault is not None:
                 self._fault_shown = False
@@ -180,10 +211,18 @@ class Held:
     def _on_lost(self, reason: str) -> None:
         self._set_state(State("crashed", Exit(LOST, 3, reason)))
 
+    def _set_busy(self, calls: list[BusyCall]) -> None:
+        now = time.monotonic()
+        with self._changed:
+            if self._state not in ("stopped", "crashed"):
+                self._busy = [(call, now) for call in calls]
+            self._changed.notify_all()
+
     def _set_state(self, state: State) -> None:
         with self._changed:
             self._state = state
             if state in ("stopped", "crashed"):
+                self._busy = []
                 self._ended = self._ended or time.monotonic()
             else:
                 self._ended = None
@@ -205,6 +244,10 @@ class Held:
         hint = f"; {what}() it" if what else ""
         return StateError(f"the machine is {state}{why}: its console says nothing more{hint}")
 
+    def _busy_told(self) -> tuple[str, str]:
+        """(in words what keeps the machine, where that is)."""
+        return self._busy_words(), self.stuck()
+
     def _fault_error(self, fault: Fault) -> DeviceFault:
         self._fault_shown = True
         return DeviceFault(fault.text, fault.device, fault.traceback)
@@ -214,7 +257,7 @@ class Held:
         found = self._consoles.get((id, port))
         if found is None:
             fresh = Console(lambda data: self._send_to(id, port, data))
-            fresh._ended = self._why_silent
+            fresh._ended, fresh._busy = self._why_silent, self._busy_told
             found = self._consoles.setdefault((id, port), fresh)
         return found
 
@@ -252,6 +295,10 @@ class Held:
         if self._session is None and self._state == "created":
             self._up()
         return self._entries()
+
+
+def _aged(call: BusyCall, seconds: float) -> BusyCall:
+    return structs.replace(call, seconds=call.seconds + seconds)
 
 
 def _weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from vmlab.held import AnyDevice, Wanted
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
 from vmlab.monitor import wire
+from vmlab.monitor.local import PAUSE_TIMEOUT
 from vmlab.seen import Seen
 from vmlab.shown import Shown
 from vmlab.tracing import Trace
@@ -31,7 +32,7 @@ log = Log(__name__)
 __all__ = ["VM", "Trace"]
 
 #: seconds that a machine has for its end; a device's handler that does not return is left behind
-STOP_TIMEOUT = 3.0
+STOP_TIMEOUT = 1.3
 #: seconds that a running Linux has by default to take a device that comes
 TAKING = 1.0
 #: instructions in one request of `step`, so that each is answered in time
@@ -113,8 +114,14 @@ class VM(Seen, Shown, Waiting):
         return self
 
     def pause(self) -> None:
-        """No vCPU executes any more when this returns."""
-        self._call(wire.Pause())
+        """No vCPU executes any more when this returns. StateError within three seconds when code of a
+        device does not return and keeps one: it says whose, and its notes have the stack."""
+        try:
+            self._call(wire.Pause(), timeout=PAUSE_TIMEOUT)
+        except (StateError, MonitorLost) as error:
+            if stack := self.stuck():
+                error.add_note(stack)
+            raise
 
     def resume(self) -> None:
         """Go on. After a device's failure: try that access again."""
@@ -138,14 +145,15 @@ class VM(Seen, Shown, Waiting):
 
     def stop(self) -> None:
         """Power off and free everything. What was counted can still be read. Idempotent."""
-        with self._lock:
+        with self._at_last():
             session = self._session
             if session is None:
                 if self._state == "created":
                     self._set_state(State("stopped", Exit("stopped", 0, "stopped by the host")))
                 return
-            with contextlib.suppress(MonitorLost):
-                session.call(wire.Stop(), STOP_TIMEOUT)
+            stuck = True
+            with contextlib.suppress(VmlabError):
+                stuck = bool(session.call(wire.Stop(), STOP_TIMEOUT).count)
                 self._last["exits"] = self._exits(STOP_TIMEOUT)
                 if self._trace is not None:
                     self._trace.stop()
@@ -153,9 +161,21 @@ class VM(Seen, Shown, Waiting):
                 self._remember()
             self._session, self._trace = None, None
             if self._finalizer is not None:
+                session.close(stuck)
                 self._finalizer()
             if self._state not in ("stopped", "crashed"):
                 self._set_state(State("stopped", Exit("stopped", 0, "stopped by the host")))
+
+    @contextlib.contextmanager
+    def _at_last(self) -> Iterator[None]:
+        """`_lock`, also when another thread is in a `start` that code of a device keeps."""
+        while not self._lock.acquire(timeout=WAIT):
+            if (arriving := self._arriving) is not None:
+                arriving.close(stuck=True)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def shutdown(self, timeout: float = 30) -> Exit:
         """Press the power button of a guest with ACPI, which Linux has, and wait until it has switched
@@ -252,18 +272,20 @@ class VM(Seen, Shown, Waiting):
         return done and view.state in ("driver_ok", "failed")
 
     def hot_remove(self, id: str, force: bool = False) -> None:
-        """Unplug the device; its window and line are free again."""
+        """Unplug the device; its window and line are free again. force: under the guest, and out of code
+        of the device that does not return."""
         self._call(wire.HotRemove(id, force))
         self._wanted = [one for one in self._wanted if one.id != id]
         for known in [one for one in list(self._consoles) if one[0] == id]:
             del self._consoles[known]
 
-    def replace(self, id: str, device: AnyDevice) -> DeviceView:
-        """Put `device` in the place of the one called `id`: same window, same line."""
+    def replace(self, id: str, device: AnyDevice, force: bool = False) -> DeviceView:
+        """Put `device` in the place of the one called `id`: same window, same line. force: also when the
+        old one's code does not return (it is left in the middle), and when a guest has not let it go."""
         _check_device(device)
         session = self._up()
         parcel = session.parcel(device)
-        self._call(wire.Replace(id, parcel), fault=False)
+        self._call(wire.Replace(id, parcel, force), fault=False)
         kept = [one for one in self._wanted if one.id != id]
         self._wanted = [*kept, self._placed(Wanted(id, device, parcel=parcel))]
         return self.devices[id]
@@ -275,9 +297,10 @@ class VM(Seen, Shown, Waiting):
         return self._call(command, fault=False).value
 
     def __repr__(self) -> str:
-        why = f", {self._state.reason}" if self._state.reason else ""
+        state = self.state
+        why = f", {state.reason}" if state.reason else ""
         return (
-            f"<VM {self.config.name}: {self._state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
+            f"<VM {self.config.name}: {state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
             f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )
 

@@ -126,8 +126,9 @@ class Engine(Protocol):
         """Begin running (after `load`, once)."""
         ...
 
-    def pause(self) -> None:
-        """Return when no vCPU executes guest code. Not from a vCPU thread."""
+    def pause(self, timeout: float | None = None) -> bool:
+        """Return when no vCPU executes guest code; False when one still did after `timeout` seconds (it is
+        in a device access), and stops at its end. Not from a vCPU thread."""
         ...
 
     def request_pause(self) -> None:

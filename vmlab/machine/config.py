@@ -13,6 +13,7 @@ from vmlab.errors import ConfigError
 __all__ = [
     "MAX_CPUS",
     "STATES",
+    "BusyCall",
     "CommandEntry",
     "DeviceEntry",
     "Exit",
@@ -82,6 +83,19 @@ class Fault(Struct, frozen=True):
     device: str
     text: str
     traceback: str
+
+
+class BusyCall(Struct, frozen=True):
+    """A call of a device's code that has not returned for long. where: "busy in looper0.spin_here, reading
+    A"; seconds: for how long; stack: where it is, as a traceback shows it."""
+
+    device: str
+    where: str
+    seconds: float
+    stack: str
+
+    def __str__(self) -> str:
+        return f"{self.where}, for {self.seconds:.0f} s"
 
 
 class FieldEntry(Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from vmlab.boot.load import parse, place, read_image, read_initrd
@@ -16,6 +17,7 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.manager import MMIO_LEN
 from vmlab.core.memory import GuestMemory
+from vmlab.core.patience import LOOK, Patient, Taken, waited
 from vmlab.core.safely import text_of, trace_of
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
@@ -41,6 +43,9 @@ from vmlab.virtio.device import VirtioDevice
 __all__ = ["Machine"]
 
 log = Log(__name__)
+
+#: seconds that a machine which is stopped waits for a device's code
+STOPPING = 1.0
 
 
 def _nothing(*_: object) -> None:
@@ -73,9 +78,6 @@ class Machine:
         self.on_state: Callable[[], None] = _nothing
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        #: held by whoever takes the machine from one state to another, its waiting for vCPUs included;
-        #: never taken on a vCPU's thread. `_lock` guards the fields, for a moment.
-        self._control = threading.RLock()
         self._engine_started = self._closed = self._deaf = False
         #: what the guest has asked for, and waits until its CPUs have stopped
         self._pending: Callable[[], None] | None = None
@@ -100,6 +102,12 @@ class Machine:
             ),
         )
         self.board = Plugboard(self.engine, memory, page, self.clock, self.mmio)
+        self.watch = self.board.watch
+        self.watch.owners.append(self.ports)
+        self.watch.running = lambda: self.state == "running"
+        #: held by whoever takes the machine from one state to another, its waiting for vCPUs included;
+        #: never taken on a vCPU's thread. `_lock` guards the fields, for a moment.
+        self._control = Patient(self.watch.words, "the machine cannot take this now")
         self._cmdline = Cmdline(text=config.cmdline)
         self._told = tables.told(config.cpus, self._kernel.linux)
         try:
@@ -165,6 +173,7 @@ class Machine:
         self.clock.resume()
         with self._lock:
             self._enter("running")
+            self.watch.stir()
             if self._engine_started:
                 self.engine.resume()
             else:
@@ -175,10 +184,10 @@ class Machine:
         """running -> paused. When it returns, no vCPU executes."""
         with self._command():
             if self.state == "paused":
-                self.engine.pause()  # a vCPU may be on its way into a device's failure
+                self._halt("paused")  # a vCPU may be on its way into a device's failure
                 return
             self._require("running")
-            self.engine.pause()
+            self._halt("paused")
             self._settle()
             with self._lock:
                 # the guest may have ended, or a device failed, before it could be paused
@@ -192,7 +201,7 @@ class Machine:
             if self.state == "running":
                 return
             self._require("paused")
-            self.engine.pause()  # as in `pause`
+            self._halt("resumed")  # as in `pause`
             self.fault = None
             self._run()
 
@@ -213,7 +222,7 @@ class Machine:
         It runs on if it ran; a machine that had ended stays paused."""
         with self._command():
             self._require("running", "paused", "stopped", "crashed")
-            self.engine.pause()
+            self._halt("reset")
             self._reset()
 
     def _reset(self) -> None:
@@ -243,23 +252,45 @@ class Machine:
         if self._log is not None:
             self._watch(self._log)
 
-    def stop(self) -> None:
-        """Power off; the machine's memory and registers can still be looked at until `close`."""
+    def stop(self) -> bool:
+        """Power off; the machine's memory and registers can still be looked at until `close`. False when a
+        device's code keeps a vCPU: that one is left there, `close` sees to it."""
         with self._command():
             if self.state in ("stopped", "crashed"):
-                return
+                return True
             self._deafen()
-            if self._engine_started:
-                self.engine.pause()
+            quiet = not self._engine_started or self.engine.pause(STOPPING)
             self._end("stopped", Exit("stopped", 0, "stopped by the host"))
+            return quiet
 
     def close(self) -> None:
-        """Free everything but memory and counters, which belong to the caller."""
-        with self._control:
-            self._closed = True
-            self.engine.close()
-            self.board.close()
-            self.clock.close()
+        """Free everything but memory and counters, which belong to the caller. EngineError when code of
+        a device does not let a vCPU go."""
+        self._closed = True
+        with contextlib.suppress(TimeoutError):  # the engine says what that means
+            self.watch.expel_users(Taken)
+        try:
+            with self._control, self.watch.ending(Taken):
+                try:
+                    self.engine.close()
+                finally:
+                    self.board.close()
+                    self.clock.close()
+        finally:
+            self.watch.close()
+
+    def _halt(self, verb: str) -> None:
+        """When this returns, no vCPU executes and no device's code keeps one. StateError when one does:
+        then the guest goes on."""
+        words = waited(self.engine.pause, self.watch.words)
+        if not words:
+            return
+        if self.state == "running":
+            self.engine.resume()
+        raise StateError(
+            f"the machine cannot be {verb}: {words}; replace(id, device, force=True) or"
+            " hot_remove(id, force=True) takes the device out of that, stop() ends the machine"
+        )
 
     def wait(self, timeout: float | None = None) -> bool:
         """Until the machine ends; False when `timeout` seconds were not enough."""
@@ -296,18 +327,30 @@ class Machine:
         threading.Thread(target=self._settle_soon, name="vmlab-settle", daemon=True).start()
 
     def _settle_soon(self) -> None:
-        with self._control:
+        while True:
             try:
-                self._settle()
+                with self._control:
+                    self._settle()
+                return
+            except (
+                StateError
+            ):  # a device's code keeps a vCPU: until it is taken out, or the machine ends
+                if self._closed:
+                    return
+                time.sleep(LOOK)
             except BaseException:  # the machine's exit says it; nobody waits for this thread
                 log.exception("what the guest asked for has failed")
+                return
 
     def _settle(self) -> None:
         """Do what waits to be done (`_control` is held)."""
+        if self._pending is None or self._closed:
+            return
+        if words := waited(self.engine.pause, self.watch.words):
+            raise StateError(f"the machine cannot do what the guest asked for: {words}")
         with self._lock:
             action, self._pending = self._pending, None
-        if action is not None and not self._closed:
-            self.engine.pause()
+        if action is not None:
             action()
 
     def _on_debug_exit(self, value: int) -> None:
@@ -329,6 +372,9 @@ class Machine:
 
     def _on_fault(self, fault: BusFault) -> bool:
         """A device raised. The guest waits here, at the access, until someone resumes it."""
+        if isinstance(fault.error, Taken):
+            self.board.taken()
+            return not self._deaf
         name = fault.range.name
         what = "reading" if fault.value is None else f"writing {fault.value:#x} to"
         register = fault.range.register_at(fault.address, fault.size, fault.value is not None)
@@ -382,7 +428,7 @@ class Machine:
     ) -> str:
         """Plug `device` into the machine, running or not; returns its id. at, irq: the address and the line
         that it is to have."""
-        with self._lock:
+        with self._control:
             self._require("created", "running", "paused")
             return self.board.add(device, id, self.state != "created", at, irq)
 
@@ -392,11 +438,14 @@ class Machine:
         self._require("created", "running", "paused")
         self.board.remove(id, force, running=self.state == "running")
 
-    def replace(self, id: str, device: Device | VirtioDevice) -> None:
-        """`device` takes the place of the one called `id`: same window, same line."""
+    def replace(self, id: str, device: Device | VirtioDevice, force: bool = False) -> None:
+        """`device` takes the place of the one called `id`: same window, same line. `force`: whatever the
+        guest and the old device's code are about."""
         self._require("created", "running", "paused")
         running = self.state == "running"
-        self.board.replace(id, device, announce=self.state != "created", running=running)
+        self.board.replace(
+            id, device, announce=self.state != "created", running=running, force=force
+        )
 
     # --- looking --------------------------------------------------------------------------------
 

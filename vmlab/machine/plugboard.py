@@ -15,11 +15,13 @@ from vmlab.core.device import Device, commands, wants_line
 from vmlab.core.irq import IrqLine
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
 from vmlab.core.memory import GuestMemory
+from vmlab.core.patience import Patient, Taken, holding, waited
 from vmlab.core.safely import report, short, shown, text_of
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError, UpdateFailed
 from vmlab.machine import platform
+from vmlab.machine.busy import Watch
 from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
 from vmlab.machine.left import LeftWindows, driven, retired, wean
 from vmlab.machine.reserve import Reserve
@@ -35,6 +37,10 @@ CONSENT = 5.0
 #: seconds without an access after which a driver that has reset its device is done with it: long, for a
 #: busy host may keep the guest from running, and a guest that tells of it need not wait
 QUIET = 2.0
+#: seconds between two looks at a call that is waited for
+SOON = 0.02
+#: seconds that an access waits for the device's successor
+LEAVING = 10.0
 #: what the guest did wrong, kept for whoever asks
 MISTAKES_KEPT = 256
 
@@ -80,7 +86,12 @@ class Plugboard:
         self.hotplug = HotPlug()
         self.hotplug.on_released(self._released)
         self._left = LeftWindows(self.manager, self.hotplug)
-        self._lock = threading.RLock()
+        #: who keeps a device's code from returning is known here
+        self.watch = Watch(self._name_of)
+        self.watch.owners += [self, mmio, clock]
+        self._lock = Patient(self.watch.words, "devices cannot come or go now")
+        #: held while a device is taken out by force
+        self._forcing = threading.RLock()
         self._bells: dict[int, list[Doorbell]] = {}
         self._consents: dict[int, threading.Event] = {}
 
@@ -111,6 +122,8 @@ class Plugboard:
         _close_all(self._bells.pop(id(device), []))
         try:
             device.detached()
+        except Taken:
+            pass  # by force, out of this very call
         except BaseException as error:  # noqa: BLE001 - the device goes whatever its code does
             report(error)
         finally:
@@ -213,6 +226,16 @@ class Plugboard:
 
     def remove(self, id: str, force: bool, running: bool) -> None:
         """Unplug. Unless forced, a guest that has seen the device is asked first and waited for."""
+        if not force:
+            self._must_rest(id)
+            self._remove(id, force, running)
+            return
+        with self._forcing:
+            if self._expel(id) and id not in self.devices:
+                return  # it was on its way in or out, and stuck there
+            self._remove(id, force, running)
+
+    def _remove(self, id: str, force: bool, running: bool) -> None:
         plugged = self._added(id)
         assert plugged.kind is not None
         slot = self._slot(plugged.base)
@@ -293,16 +316,31 @@ class Plugboard:
         return self.hotplug.acpi or bool(self.reserve.count)
 
     def replace(
-        self, id: str, device: Device | VirtioDevice, announce: bool, running: bool = False
+        self,
+        id: str,
+        device: Device | VirtioDevice,
+        announce: bool,
+        running: bool = False,
+        force: bool = False,
     ) -> None:
         """`device` takes the place of the one called `id`: same window, same line. `announce`: a guest is
-        there, and must set the new one up; a Linux that is `running` must let the old one go first."""
+        there, and must set the new one up; a Linux that is `running` must let the old one go first, unless
+        it is taken by force, in the middle of its own code if need be."""
         kind, bus_device = self._carried(device)
         self._check_fits(id, kind, bus_device)
+        if force:
+            with self._forcing:
+                self._expel(id)
+                self._exchange(id, kind, bus_device, announce)
+            return
+        self._must_rest(id)
         old = self._added(id)
         slot = self._slot(old.base)
         if running and slot is not None and self._linux and driven(old.device):
             self._ask(id, old, slot)
+        self._exchange(id, kind, bus_device, announce)
+
+    def _exchange(self, id: str, kind: DeviceType, bus_device: Device, announce: bool) -> None:
         with self._lock:
             self._check_fits(id, kind, bus_device)
             plugged = self._added(id)
@@ -321,6 +359,50 @@ class Plugboard:
                 self._hear(bus_device, slot)
                 new = Slot(plugged.base, plugged.size, plugged.irq, kind.number, bus_device)
                 self.hotplug.fill(slot, new, announce)
+
+    # --- a device's code that does not return ---------------------------------------------------
+
+    def _must_rest(self, id: str) -> None:
+        """A call of its code that is under way is waited for, but not for ever."""
+        device = self._added(id).device
+
+        def blame() -> str:
+            words = self.watch.words(id)
+            return f"{words}; force=True takes it out of that" if words else ""
+
+        what = f"{id!r} cannot be taken out"
+        with holding(device.lock, blame, what):
+            calls = self.watch.under_way(id)
+
+        def over(seconds: float) -> bool:
+            end = time.monotonic() + seconds
+            while not (rests := self.watch.over(calls)) and time.monotonic() < end:
+                time.sleep(SOON)
+            return rests
+
+        if words := waited(over, blame):
+            raise StateError(f"{what}: {words}")
+
+    def _expel(self, id: str) -> bool:
+        """Whoever is stuck in the device's code is thrown out of it. Whether anybody was."""
+        try:
+            return self.watch.expel(id, Taken)
+        except TimeoutError as error:
+            raise StateError(
+                f"{id!r} cannot be taken out: {error}, which nothing interrupts (the code of an"
+                " extension, or it catches every exception); stop() ends the machine"
+            ) from None
+
+    def taken(self) -> None:
+        """On the thread that was thrown out: wait until the device is gone, or another is there."""
+        if self._forcing.acquire(timeout=LEAVING):
+            self._forcing.release()
+
+    def _name_of(self, device: object) -> str:
+        for id, plugged in list(self.devices.items()):
+            if device is plugged.device or device is _inner(plugged.device):
+                return id
+        return ""
 
     def _forget(self, id: str, plugged: Plugged) -> None:
         """Neither the new device nor the old one could be attached."""
@@ -366,18 +448,23 @@ class Plugboard:
             self._left.clear()
             self.manager.forget_lines()
         for plugged in list(self.devices.values()):
-            plugged.device.reset()
+            with contextlib.suppress(Taken):  # by force, out of this very call
+                plugged.device.reset()
             plugged.device.counters.state = "added"
 
     def close(self) -> None:
         """End what devices run on the host: threads, files, sockets."""
         for plugged in list(self.devices.values()):
             if not plugged.fixed:
-                try:
-                    plugged.device.detached()
-                except BaseException as error:  # noqa: BLE001 - the others are to be closed as well
-                    report(error)
+                self._close(plugged)
             plugged.device.irq.close()
+
+    @staticmethod
+    def _close(plugged: Plugged) -> None:
+        try:
+            plugged.device.detached()
+        except BaseException as error:  # noqa: BLE001 - the others are to be closed as well
+            report(error)
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -404,7 +491,7 @@ class Plugboard:
     def peek(self, id: str) -> tuple[dict[str, int], dict[str, Any]]:
         """(register values, what else the device shows), without any side effect."""
         device = self._get(id).device
-        with device.lock:
+        with holding(device.lock, self.watch.words, f"{id!r} cannot be looked at now"):
             return device.peek(), device.inspect()
 
     def tell(self, id: str, method: str, arguments: list[Any], options: dict[str, Any]) -> Any:
@@ -425,7 +512,7 @@ class Plugboard:
         if target is not device:
             # a virtio device's own thread may be in a request of any length: it guards itself
             return call(*arguments, **options)
-        with device.lock:
+        with holding(device.lock, self.watch.words, f"{id!r} takes no command now"):
             result = call(*arguments, **options)
             device.update()
             return result

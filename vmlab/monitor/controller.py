@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from vmlab import errors
 from vmlab.core.counters import CounterPage
 from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
+from vmlab.core.patience import Taken
 from vmlab.core.safely import short, shown, text_of, trace_of
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.machine.machine import Machine
@@ -46,17 +48,17 @@ class Controller:
             wire.Pause: lambda c: self._do(self._up.pause),
             wire.Resume: lambda c: self._do(self._up.resume),
             wire.Reset: lambda c: self._do(self._up.reset),
-            wire.Stop: lambda c: self._do(self._up.stop),
+            wire.Stop: self._stop,
             wire.Step: self._step,
             wire.Peek: self._peek,
             wire.GetRegs: self._get_regs,
             wire.SetRegs: self._set_regs,
             wire.HotAdd: lambda c: wire.Added(self._add(self._up, c)),
             wire.HotRemove: lambda c: self._do(lambda: self._up.hot_remove(c.id, c.force)),
-            wire.Replace: lambda c: self._do(lambda: self._up.replace(c.id, self._open(c.device))),
-            wire.Tell: lambda c: wire.Told(
-                Plain(summed=False).of(self._up.board.tell(c.id, c.method, c.arguments, c.options))
+            wire.Replace: lambda c: self._do(
+                lambda: self._up.replace(c.id, self._open(c.device), c.force)
             ),
+            wire.Tell: self._tell_device,
             wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
             wire.Trace: self._trace,
             wire.TakeTrace: self._take_trace,
@@ -65,7 +67,10 @@ class Controller:
 
     def handle(self, command: wire.Command) -> wire.Reply:
         try:
-            return self._actions[type(command)](command)
+            with self.machine.watch if self.machine is not None else contextlib.nullcontext():
+                return self._actions[type(command)](command)
+        except Taken as error:
+            return wire.Failed("StateError", f"{type(command).__name__.lower()}: {error}", "")
         except BaseException as error:  # noqa: BLE001 - a user's device: it may raise anything
             if type(error) in _OURS:
                 return wire.Failed(type(error).__name__, short(str(error)), "")
@@ -85,9 +90,12 @@ class Controller:
         machine = Machine(
             command.config, self._memory, self._page, lambda data: self._tell(wire.Output(data))
         )
+        machine.watch.owners.append(self)
+        machine.watch.on_change = lambda calls: self._tell(wire.Busy(calls))
         machine.board.on_output = lambda id, port, data: self._tell(wire.Output(data, id, port))
         try:
-            ids = [self._add(machine, one) for one in command.devices]
+            with machine.watch:
+                ids = [self._add(machine, one) for one in command.devices]
         except BaseException:
             machine.close()
             raise
@@ -114,6 +122,15 @@ class Controller:
         registers, attributes = self._up.board.peek(command.id)
         plain = Plain(summed=True)
         return wire.Peeked(registers, {name: plain.of(value) for name, value in attributes.items()})
+
+    def _tell_device(self, command: wire.Tell) -> wire.Reply:
+        board = self._up.board
+        told = board.tell(command.id, command.method, command.arguments, command.options)
+        return wire.Told(Plain(summed=False).of(told))
+
+    def _stop(self, command: wire.Stop) -> wire.Reply:
+        stuck = not self._up.stop() or bool(self._up.watch.words())
+        return wire.Done(int(stuck))
 
     def _look(self, command: wire.Look) -> wire.Reply:
         return wire.Devices(self._page.generation, self._up.board.directory())

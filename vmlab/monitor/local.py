@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from vmlab.core.counters import CounterPage
 from vmlab.core.device import Device
+from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
+from vmlab.errors import VmlabError
 from vmlab.monitor import wire
 from vmlab.virtio.device import VirtioDevice
 
-__all__ = ["COMMAND_TIMEOUT", "LocalSession", "Session"]
+__all__ = ["COMMAND_TIMEOUT", "PAUSE_TIMEOUT", "LocalSession", "Session"]
+
+log = Log(__name__)
 
 #: seconds that a machine has for one command; the longest is a reset of a large guest
 COMMAND_TIMEOUT = 60.0
+#: the same for a pause, which a device's code may keep from happening
+PAUSE_TIMEOUT = 3.0
 
 
 class Session(Protocol):
@@ -33,7 +40,17 @@ class Session(Protocol):
         """The reply; the exception that the command ended with."""
         ...
 
-    def close(self) -> None: ...
+    def close(self, stuck: bool = False) -> None:
+        """`stuck`: a device's code does not return; nothing waits for that long."""
+        ...
+
+
+@functools.cache
+def _guard_forks() -> None:
+    """Once a process: a hook cannot be taken back."""
+    from vmlab.monitor import forks
+
+    forks.guard()
 
 
 class LocalSession:
@@ -43,9 +60,11 @@ class LocalSession:
         # here, so that a VM in a process of its own loads neither devices nor engines in this one
         from vmlab.monitor.controller import Controller
 
+        _guard_forks()
         self.memory = GuestMemory.allocate(memory_size)
         self.page = CounterPage()
         self.pid = os.getpid()
+        self._closed = False
         self._controller = Controller(self.memory, self.page, tell)
 
     def parcel(self, device: Device | VirtioDevice) -> bytes:
@@ -57,8 +76,15 @@ class LocalSession:
         wire.pack_request(0, command)
         return wire.result(command, self._controller.handle(command))
 
-    def close(self) -> None:
+    def close(self, stuck: bool = False) -> None:
         # in a fork the machine's threads do not exist
-        if self.pid == os.getpid():
+        if self._closed or self.pid != os.getpid():
+            return
+        self._closed = True
+        try:
             self._controller.close()
-            self.memory.close()
+        except VmlabError:
+            # a thread in a device's code, which nothing ends but the process: it may still use the memory
+            log.exception("code of a device does not return; its thread is left behind")
+            return
+        self.memory.close()

@@ -8,11 +8,14 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.host import HOST
 from vmlab.core.memory import GuestMemory
-from vmlab.monitor import wire
+from vmlab.monitor import forks, wire
 from vmlab.monitor.controller import Controller
 from vmlab.monitor.gather import Gathered
 
@@ -22,12 +25,20 @@ __all__ = ["main"]
 GATHER = 0.002
 #: characters of what a device prints in one message
 SAID = 1 << 20
+#: seconds of the longest sleep without a step of Python
+NAP = 0.25
+#: what `time.sleep` refuses
+LONGEST_NAP = 9e9
+#: seconds that a command waits for the one before it
+RELIEF = 0.25
+#: seconds that devices have for their end when the notebook is gone
+LAST = 3.0
 #: seconds between two looks at whether the parent is still there; a fork of it may hold the socket open
 PARENT_CHECK = 0.5
 
 
 class Server:
-    """Reads requests, answers them in order but for removals, and sends events between."""
+    """Reads requests, answers them and sends events between."""
 
     def __init__(self, connection: socket.socket, memory: GuestMemory, page: CounterPage) -> None:
         self._connection = connection
@@ -35,6 +46,10 @@ class Server:
         self._gathered = Gathered()
         self._flushing = threading.Lock()
         self._wake = threading.Event()
+        self._waiting: deque[wire.Request] = deque()
+        self._arrived = threading.Condition()
+        self._serving = self._over = False
+        self._broken: BaseException | None = None
         self.controller = Controller(memory, page, self.tell)
         threading.Thread(target=self._pump, name="vmlab-console", daemon=True).start()
 
@@ -43,7 +58,7 @@ class Server:
             try:
                 self._connection.sendall(data)
             except OSError:
-                os._exit(1)
+                _end(1)
 
     def tell(self, event: wire.Event) -> None:
         if isinstance(event, wire.Output):
@@ -67,18 +82,54 @@ class Server:
             time.sleep(GATHER)
 
     def serve(self) -> None:
-        while (request := wire.receive(self._connection, wire.Request)) is not None:
-            if isinstance(request.command, wire.HotRemove):
-                # the guest is asked and may take seconds: nothing else waits for that
-                name = f"vmlab-remove-{request.command.id}"
-                threading.Thread(
-                    target=self._answer, args=(request,), name=name, daemon=True
-                ).start()
-            else:
-                self._answer(request)
+        """Until the other side is gone: commands in their order, on this thread, which devices may take
+        for granted. What waits for RELIEF because one takes long is done beside it."""
+        threading.Thread(target=self._receive, name="vmlab-receive", daemon=True).start()
+        while (request := self._next()) is not None:
+            reply = self.controller.handle(request.command)
+            self._serving = False  # before it is told: what follows at once is no reason for relief
+            self._answer(request, reply)
+        if self._broken is not None:
+            raise self._broken
 
-    def _answer(self, request: wire.Request) -> None:
-        reply = self.controller.handle(request.command)
+    def _next(self) -> wire.Request | None:
+        with self._arrived:
+            while not self._waiting and not self._over:
+                self._arrived.wait()
+            self._serving = not self._over
+            return None if self._over else self._waiting.popleft()
+
+    def _receive(self) -> None:
+        try:
+            while (request := wire.receive(self._connection, wire.Request)) is not None:
+                # the guest is asked and may take seconds: nothing else waits for that
+                beside = isinstance(request.command, wire.HotRemove)
+                if not beside:
+                    with self._arrived:
+                        self._waiting.append(request)
+                        self._arrived.notify()
+                        if not self._serving:
+                            continue
+                threading.Thread(
+                    target=self._relieve, args=(request, beside), name="vmlab-relief", daemon=True
+                ).start()
+        except BaseException as error:  # noqa: BLE001 - raised by `serve`
+            self._broken = error
+        threading.Thread(target=_end_after, args=(LAST,), name="vmlab-last", daemon=True).start()
+        with self._arrived:
+            self._over = True
+            self._arrived.notify()
+
+    def _relieve(self, request: wire.Request, now: bool) -> None:
+        if not now:
+            time.sleep(RELIEF)
+            with self._arrived:
+                if request not in self._waiting:
+                    return
+                self._waiting.remove(request)
+        self._answer(request, self.controller.handle(request.command))
+
+    def _answer(self, request: wire.Request, reply: wire.Reply) -> None:
         self._flush()
         self.send(wire.pack_answer(request.number, reply))
 
@@ -100,10 +151,32 @@ class _Teller(io.TextIOBase):
         return len(text)
 
 
+def _end_after(seconds: float) -> None:
+    time.sleep(seconds)
+    _end(1)
+
+
+def _sleep_in_parts(seconds: Any, /, _sleep: Callable[[float], None] = time.sleep) -> None:
+    """`time.sleep` of this process: a device that sleeps for hours can be taken out, since only between
+    two steps of Python can its thread be told."""
+    if not (isinstance(seconds, (int, float)) and NAP < seconds < LONGEST_NAP):
+        _sleep(seconds)
+        return
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        _sleep(min(left, NAP))
+
+
 def _watch_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK)
-    os._exit(1)
+    _end(1)
+
+
+def _end(status: int) -> NoReturn:
+    """No interpreter shutdown: a device's thread must not keep the process alive."""
+    forks.end_group()
+    os._exit(status)
 
 
 def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, parent: int) -> None:
@@ -113,8 +186,10 @@ def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, par
     page = CounterPage(memoryview(HOST.map(page_fd, PAGE_SIZE)))
     os.close(memory_fd)
     os.close(page_fd)
+    forks.guard(connection)
     server = Server(connection, memory, page)
     sys.stdout = sys.stderr = _Teller(server)
+    vars(time)["sleep"] = _sleep_in_parts
     threading.Thread(target=_watch_parent, args=(parent,), name="vmlab-parent", daemon=True).start()
     status = 0
     try:
@@ -125,5 +200,4 @@ def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, par
 
         os.write(2, traceback.format_exc().encode())
         status = 1
-    # no interpreter shutdown: a device's thread must not keep the process alive
-    os._exit(status)
+    _end(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -27,8 +29,8 @@ __all__ = ["MonitorSession", "pickled"]
 
 log = logging.getLogger(__name__)
 
-#: seconds from closing the connection to SIGKILL
-GRACE = 2.0
+#: seconds from closing the connection to SIGKILL; the same when a device's code does not return
+GRACE, STUCK_GRACE = 2.0, 0.4
 #: packages whose classes every monitor process has
 _BY_NAME = ("builtins", "vmlab.core", "vmlab.devices", "vmlab.regs", "vmlab.virtio")
 
@@ -50,8 +52,11 @@ class MonitorSession:
         self._pending: dict[int, _Slot] = {}
         self._lock = threading.Lock()
         self._sending = threading.Lock()
+        self._ending = threading.Lock()
         self._closing = False
         self._gone: str | None = None
+        #: whose code does not return
+        self._busy = ""
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the session
         self._connection, theirs = socket.socketpair()
         memory_fd = page_fd = -1
@@ -120,7 +125,7 @@ class MonitorSession:
         if not slot.ready.wait(timeout):
             raise MonitorLost(
                 f"the monitor process {self.pid} has not answered for {timeout:.0f} s;"
-                " a device's handler may not return"
+                f" {self._busy or 'code of a device may not return'}"
             )
         if slot.reply is None:
             raise MonitorLost(str(self._gone))
@@ -158,6 +163,8 @@ class MonitorSession:
             if slot is not None:
                 slot.give(message.reply)
             return
+        if isinstance(message, wire.Busy):
+            self._busy = str(message.calls[0]) if message.calls else ""
         try:
             self._tell(message)
         except BaseException:  # what listens must not end the session
@@ -165,11 +172,7 @@ class MonitorSession:
 
     def _reason(self, trouble: str) -> str:
         """Why the process is gone, in words."""
-        try:
-            status = self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
+        status = self._ended(GRACE)
         what = f"the monitor process {self.pid} "
         if trouble:
             return f"{what}broke the wire format: {trouble}"
@@ -179,7 +182,20 @@ class MonitorSession:
         text = self._stderr.read()[-4000:].decode(errors="replace").strip()
         return f"{what}ended with status {status}" + (f":\n{text}" if text else "")
 
-    def close(self) -> None:
+    def _ended(self, grace: float) -> int:
+        """The process's status; after `grace` seconds it is killed. Of what it has started nothing stays."""
+        with self._ending:
+            if self._process.returncode is not None:
+                return self._process.returncode
+            if not _has_ended(self.pid, grace):
+                self._process.kill()
+                _has_ended(self.pid, GRACE)
+            # while the process is not waited for, nobody else's group has its number
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, signal.SIGKILL)
+            return self._process.wait()
+
+    def close(self, stuck: bool = False) -> None:
         """End the process and free what was shared. Idempotent."""
         with self._lock:
             if self._closing or self._owner != os.getpid():
@@ -189,11 +205,7 @@ class MonitorSession:
             self._connection.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
-        try:
-            self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._ended(STUCK_GRACE if stuck else GRACE)
         if self._reader is not threading.current_thread():
             self._reader.join()
         self._connection.close()
@@ -232,6 +244,21 @@ def pickled(device: Device | VirtioDevice) -> bytes:
         for module in fresh:
             cloudpickle.unregister_pickle_by_value(module)
     return data
+
+
+def _has_ended(pid: int, grace: float) -> bool:
+    """Wait for a child and leave its status to be fetched; False when it lives on."""
+    end, pause = time.monotonic() + grace, 0.0005
+    while True:
+        try:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+                return True
+        except ChildProcessError:
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
 
 
 def _signal_name(number: int) -> str:

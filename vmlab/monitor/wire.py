@@ -17,7 +17,7 @@ from msgspec import Struct
 from vmlab import errors
 from vmlab.core.safely import short
 from vmlab.errors import ConfigError, DeviceFault, VmlabError, WireError
-from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig, StateName
+from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig, StateName
 
 __all__ = ["MAX_MESSAGE", "Command", "Event", "Reply"]
 
@@ -96,6 +96,7 @@ class HotRemove(Struct, tag=True):
 class Replace(Struct, tag=True):
     id: str
     device: bytes
+    force: bool = False
 
 
 class Tell(Struct, tag=True):
@@ -142,7 +143,8 @@ class Request(Struct):
 
 
 class Done(Struct, tag=True):
-    """It is done; for Send, how many bytes were taken, for Step, how many instructions ran."""
+    """It is done; for Send, how many bytes were taken, for Step, how many instructions ran, for Stop,
+    whether code of a device does not return."""
 
     count: int = 0
 
@@ -247,8 +249,14 @@ class Said(Struct, tag=True):
     text: str
 
 
-Event = Output | State | Said
-FromMonitor = Answer | Output | State | Said
+class Busy(Struct, tag=True):
+    """Calls of devices' code that have not returned for long, the longest first; none: they all have."""
+
+    calls: list[BusyCall]
+
+
+Event = Output | State | Said | Busy
+FromMonitor = Answer | Output | State | Said | Busy
 
 _encoder = msgspec.msgpack.Encoder()
 #: built when first needed: a process decodes one direction only

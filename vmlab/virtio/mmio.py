@@ -6,10 +6,12 @@ way is done: after it, nothing of the device touches guest memory (§2.4).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from vmlab.core.device import on_peek, on_read, on_write
+from vmlab.core.patience import Taken
 from vmlab.core.safely import report, text_of
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
@@ -101,7 +103,8 @@ class MmioTransport(Serving):
             if not self._status_now:
                 self.device.reset()
             self.running = running
-        self._guarded(gone.detached, None)
+        with contextlib.suppress(Taken):  # by force, out of this very call
+            self._guarded(gone.detached, None)
         for index in list(self.queues):
             self.wake(index)
 
@@ -253,6 +256,8 @@ class MmioTransport(Serving):
         """`call`, part of the device; one that raises has broken the device, not the machine."""
         try:
             return call(*arguments)
+        except Taken:
+            raise  # whoever made the access tries it again, when another device is there
         except BaseException as error:  # noqa: BLE001  # it is the user's code
             report(error)
             self.needs_reset(f"the device failed: {text_of(error)}")

@@ -188,17 +188,19 @@ class KvmEngine:
         for vcpu in self._vcpus:
             vcpu.start_thread()
 
-    def pause(self) -> None:
+    def pause(self, timeout: float | None = None) -> bool:
         self._not_on_vcpu("pause")
         gate = self._gate
         with gate.changed:
             self.request_pause()
             # somebody may resume while this waits: then there is nothing to wait for
-            gate.changed.wait_for(
-                lambda: gate.running or gate.closing or all(v.quiet for v in self._vcpus)
-            )
+            if not gate.changed.wait_for(
+                lambda: gate.running or gate.closing or all(v.quiet for v in self._vcpus), timeout
+            ):
+                return False
             if not gate.running and not gate.closing:
                 self._vm.hold_clock()
+            return True
 
     def request_pause(self) -> None:
         with self._gate.changed:

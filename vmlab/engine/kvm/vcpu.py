@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from vmlab.core.counters import EXIT_KINDS
 from vmlab.core.host import Host
 from vmlab.core.log import Log
+from vmlab.core.patience import Taken
 from vmlab.core.safely import text_of
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.engine.kvm import abi, access, report
@@ -148,6 +149,8 @@ class Vcpu:
                 stop = self._step() if self.stepping else self._run()
             except EngineError as error:
                 stop = Stop("engine-error", str(error))
+            except Taken:
+                stop = None  # it came too late, when the device had answered
             except BaseException as error:  # this thread is the guest's
                 log.exception("vCPU %d: the handling of an access raised", self.index)
                 text = f"in the handling of an access: {text_of(error)}"

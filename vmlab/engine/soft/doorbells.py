@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from vmlab.core.log import Log
+from vmlab.core.patience import Taken
 
 __all__ = ["Doorbells"]
 
@@ -93,6 +94,8 @@ class Doorbells:
     def _ring(bell: _Doorbell, count: int) -> None:
         try:
             bell.ring(count)
+        except Taken:
+            pass
         except BaseException:  # a device's code; the other doorbells need this thread
             log.exception("the doorbell at %#x raised", bell.address)
 

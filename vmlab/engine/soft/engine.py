@@ -170,15 +170,14 @@ class SoftEngine:
                 vcpu.interrupt()
             self._changed.notify_all()
 
-    def pause(self) -> None:
+    def pause(self, timeout: float | None = None) -> bool:
         self.request_pause()
         if threading.current_thread() is self._thread:
             raise StateError(
                 "pause() on a vCPU's thread would wait for itself: use request_pause()"
             )
         with self._changed:
-            while not self._quiet:
-                self._changed.wait()
+            return self._changed.wait_for(lambda: self._quiet, timeout)
 
     def resume(self) -> None:
         with self._lock:
