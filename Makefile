@@ -3,6 +3,7 @@
 #   PYTHON=python3.12   the interpreter to make .venv with; else the first that is 3.11 or newer
 #   PYTEST_ARGS=...     more arguments for pytest,  BENCH_ARGS=...  for benchmarks/run.py,
 #   FUZZ_ARGS=...       for the fuzzer (python -m tests.fuzz --help)
+#   UNLOCKED=1          install the newest versions that pyproject.toml allows, not those of requirements/
 #   LAB_ARGS=...        more arguments for JupyterLab: --no-browser, --port=9999, --ip=0.0.0.0
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,7 +20,7 @@ PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
 step = @printf '== %s\n' $(1)
 
-.PHONY: help setup demo lab lab-teacher test packages check pytest bench fuzz kernels clean
+.PHONY: help setup demo lab lab-teacher test packages check pytest newest lock bench fuzz kernels clean
 
 help:
 	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
@@ -28,6 +29,8 @@ help:
 	@echo "make lab-teacher  the same with the solutions and all tests"
 	@echo "make test      everything that can be checked here; says what could not and why"
 	@echo "make check     only the linters, the type checker and the layers"
+	@echo "make newest    what breaks with the newest versions of everything, in a .venv of its own"
+	@echo "make lock      requirements/ anew, from the newest versions (then: make test)"
 	@echo "make bench     the figures, as ratios measured in one run"
 	@echo "make fuzz      ten million hostile accesses to the virtio devices, on all cores"
 	@echo "make kernels   build the guest kernels again (needs gcc or clang)"
@@ -38,21 +41,21 @@ setup:
 
 demo:
 	@$(PREPARE) venv soft
-	@$(BIN)/vmlab demo $(DEMO_ARGS)
+	@"$(BIN)"/vmlab demo $(DEMO_ARGS)
 
 # Jupyter prints the URL with its token, takes the next port when its own is busy, and opens a browser
 # where there is one to open. One Ctrl-C ends it. Matplotlib's cache stays in the tree.
 FIRST_NOTEBOOK := 01-first-vm.ipynb
 jupyter = @[ "$$(id -u)" != 0 ] || set -- --allow-root; \
 	[ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ] || [ "$$(uname -s)" = Darwin ] || set -- "$$@" --no-browser; \
-	exec env MPLCONFIGDIR="$$PWD/.venv/matplotlib" JUPYTER_PREFER_ENV_PATH=1 $(BIN)/python -m jupyterlab -y \
+	exec env MPLCONFIGDIR="$$PWD/.venv/matplotlib" JUPYTER_PREFER_ENV_PATH=1 "$(BIN)"/python -m jupyterlab -y \
 		--log-level=WARN --ServerApp.root_dir='$(1)' --LabApp.default_url='/lab/tree/$(2)' "$$@" $(LAB_ARGS)
 
 # Students work in copies without solutions, and see no others. What they have saved is never written again.
 HANDOUTS := handouts
 lab:
 	@$(PREPARE) venv soft,lab
-	@$(BIN)/python notebooks/handout.py '$(HANDOUTS)'
+	@"$(BIN)"/python notebooks/handout.py '$(HANDOUTS)'
 	$(call jupyter,$(HANDOUTS),$(FIRST_NOTEBOOK))
 
 lab-teacher:
@@ -73,26 +76,34 @@ check:
 	@failed=; \
 	try() { \
 		local out hint=$$1; shift; \
-		printf '== %s\n' "$${*#$(BIN)/}"; \
+		printf '== %s\n' "$${*#"$(BIN)"/}"; \
 		out=$$("$$@" 2>&1) || { printf '%s\n%s\n' "$$out" "$$hint"; failed=1; }; \
 	}; \
-	try "Many of these '$(BIN)/ruff check --fix' repairs." $(BIN)/ruff check --quiet --output-format concise; \
-	try "Run: $(BIN)/ruff format" $(BIN)/ruff format --check --quiet --output-format concise; \
-	try "The settings are in pyproject.toml." $(BIN)/mypy; \
-	try "ARCHITECTURE.md says what the layers are." $(BIN)/lint-imports --no-cache --no-logo; \
+	try "Many of these '$(BIN)/ruff check --fix' repairs." "$(BIN)"/ruff check --quiet --output-format concise; \
+	try "Run: $(BIN)/ruff format" "$(BIN)"/ruff format --check --quiet --output-format concise; \
+	try "The settings are in pyproject.toml." "$(BIN)"/mypy; \
+	try "ARCHITECTURE.md says what the layers are." "$(BIN)"/lint-imports --no-cache --no-logo; \
 	[ -z "$$failed" ]
 
 pytest:
 	$(call step,"pytest")
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	@"$(BIN)"/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+# What those who install vmlab from an index have: nothing holds them to the lock.
+newest:
+	@$(PREPARE) newest
+	@.ci/newest
+
+lock:
+	@$(PREPARE) lock
 
 bench:
 	@$(PREPARE) venv all
-	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+	@"$(BIN)"/python benchmarks/run.py $(BENCH_ARGS)
 
 fuzz:
 	@$(PREPARE) venv all
-	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+	@"$(BIN)"/python -m tests.fuzz $(FUZZ_ARGS)
 
 kernels:
 	@$(MAKE) -C kernels

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.support import NO_KVM, kvm_missing, require_kvm, require_module
+from tests.support import NO_KVM, forget_inheritance, kvm_missing, require_kvm, require_module
 
 pytest_plugins = ["tests.box.plugin"]
+# before a test, or what it starts, is there
+forget_inheritance()
 
 #: how long what a test started may take to be gone
 SETTLE = 3.0
@@ -123,6 +125,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for nodeid, where in sorted(skipped, key=lambda one: one[0]):
             reason = where[2] if isinstance(where, tuple) else str(where)
             say.write_line(f"not run: {nodeid}: {reason.removeprefix('Skipped: ')}")
+    if newest := os.environ.get("VMLAB_NEWEST"):  # from .ci/run
+        say.section("newer versions than the lock's")
+        say.write_line(newest)
     if why := kvm_missing():
         hit = sum(isinstance(w, tuple) and NO_KVM in w[2] for _, w in skipped)
         say.section(NO_KVM, sep="!", red=True, bold=True)

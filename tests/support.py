@@ -15,6 +15,7 @@ import functools
 import importlib
 import os
 import shutil
+import signal
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -25,6 +26,7 @@ __all__ = [
     "NO_KVM",
     "PACKAGES",
     "ROOT",
+    "forget_inheritance",
     "kernel_image",
     "kvm_missing",
     "require_kvm",
@@ -54,6 +56,32 @@ PACKAGES = {
 }
 #: module -> the distribution that holds it, where the names differ
 DISTRIBUTIONS = {"elftools": "pyelftools"}
+
+
+def forget_inheritance() -> None:
+    """Put right what whoever started the tests has passed on, and they to what they start: signals that
+    are ignored (nohup, a shell's `&`) or blocked, a umask, a stream that is closed, no terminal's name,
+    a language whose messages they do not expect."""
+    for number, handler in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGQUIT, signal.SIG_DFL),
+        (signal.SIGCHLD, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+    for fd, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:  # the lowest that is free is this one
+            os.set_inheritable(os.open(os.devnull, mode), True)
+    os.environ.setdefault("TERM", "dumb")
+    for name in [name for name in os.environ if name.startswith("LC_") or name == "LANGUAGE"]:
+        del os.environ[name]
+    os.environ["LANG"] = "C.UTF-8"
 
 
 def require_program(name: str) -> str:

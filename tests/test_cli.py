@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -204,7 +205,7 @@ def test_closed_pipes() -> None:
         "run hello --stats - | head -c 1",
     ):
         began = time.monotonic()
-        text = " ".join(command()) + " " + line
+        text = shlex.join(command()) + " " + line
         done = subprocess.run(
             ["bash", "-c", text], capture_output=True, cwd=ROOT, timeout=30, check=False
         )
@@ -216,7 +217,7 @@ def test_closed_pipes() -> None:
 
 @pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
 def test_streams_that_are_closed_or_full(streams: str) -> None:
-    line = f"{' '.join(command('run', 'hello', '--timeout', '5', '--stats', '-'))} {streams}"
+    line = f"{shlex.join(command('run', 'hello', '--timeout', '5', '--stats', '-'))} {streams}"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, cwd=ROOT, timeout=30, check=False
     )

@@ -17,12 +17,16 @@ import pytest
 from tests.support import ROOT, require_module, require_program
 
 FIRST = "notebooks/01-first-vm.ipynb"
+#: seconds until it is there, on a machine that has much else to do
+PATIENCE = 150
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_it_serves_the_first_notebook_beside_a_busy_port(tmp_path: Path) -> None:
     make = require_program("make")
     require_module("jupyterlab")
-    taken = socket.create_server(("127.0.0.1", 0))
+    taken = busy()
     port = taken.getsockname()[1]
     out = tmp_path / "out"
     env = {
@@ -51,23 +55,32 @@ def test_it_serves_the_first_notebook_beside_a_busy_port(tmp_path: Path) -> None
         try:
             url = wait_for_url(out, process)
             assert f":{port}/" not in url
-            with urllib.request.urlopen(url, timeout=20) as page:
+            with urllib.request.urlopen(url, timeout=60) as page:
                 assert page.status == 200
                 assert b"JupyterLab" in page.read()
             asked = url.replace("/lab/tree/", "/api/contents/").replace("?", "?content=0&")
-            with urllib.request.urlopen(asked, timeout=20) as reply:
+            with urllib.request.urlopen(asked, timeout=60) as reply:
                 assert reply.status == 200
         finally:
             os.killpg(process.pid, signal.SIGINT)
-            process.wait(20)
+            process.wait(60)
     assert "Traceback" not in out.read_text()
     made = {one.name for one in set(ROOT.iterdir()) - before}
     assert not {one for one in made if not one.startswith(".coverage")}
 
 
+def busy() -> socket.socket:
+    """A port that is taken, with room behind it for the fifty that Jupyter tries next."""
+    while True:
+        taken = socket.create_server(("127.0.0.1", 0))
+        if taken.getsockname()[1] < 65000:
+            return taken
+        taken.close()
+
+
 def wait_for_url(out: Path, process: subprocess.Popen[bytes]) -> str:
     """The URL that it prints, with the token."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < deadline:
         if found := re.search(
             rf"http://127\.0\.0\.1:\d+/lab/tree/{FIRST}\?token=\w+", out.read_text()
