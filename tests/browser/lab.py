@@ -128,11 +128,10 @@ class Lab:
     def open(self, path: str, notebook7: bool = False) -> Notebook:
         """Show the notebook, with its kernel up."""
         if notebook7:
-            self.page.goto(f"{self.server.url}/notebooks/{path}?token={TOKEN}")
+            where = f"notebooks/{path}?token={TOKEN}"
         else:
-            self.page.goto(
-                f"{self.server.url}/lab/workspaces/{next(WORKSPACES)}?token={TOKEN}&reset"
-            )
+            where = f"lab/workspaces/{next(WORKSPACES)}?token={TOKEN}&reset"
+        self.page.goto(f"{self.server.url}/{where}", timeout=SLOW * 1000)
         self._path = path
         self._open()
         return Notebook(self)

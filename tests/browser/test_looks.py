@@ -102,8 +102,7 @@ SHOWN = "row => [...row.cells].filter(cell => cell.checkVisibility()).length"
 
 def test_nothing_is_cut_however_narrow_and_however_much(lab: Lab) -> None:
     book, board = start(lab, "widths")
-    if lab.page.locator("#jp-left-stack").is_visible():
-        lab.command("application:toggle-left-area")
+    lab.page.set_viewport_size({"width": 1800, "height": 1000})
     book.run_new("vm.hot_add(Dice())")
     board.row("dice0").wait_for()
     book.run_new(MUCH)

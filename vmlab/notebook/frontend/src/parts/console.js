@@ -114,9 +114,9 @@ export function console_(context, { height, name } = {}) {
   leave.addEventListener("blur", () => { if (terminal.textarea) terminal.textarea.tabIndex = 0; hint(); });
   function goOut() {
     terminal.textarea.tabIndex = -1;
+    leave.focus();
     hint("Tab or Shift+Tab goes on, Enter comes back");
     context.speech.say("Left the terminal. Tab or Shift+Tab goes on, Enter comes back.");
-    leave.focus();
   }
   function hint(words) {
     const inside = terminal.textarea && terminal.textarea === focused(terminal.textarea);
@@ -141,6 +141,8 @@ export function console_(context, { height, name } = {}) {
       terminal.open(screen);
       // the cursor is seen before one types: xterm.js draws none until its first focus
       if (terminal._core?.coreService) terminal._core.coreService.isCursorInitialized = true;
+      // what the guest prints waits for its turn, as other news does
+      screen.querySelector(".live-region")?.setAttribute("aria-live", "polite");
       for (const event of ["focus", "blur"]) terminal.textarea.addEventListener(event, () => hint());
       theme();
     }
