@@ -22,8 +22,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 HERE = Path(__file__).resolve().parent
-#: seconds that a cell may take: a Linux boots in three, in thirty on a busy host
-CELL_TIMEOUT = 90
+#: seconds that a cell may take: a Linux boots in three, in a hundred on a very busy host
+CELL_TIMEOUT = 180
 #: what a live view leaves behind that nobody can show again
 LIVE = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}

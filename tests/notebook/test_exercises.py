@@ -72,7 +72,7 @@ def run(notebook: Any, folder: Path) -> None:
 
     NotebookClient(
         notebook,
-        timeout=90,
+        timeout=180,
         kernel_name="python3",
         allow_errors=True,
         resources={"metadata": {"path": str(folder)}},
