@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import linecache
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_span
@@ -43,24 +41,6 @@ def hexadecimal(value: int) -> str:
     return f"{value:#_x}" if value > 0xFFFF else f"{value:#x}"
 
 
-#: a line of a traceback that names a place
-_PLACE = re.compile(r'  File "(.+)", line (\d+)')
-
-
-def with_sources(traceback: str) -> str:
-    """A traceback from the monitor process, with the lines that only this one knows: a class that was
-    written in a notebook's cell, or at a prompt."""
-    lines = traceback.split("\n")
-    found: list[str] = []
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        found.append(line)
-        place = _PLACE.match(line)
-        if place and not following.startswith("    "):
-            source = linecache.getline(place[1], int(place[2])).strip()
-            found += [f"    {source}"] if source else []
-    return "\n".join(found)
-
-
 class State(str):
     """The machine's state: equal to its word, and it knows why.
 
@@ -72,8 +52,6 @@ class State(str):
 
     def __new__(cls, word: str, exit: Exit | None = None, fault: Fault | None = None) -> State:
         self = super().__new__(cls, word)
-        if fault is not None:
-            fault = structs.replace(fault, traceback=with_sources(fault.traceback))
         self.exit, self.fault = exit, fault
         return self
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 
 from vmlab.boot.load import parse, place, read_image
@@ -17,6 +16,7 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.manager import MMIO_LEN
 from vmlab.core.memory import GuestMemory
+from vmlab.core.sources import in_words, told
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
 from vmlab.devices.debug_exit import DebugExit
@@ -333,9 +333,9 @@ class Machine:
             register = fault.range.device.register_at(offset, fault.size, fault.value is not None)
         text = (
             f"device {name!r} failed at {fault.address:#x} ({what} {register or 'no register'}):"
-            f" {type(fault.error).__name__}: {fault.error}"
+            f" {in_words(fault.error)}"
         )
-        trace = "".join(traceback.format_exception(fault.error))
+        trace = told(fault.error)
         self.engine.request_pause()
         with self._lock:
             if self._deaf:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from vmlab.core.counters import CounterPage
 from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
+from vmlab.core.sources import in_words, told
 from vmlab.errors import ConfigError, DeviceNotFound, StateError, VmlabError
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
@@ -66,8 +66,7 @@ class Controller:
         except VmlabError as error:
             return wire.Failed(type(error).__name__, str(error), "")
         except BaseException as error:  # noqa: BLE001 - a user's device: it may raise anything
-            text = f"{type(error).__name__}: {error}"
-            return wire.Failed("DeviceFault", text, traceback.format_exc())
+            return wire.Failed("DeviceFault", in_words(error), told(error))
 
     @property
     def _up(self) -> Machine:

@@ -6,11 +6,11 @@ way is done: after it, nothing of the device touches guest memory (§2.4).
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from vmlab.core.device import on_peek, on_read, on_write
+from vmlab.core.sources import report
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.gone import Gone
@@ -253,7 +253,7 @@ class MmioTransport(Serving):
         try:
             return call(*arguments)
         except Exception as error:  # noqa: BLE001  # it is the user's code
-            traceback.print_exc()
+            report(error)
             self.needs_reset(f"the device failed: {type(error).__name__}: {error}")
             return otherwise
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
-
 from vmlab.core.clock import Timer
 from vmlab.core.device import Device
+from vmlab.core.sources import report
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import BrokenRing, Virtqueue
 from vmlab.virtio.registers import USED_BUFFER
@@ -72,7 +71,7 @@ class Serving(Device):
         except BrokenRing as error:
             trouble = f"queue {index}: {error}"
         except BaseException as error:  # noqa: BLE001  # even sys.exit() must not end the thread
-            traceback.print_exc()
+            report(error)
             trouble = f"the device failed: {type(error).__name__}: {error}"
         with self.lock:
             if self.running and self.queues.get(index) is queue:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable
+
+from vmlab.core.sources import report
 
 __all__ = ["Worker"]
 
@@ -82,8 +83,8 @@ class Worker:
             more = False
             try:
                 more = self._serve(index)
-            except BaseException:  # noqa: BLE001  # a reset waits for this thread: it must go on
-                traceback.print_exc()
+            except BaseException as error:  # noqa: BLE001  # a reset waits for this thread: it must go on
+                report(error)
             with self._turn:
                 self._busy = None
                 self._turns += 1
