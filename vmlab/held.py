@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmlab.console import Console
 from vmlab.core.device import Device
+from vmlab.devicelog import DeviceLog, Spout, entry_of
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
@@ -22,7 +23,7 @@ from vmlab.virtio.device import VirtioDevice
 if TYPE_CHECKING:
     from vmlab.tracing import Trace
 
-__all__ = ["AnyDevice", "Held"]
+__all__ = ["AnyDevice", "Held", "in_notebook"]
 
 #: `exit.reason` of a machine whose monitor process is gone
 LOST = "monitor-lost"
@@ -52,6 +53,11 @@ class Held:
         self._started: float | None = None
         self._ended: float | None = None
         self._fault_shown = False
+        #: what devices printed, what guests did wrong and what failed: the last 2,000 entries
+        self.log = DeviceLog()
+        self._spout = Spout()
+        #: when the machine was first built, by the monotonic clock
+        self._built: float | None = None
         self.engine = config.engine
         self.engine_reason = ""
         self.console = Console(self._send)
@@ -85,6 +91,7 @@ class Held:
                 raise StateError(
                     f"the machine is {self._state} ({self._state.reason}); start() it again"
                 )
+            self._built = self._built or time.monotonic()
             session: Session
             if self.isolate:
                 # here: it needs much of the standard library that a machine in-process does not
@@ -132,9 +139,19 @@ class Held:
         elif isinstance(event, wire.State):
             if event.fault is not None:
                 self._fault_shown = False
+                self._note(time.monotonic(), event.fault.device, "fault", _whole(event.fault))
             self._set_state(State(event.state, event.exit, event.fault))
         else:
-            print(event.text, end="", flush=True)
+            for one in event.sayings:
+                self._note(one.time, one.device, one.kind, one.text, event.lost)
+                event.lost = 0
+                if one.kind != "mistake":
+                    self._spout.say(one.text, in_notebook())
+
+    def _note(self, stamp: float, device: str, kind: str, text: str, lost: int = 0) -> None:
+        """Keep it in `log`; a blank line is none of an entry."""
+        if text.strip("\n"):
+            self.log.add(entry_of(self._built or stamp, stamp, device, kind, text), lost)
 
     def _on_lost(self, reason: str) -> None:
         self._set_state(State("crashed", Exit(LOST, 3, reason)))
@@ -211,6 +228,17 @@ class Held:
         if self._session is None and self._state == "created":
             self._up()
         return self._entries()
+
+
+def _whole(fault: Fault) -> str:
+    return f"{fault.text}\n{fault.traceback}" if fault.traceback else fault.text
+
+
+def in_notebook() -> bool:
+    """Whether a kernel runs us: what shows widgets talks to one."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def _weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:

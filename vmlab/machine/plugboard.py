@@ -33,8 +33,6 @@ CONSENT = 5.0
 #: seconds without an access after which a driver that has reset its device is done with it: long, for a
 #: busy host may keep the guest from running, and a guest that tells of it need not wait
 QUIET = 2.0
-#: what the guest did wrong, kept for whoever asks
-MISTAKES_KEPT = 256
 
 
 class Plugged(NamedTuple):
@@ -67,6 +65,8 @@ class Plugboard:
         self.reserve = Reserve(self.manager)
         #: told of (id, port, bytes) that a device puts out; set by whoever wants it
         self.on_output: Callable[[str, int, bytes], None] = lambda *_: None
+        #: told of (id, what a guest did that the device's data sheet forbids)
+        self.on_mistake: Callable[[str, str], None] = lambda *_: None
         self.devices: dict[str, Plugged] = {}
         self.hotplug = HotPlug()
         self.hotplug.on_released(self._released)
@@ -126,6 +126,7 @@ class Plugboard:
         irq: int | None = None,
     ) -> None:
         """Part of the machine: at (address, size, offset in the device) each, for good."""
+        self._listen(device, id)
         self.attach(device, places[0][0], irq)
         for base, size, offset in places:
             bus.insert(base, size, device, offset, id)
@@ -165,6 +166,7 @@ class Plugboard:
 
     def _listen(self, device: Device, id: str) -> None:
         device.on_output = lambda data, port: self.on_output(id, port, data)
+        device.on_mistake = lambda _, text: self.on_mistake(id, text)
 
     def _slot(self, base: int) -> int | None:
         index = (base - self.manager.mmio_base) // MMIO_LEN

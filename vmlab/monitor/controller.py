@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -83,6 +84,7 @@ class Controller:
             command.config, self._memory, self._page, lambda data: self._tell(wire.Output(data))
         )
         machine.board.on_output = lambda id, port, data: self._tell(wire.Output(data, id, port))
+        machine.board.on_mistake = self._on_mistake
         try:
             ids = [machine.hot_add(self._open(device), id) for device, id in command.devices]
         except BaseException:
@@ -95,6 +97,9 @@ class Controller:
         return wire.Built(
             machine.engine_name, machine.engine_reason, machine.board.directory(), ids
         )
+
+    def _on_mistake(self, id: str, text: str) -> None:
+        self._tell(wire.Said([wire.Saying(time.monotonic(), id, "mistake", text)]))
 
     def _open(self, parcel: bytes) -> Device | VirtioDevice:
         device = self.parcels.pop(parcel, None)

@@ -236,10 +236,21 @@ class State(Struct, tag=True):
     fault: Fault | None
 
 
-class Said(Struct, tag=True):
-    """What the code of a user's device printed."""
+class Saying(Struct):
+    """time: of the host's monotonic clock, which is the same in every process. device: an id, or "". kind:
+    "print", "mistake" or "fault". text: as it was written, with the end of its line."""
 
+    time: float
+    device: str
+    kind: str
     text: str
+
+
+class Said(Struct, tag=True):
+    """What devices printed and what is to be said of them. lost: how many before these came too fast."""
+
+    sayings: list[Saying]
+    lost: int = 0
 
 
 Event = Output | State | Said
