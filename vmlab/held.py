@@ -10,15 +10,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vmlab.away import AnyDevice, Travels
 from vmlab.console import Console
-from vmlab.core.device import Device
 from vmlab.devicelog import DeviceLog, Spout, entry_of
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import LocalSession, Session
 from vmlab.views import State
-from vmlab.virtio.device import VirtioDevice
 
 if TYPE_CHECKING:
     from vmlab.tracing import Trace
@@ -27,11 +26,9 @@ __all__ = ["AnyDevice", "Held", "in_notebook"]
 
 #: `exit.reason` of a machine whose monitor process is gone
 LOST = "monitor-lost"
-#: what can be plugged in
-AnyDevice = Device | VirtioDevice
 
 
-class Held:
+class Held(Travels):
     """The base of `VM`: everything that must be there before anything can be asked."""
 
     def __init__(
@@ -39,7 +36,12 @@ class Held:
     ) -> None:
         self.config = config
         self.isolate = isolate
+        #: what it is called in views and messages
+        self.name = config.name
+        #: which run of a notebook's cell has made it, and the cell's text
+        self._cell: tuple[int, str] = (-1, "")
         self._wanted = list(devices)
+        self._objects = {}
         self._session: Session | None = None
         #: ends the session: called by `stop`, when nobody holds the VM any more, and at exit
         self._finalizer: Callable[[], object] | None = None
@@ -114,6 +116,8 @@ class Held:
                 session.close()
                 raise
             self._session = session
+            for id, (parcel, _), (_, device) in zip(built.ids, parcels, self._wanted, strict=True):
+                self._sent(id, device, parcel)
             self._finalizer = weakref.finalize(self, session.close)
             self.engine, self.engine_reason = built.engine, built.reason
             self._directory = built.devices

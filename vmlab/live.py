@@ -152,7 +152,7 @@ class _Sized:
 def _title(vm: VM, sample: Sample | None = None) -> Text:
     state = vm.state
     line = Text.assemble(("● ", _LAMPS[state]), (str(state), "bold"), "  ")
-    line.append(f"{vm.config.name} on {vm.engine} ({vm.engine_reason})  ")
+    line.append(f"{vm.name} on {vm.engine} ({vm.engine_reason})  ")
     line.append(
         f"{show_size(vm.config.memory)}, {vm.config.cpus} cpu{'s' * (vm.config.cpus > 1)}  "
     )

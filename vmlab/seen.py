@@ -61,8 +61,12 @@ class Seen(Held):
         return session.page.attach(entry.block, names).counts()
 
     def _peek(self, id: str) -> dict[str, Any]:
+        registers, attributes = self._peek_both(id)
+        return {**attributes, **registers}
+
+    def _peek_both(self, id: str) -> tuple[dict[str, Any], dict[str, Any]]:
         reply: wire.Peeked = self._call(wire.Peek(id))
-        return {**reply.attributes, **reply.registers}
+        return reply.registers, reply.attributes
 
     @property
     def traps(self) -> Traps:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from vmlab.core.away import FarRegisters
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_span
 from vmlab.errors import ConfigError
@@ -115,6 +116,12 @@ class DeviceView:
     def registers(self) -> list[RegisterEntry]:
         """The device's table."""
         return list(self._entry.registers)
+
+    @property
+    def r(self) -> FarRegisters:
+        """The register values, as `self.r` in the device's code: to assign one reaches the device, and
+        its interrupt line follows. No handler is called and nothing is counted."""
+        return self._vm._registers(self.id)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """A command of the device's class, as a function."""

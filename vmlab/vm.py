@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from vmlab import kernels
+from vmlab.away import AnyDevice, check_device, check_devices
 from vmlab.core.cmdline import Cmdline
-from vmlab.core.device import Device
 from vmlab.core.units import parse_size, show_size
-from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError
-from vmlab.held import AnyDevice
+from vmlab.errors import ExpectTimeout, MonitorLost, StateError
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
 from vmlab.monitor import wire
+from vmlab.reruns import christen
 from vmlab.seen import Seen
 from vmlab.shown import Shown
 from vmlab.tracing import Trace
@@ -49,7 +49,11 @@ class VM(Seen, Shown, Waiting):
     it works, else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable
     with. devices: what is plugged in from the start, in the order of their windows; a mapping gives them
     their ids. isolate: run the machine in a process of its own (False is for debugging: a busy notebook
-    then slows the guest). debug_exit: whether port 0xf4 ends the guest.
+    then slows the guest). debug_exit: whether port 0xf4 ends the guest. name: what views and messages call
+    it; else the kernel's name, with a number where another VM has that.
+
+    In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
+    one, and says so.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class VM(Seen, Shown, Waiting):
         initrd: str | os.PathLike[str] | None = None,
         isolate: bool = True,
         debug_exit: bool = True,
+        name: str | None = None,
     ) -> None:
         kernel, initrd, cmdline, usual, slots = _complete(kernel, initrd, cmdline)
         config = MachineConfig(
@@ -82,10 +87,10 @@ class VM(Seen, Shown, Waiting):
             devices.items() if isinstance(devices, Mapping) else ((None, one) for one in devices)
         )
         wanted = [(id, device) for id, device in named]
-        for _, device in wanted:
-            _check_device(device)
+        check_devices([device for _, device in wanted])
         super().__init__(config, wanted, isolate)
         self._check_files()
+        self.name = christen(self, name, config.name)
 
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
@@ -148,6 +153,7 @@ class VM(Seen, Shown, Waiting):
                     self._trace.stop()
             self._remember()
             self._session, self._trace = None, None
+            self._all_back()
             if self._finalizer is not None:
                 self._finalizer()
             if self._state not in ("stopped", "crashed"):
@@ -213,11 +219,13 @@ class VM(Seen, Shown, Waiting):
     ) -> DeviceView:
         """Plug a device into the machine, running or not. Its window is the first free one. A Linux that
         runs is given up to `wait` seconds to bind its driver: a command that follows finds the device."""
-        _check_device(device)
+        check_device(device)
         session = self._up()
         linux = isinstance(device, VirtioDevice) and "power" in self.devices
         answers = self._answers() if linux else 0
-        added = self._call(wire.HotAdd(session.parcel(device), id)).id
+        parcel = session.parcel(device)
+        added = self._call(wire.HotAdd(parcel, id)).id
+        self._sent(added, device, parcel)
         if linux:
             with contextlib.suppress(ExpectTimeout):
                 self.wait_until(lambda _: self._taken(added, answers), wait)
@@ -238,14 +246,25 @@ class VM(Seen, Shown, Waiting):
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug the device; its window and line are free again."""
         self._call(wire.HotRemove(id, force))
+        self._back(id)
         for known in [one for one in list(self._consoles) if one[0] == id]:
             del self._consoles[known]
 
-    def replace(self, id: str, device: AnyDevice) -> DeviceView:
-        """Put `device` in the place of the one called `id`: same window, same line."""
-        _check_device(device)
+    def replace(self, id: str, device: AnyDevice | None = None) -> DeviceView:
+        """Put `device` in the place of the one called `id`: same window, same line.
+
+        A device is copied into the machine with its class and with what that uses of your globals and
+        functions; what you change here afterwards, the machine does not see until you replace the device.
+        Without `device`: the object that was plugged in, with the values that it had then, as its newest
+        class and today's globals make it. ConfigError when nothing of that is newer."""
         session = self._up()
-        self._call(wire.Replace(id, session.parcel(device)), fault=False)
+        if device is None:
+            device = self._newest(id)
+        else:
+            check_device(device)
+        parcel = session.parcel(device)
+        self._call(wire.Replace(id, parcel), fault=False)
+        self._sent(id, device, parcel)
         return self.devices[id]
 
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
@@ -257,7 +276,7 @@ class VM(Seen, Shown, Waiting):
     def __repr__(self) -> str:
         why = f", {self._state.reason}" if self._state.reason else ""
         return (
-            f"<VM {self.config.name}: {self._state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
+            f"<VM {self.name}: {self._state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
             f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )
 
@@ -274,9 +293,3 @@ def _complete(
         return kernel, initrd, cmdline, "64M", 0
     line = f"{kernel.cmdline} {cmdline}".strip()
     return kernel.kernel, initrd or kernel.initrd, line, kernel.memory, kernel.slots
-
-
-def _check_device(device: object) -> None:
-    if not isinstance(device, (Device, VirtioDevice)):
-        hint = " (an instance, not the class)" if isinstance(device, type) else ""
-        raise ConfigError(f"{device!r} is not a vmlab Device{hint}")

@@ -139,6 +139,8 @@ class Device:
     clock: Clock
     memory: GuestMemory | None
     lock: threading.RLock
+    #: what the constructor was given, for `vm.replace` by a newer class
+    _made: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -158,6 +160,7 @@ class Device:
     def __new__(cls, *args: Any, **options: Any) -> Device:
         # here and not in __init__, so that a device's own __init__ need not call super()
         self: Device = super().__new__(cls)
+        self._made = args, options
         self.lock = threading.RLock()
         self.irq = IrqLine()
         self.clock = Clock()
@@ -262,5 +265,5 @@ class Device:
 #: what `__new__` and being plugged in give a device; none of it travels
 _WIRING = frozenset(
     {"lock", "irq", "clock", "memory", "r", "counters", "_accessors", "read", "write"}
-    | {"on_mistake", "on_output"}
+    | {"on_mistake", "on_output", "_made"}
 )

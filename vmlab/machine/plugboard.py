@@ -18,6 +18,7 @@ from vmlab.core.memory import GuestMemory
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
+from vmlab.hints import meant, unknown
 from vmlab.machine import platform
 from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
 from vmlab.machine.left import LeftWindows, driven, retired, wean
@@ -295,7 +296,7 @@ class Plugboard:
     def _get(self, id: str) -> Plugged:
         plugged = self.devices.get(id)
         if plugged is None:
-            raise DeviceNotFound(f"{id!r}; there are {', '.join(self.devices)}")
+            raise DeviceNotFound(unknown("device", id, self.devices))
         return plugged
 
     def _free_id(self, kind: str) -> str:
@@ -353,6 +354,20 @@ class Plugboard:
         with device.lock:
             return device.peek(), device.inspect()
 
+    def poke(self, id: str, register: str, value: Any) -> None:
+        """Give a register a value, as the device's own code does; the line follows."""
+        device = self._get(id).device
+        if register not in {
+            *device.regs.by_name,
+            *device.regs.pairs,
+        }:
+            raise ConfigError(f"{id!r} has {unknown('register', register, device.regs.by_name)}")
+        row = device.regs.by_name.get(register)
+        _check_value(f"{id}.r.{register}", value, row)
+        with device.lock:
+            setattr(device.r, register, value)
+            device.update()
+
     def tell(self, id: str, method: str, arguments: list[Any], options: dict[str, Any]) -> Any:
         """Call a `command` of the device; returns what it returns."""
         device = self._get(id).device
@@ -362,6 +377,8 @@ class Plugboard:
         known = commands(target)
         if method not in known:
             what = f"it has {', '.join(known)}" if known else "it has none"
+            near = meant(method, known)
+            what = f"did you mean {near!r}? {what}" if near else what
             raise ConfigError(f"{id!r} ({device.type}) has no command {method!r}; {what}")
         call = getattr(target, method)
         try:
@@ -380,6 +397,18 @@ class Plugboard:
 def _described(row: Register) -> RegisterEntry:
     fields = [FieldEntry(one.name, one.low, one.width, one.doc) for one in row.fields.values()]
     return RegisterEntry(row.name, row.offset, row.width, row.access, row.doc, fields)
+
+
+def _check_value(name: str, value: Any, row: Register | None) -> None:
+    """ConfigError for what the register cannot hold. row: None for a pair of two."""
+    count = row.banked_by[1] if row is not None and row.banked_by else 0
+    mask = row.mask if row is not None else (1 << 64) - 1
+    values = value if count and isinstance(value, list) and len(value) == count else [value]
+    if count and values is not value:
+        raise ConfigError(f"{name} has {count} banks: give a list of so many values")
+    for one in values:
+        if not isinstance(one, int) or not 0 <= one <= mask:
+            raise ConfigError(f"{name} = {one!r}: a whole number from 0 to {mask:#x} fits")
 
 
 def _inner(device: Device) -> Device | VirtioDevice:

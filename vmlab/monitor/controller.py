@@ -13,6 +13,7 @@ from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
 from vmlab.core.sources import in_words, told
 from vmlab.errors import ConfigError, DeviceNotFound, StateError, VmlabError
+from vmlab.hints import unknown
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
 from vmlab.virtio.device import VirtioDevice
@@ -52,6 +53,7 @@ class Controller:
             wire.HotAdd: lambda c: wire.Added(self._up.hot_add(self._open(c.device), c.id)),
             wire.HotRemove: lambda c: self._do(lambda: self._up.hot_remove(c.id, c.force)),
             wire.Replace: lambda c: self._do(lambda: self._up.replace(c.id, self._open(c.device))),
+            wire.Poke: lambda c: self._do(lambda: self._up.board.poke(c.id, c.register, c.value)),
             wire.Tell: lambda c: wire.Told(
                 _plain(self._up.board.tell(c.id, c.method, c.arguments, c.options))
             ),
@@ -151,9 +153,7 @@ class Controller:
         if not 1 <= command.last <= MAX_TRACE:
             raise ConfigError(f"a log of {command.last} accesses; it keeps 1 to {MAX_TRACE:,}")
         if command.device is not None and command.device not in self._up.board.devices:
-            raise DeviceNotFound(
-                f"{command.device!r}; there are {', '.join(self._up.board.devices)}"
-            )
+            raise DeviceNotFound(unknown("device", command.device, self._up.board.devices))
         self._up.trace(command.on, command.last, command.device)
         return wire.Done()
 

@@ -93,6 +93,14 @@ class Replace(Struct, tag=True):
     device: bytes
 
 
+class Poke(Struct, tag=True):
+    """Give a register of a device a value, as the device itself does: no handler is called."""
+
+    id: str
+    register: str
+    value: Any
+
+
 class Tell(Struct, tag=True):
     """Call a `core.device.command` of a device. Arguments are plain values."""
 
@@ -124,7 +132,7 @@ class Exits(Struct, tag=True):
 
 Command = (
     Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | GetRegs | SetRegs | HotAdd
-    | HotRemove | Replace | Tell | Send | Trace | TakeTrace | Exits
+    | HotRemove | Replace | Poke | Tell | Send | Trace | TakeTrace | Exits
 )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def table(caption: str, head: list[str], rows: Iterable[list[object]]) -> str:
 def title(vm: VM) -> str:
     state = vm.state
     reason = f": {state.reason}" if state.reason else ""
-    return f"<p><b>{escape(vm.config.name)}</b> is {escape(str(state))}{escape(reason)}</p>"
+    return f"<p><b>{escape(vm.name)}</b> is {escape(str(state))}{escape(reason)}</p>"
 
 
 def map_table(vm: VM) -> str:

@@ -190,7 +190,7 @@ class Watch:
     def _machine(self, vm: VM) -> dict[str, Any]:
         state = vm.state
         return {
-            "name": vm.config.name,
+            "name": vm.name,
             "state": str(state),
             "reason": state.reason,
             "fault": state.fault.device if state.fault is not None else "",
