@@ -17,7 +17,7 @@ from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import LocalSession, Session
-from vmlab.views import State
+from vmlab.views import Consoles, State
 
 if TYPE_CHECKING:
     from vmlab.tracing import Trace
@@ -199,10 +199,10 @@ class Held(Travels):
         return found
 
     @property
-    def consoles(self) -> dict[str, Console]:
+    def consoles(self) -> Consoles:
         """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
         but the first are "console0/1", "console0/2"..."""
-        found = {"com1": self.console}
+        found = Consoles({"com1": self.console})
         for entry in self._entries_or_build():
             for port in range(entry.consoles):
                 name = f"{entry.id}/{port}" if port else entry.id

@@ -8,13 +8,16 @@ variable, or in a list, is left alone. Outside of a notebook nothing of the kind
 from __future__ import annotations
 
 import ast
+import contextlib
 import linecache
 import sys
 import weakref
 from collections.abc import Iterator
+from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from vmlab import views
 from vmlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +63,8 @@ def _make_room(fresh: Held) -> None:
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None:
         return
+    with contextlib.suppress(Exception):  # another IPython may have it otherwise
+        _let_complete(fresh)
     fresh._cell = run, text = _cell(shell)
     for old in list(_all):
         if old._session is None or not _lives(old) or old._cell[0] == run:
@@ -71,6 +76,13 @@ def _make_room(fresh: Held) -> None:
             print(
                 f"vmlab: {old.name!r}, which this cell has made before, runs on beside the new one"
             )
+
+
+def _let_complete(vm: Held) -> None:
+    """Have `vm.devices["<tab>` complete: by itself IPython asks no property for its value."""
+    limited = import_module("IPython.core.guarded_eval").EVALUATION_POLICIES["limited"]
+    limited.allowed_getattr |= {type(vm), views.DeviceView}
+    limited.allowed_getitem |= {views.Consoles, views.Devices, views.IrqTable, views.Traps}
 
 
 def _cell(shell: Any) -> tuple[int, str]:

@@ -10,7 +10,8 @@ from msgspec import Struct
 from vmlab.core.away import FarRegisters
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_span
-from vmlab.errors import ConfigError
+from vmlab.errors import ConfigError, UnknownAttribute, UnknownName
+from vmlab.hints import meant, unknown
 from vmlab.machine.config import DeviceEntry, Exit, Fault, Range, RegisterEntry
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddressMap",
+    "Consoles",
     "Cpu",
     "DeviceView",
     "Devices",
@@ -135,8 +137,10 @@ class DeviceView:
                 call.__name__ = call.__qualname__ = name
                 call.__doc__ = f"{name}{one.signature}\n\n{one.doc}"
                 return call
-        raise AttributeError(
+        near = meant(name, self.__dir__()) if entry is not None and name[0] != "_" else ""
+        raise UnknownAttribute(
             f"a view of {vars(self).get('id')!r} has no attribute or command {name!r}"
+            + (f"; did you mean {near!r}?" if near else "")
         )
 
     def __dir__(self) -> list[str]:
@@ -146,7 +150,9 @@ class DeviceView:
         """Register values and the device's public attributes by name, or one of them; no side
         effect in the device."""
         values = self._vm._peek(self.id)
-        return values if name is None else values[name]
+        if name is None or name in values:
+            return values if name is None else values[name]
+        raise UnknownName(f"{self.id!r} has {unknown('register or attribute', name, values)}")
 
     def __repr__(self) -> str:
         place = f"{hexadecimal(self.base)}-{hexadecimal(self.base + self.size - 1)}"
@@ -160,7 +166,10 @@ class Devices(dict[str, DeviceView]):
     """id -> DeviceView, by address."""
 
     def __missing__(self, id: str) -> DeviceView:
-        raise KeyError(f"no device {id!r}; there are {', '.join(self)}")
+        raise UnknownName(unknown("device", id, self))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.values()))
@@ -177,7 +186,26 @@ class IrqRow(Struct, frozen=True):
 
 
 class IrqTable(list[IrqRow]):
-    """The interrupt lines that a device holds, as a list that prints as a table."""
+    """The interrupt lines that a device holds, as a list that prints as a table; `irqs["com1"]` is the
+    row of a device, `irqs.line(4)` that of a line."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for row in self:
+            if key in row.device.split(", "):
+                return row
+        raise UnknownName(f"{unknown('interrupt line of', key, self._ipython_key_completions_())}")
+
+    def line(self, number: int) -> IrqRow:
+        """The row of the line `number`; UnknownName when no device holds it."""
+        for row in self:
+            if row.line == number:
+                return row
+        raise UnknownName(unknown("interrupt line", number, (str(row.line) for row in self)))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [id for row in self for id in row.device.split(", ")]
 
     def __repr__(self) -> str:
         lines = [f"{'line':>4}  {'device':<16}{'raised':>10}{'delivered':>11}  level"]
@@ -188,6 +216,16 @@ class IrqTable(list[IrqRow]):
                 f"{row.line:>4}  {row.device:<16}{row.raised:>10,}{delivered:>11}  {level}"
             )
         return "\n".join(lines)
+
+
+class Consoles(dict[str, "Console"]):
+    """id -> Console."""
+
+    def __missing__(self, id: str) -> Console:
+        raise UnknownName(unknown("console", id, self))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
 
 class AddressMap(list[Range]):
@@ -211,7 +249,13 @@ class Traps(Mapping[str, DeviceCounts]):
         self.unmapped = unmapped
 
     def __getitem__(self, id: str) -> DeviceCounts:
-        return self._devices[id]
+        try:
+            return self._devices[id]
+        except KeyError:
+            raise UnknownName(unknown("device", id, self._devices)) from None
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._devices)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._devices)

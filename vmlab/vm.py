@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from vmlab import kernels
 from vmlab.away import AnyDevice, check_device, check_devices
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.units import parse_size, show_size
-from vmlab.errors import ExpectTimeout, MonitorLost, StateError
+from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
 from vmlab.monitor import wire
@@ -35,6 +35,8 @@ TAKING = 1.0
 STEPS = 10_000
 #: seconds after which a wait wakes up for a look
 WAIT = 0.5
+#: the least memory that a machine may have
+MEBIBYTE = 1 << 20
 
 
 class VM(Seen, Shown, Waiting):
@@ -74,7 +76,7 @@ class VM(Seen, Shown, Waiting):
         config = MachineConfig(
             kernel=str(kernels.find(kernel)),
             engine=engine,
-            memory=parse_size(usual if memory is None else memory),
+            memory=_memory(usual if memory is None else memory),
             cpus=cpus,
             cmdline=cmdline,
             initrd=str(Path(initrd).absolute()) if initrd is not None else None,
@@ -83,10 +85,10 @@ class VM(Seen, Shown, Waiting):
         )
         config.check()
         Cmdline(text=cmdline)
-        named = (
-            devices.items() if isinstance(devices, Mapping) else ((None, one) for one in devices)
-        )
-        wanted = [(id, device) for id, device in named]
+        for what, value in (("isolate", isolate), ("debug_exit", debug_exit)):
+            if not isinstance(value, int):
+                raise ConfigError(f"{what}={value!r:.60}: it is True or False")
+        wanted = _named(devices)
         check_devices([device for _, device in wanted])
         super().__init__(config, wanted, isolate)
         self._check_files()
@@ -126,6 +128,8 @@ class VM(Seen, Shown, Waiting):
     def step(self, count: int = 1, cpu: int = 0) -> int:
         """Execute `count` instructions of a paused machine. Returns how many were executed: fewer when it
         ends, when a device fails, and when the CPU is halted and no interrupt waits."""
+        if not all(isinstance(one, int) for one in (count, cpu)):
+            raise ConfigError(f"step({count!r:.40}, cpu={cpu!r:.40}): both are whole numbers")
         total = 0
         while True:
             part = min(count - total, STEPS)
@@ -279,6 +283,28 @@ class VM(Seen, Shown, Waiting):
             f"<VM {self.name}: {self._state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
             f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )
+
+
+def _memory(asked: str | int) -> int:
+    """Bytes; a number that lacks its unit is asked for it."""
+    size = parse_size(asked)
+    if 0 < size < MEBIBYTE:
+        number = size if isinstance(asked, int) else str(asked).strip()
+        hint = f'; did you mean "{number}M"?' if str(number).isdigit() else ""
+        raise ConfigError(f"memory={asked!r} is {size} bytes, and a PC needs 1 MiB at least{hint}")
+    return size
+
+
+def _named(
+    devices: Sequence[AnyDevice] | Mapping[str, AnyDevice],
+) -> list[tuple[str | None, AnyDevice]]:
+    """(id or None, device) of each that is wanted."""
+    if isinstance(devices, Mapping):
+        return list(devices.items())
+    asked: Any = devices
+    if isinstance(asked, (str, bytes)) or not isinstance(asked, Iterable):
+        raise ConfigError(f"devices={asked!r:.60}: give a list of them, devices=[...]")
+    return [(None, device) for device in asked]
 
 
 def _complete(

@@ -14,7 +14,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, Protocol
 
-from vmlab.errors import StateError
+from vmlab.errors import StateError, UnknownAttribute
 from vmlab.hints import unknown
 
 __all__ = ["FarRegisters", "Place", "place_of", "recall", "send"]
@@ -211,7 +211,7 @@ class FarRegisters:
         registers, _ = self._place.peek()
         if name not in registers:
             known = unknown("register", name, registers)
-            raise AttributeError(f"{self._place.id!r} has {known}")
+            raise UnknownAttribute(f"{self._place.id!r} has {known}")
         return registers[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
