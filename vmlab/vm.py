@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from vmlab import kernels
 from vmlab.away import AnyDevice, check_device, check_devices
@@ -276,6 +276,11 @@ class VM(Seen, Shown, Waiting):
         `vm.devices[id].method(...)` does the same."""
         command = wire.Tell(id, method, list(arguments), options)
         return self._call(command, fault=False).value
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a VM stays in its process; of its machine a device has self.clock, self.memory and self.irq"
+        )
 
     def __repr__(self) -> str:
         why = f", {self._state.reason}" if self._state.reason else ""

@@ -22,6 +22,8 @@ Sources = dict[str, tuple[str, int, list[str]]]
 
 #: characters of source that travel with one device; a module that is longer is left to its file
 MOST = 1 << 20
+#: lines that decorators may take before a `def`
+DECORATORS = 16
 #: frames that are shown of one exception: the outermost, and those next to where it was raised
 OUTER, INNER = 10, 30
 #: where vmlab's own code is
@@ -77,7 +79,15 @@ def _name(file: str) -> str:
 def place_of(function: Any) -> str:
     """Where a function is written: "In[3], line 7"; "" for what is written nowhere."""
     code = getattr(function, "__code__", None)
-    return f"{_name(code.co_filename)}, line {code.co_firstlineno}" if code is not None else ""
+    return f"{_name(code.co_filename)}, line {_def_line(code)}" if code is not None else ""
+
+
+def _def_line(code: CodeType) -> int:
+    """The line of its `def`: what Python calls its first may be a decorator's."""
+    for number in range(code.co_firstlineno, code.co_firstlineno + DECORATORS):
+        if linecache.getline(code.co_filename, number).lstrip().startswith(("def ", "async def ")):
+            return number
+    return code.co_firstlineno
 
 
 def in_words(error: BaseException) -> str:
@@ -134,9 +144,11 @@ def _is_theirs(frame: FrameSummary) -> bool:
 
 def _stand_in(whole: TracebackException, handler: Any) -> None:
     """What a handler returned is wrong: it is not running any more, but it is what is to be seen."""
-    code = handler.__code__
+    code = getattr(handler, "__code__", None)
+    if code is None:
+        return
     whole.stack = StackSummary.from_list(
-        [FrameSummary(code.co_filename, code.co_firstlineno, code.co_name)]
+        [FrameSummary(code.co_filename, _def_line(code), code.co_name)]
     )
 
 

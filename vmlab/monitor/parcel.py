@@ -116,24 +116,23 @@ _made: dict[str, Any] = {}
 
 def _path(device: object, culprit: object) -> str:
     """How one comes from the device to `culprit`, as Python would write it; "" when that is not found.
-    The shortest way is the one that is named."""
-    name = type(device).__name__
-    seen, waiting = {id(device)}, deque([(name, device)])
+    The shortest way is the one that is named, up to the first global, which is what the author knows."""
+    seen, waiting = {id(device)}, deque([(type(device).__name__, False, device)])
     while waiting and len(seen) < LOOKS:
-        path, one = waiting.popleft()
+        path, known, one = waiting.popleft()
         if one is culprit:
             return path if one is not device else ""
-        for step, part in _parts(path, one):
+        parts = _function_parts(one) if isinstance(one, FunctionType) else _parts(path, one)
+        for step, part in parts:
             if id(part) not in seen:
                 seen.add(id(part))
-                waiting.append((step, part))
+                step = path if known else step
+                waiting.append((step, known or isinstance(one, FunctionType), part))
     return ""
 
 
 def _parts(path: str, one: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(one, FunctionType):
-        yield from _function_parts(path, one)
-    elif isinstance(one, dict):
+    if isinstance(one, dict):
         yield from ((f"{path}[{key!r:.40}]", value) for key, value in list(one.items()))
     elif isinstance(one, (list, tuple, set, frozenset, deque)):
         yield from ((f"{path}[{index}]", value) for index, value in enumerate(list(one)))
@@ -161,7 +160,7 @@ def _state(one: Any) -> dict[str, Any]:
     return state if isinstance(state, dict) else dict(getattr(one, "__dict__", {}))
 
 
-def _function_parts(path: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
+def _function_parts(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """Globals by the names that the function uses, and what it has closed over."""
     used: set[str] = set()
     codes = [function.__code__]
