@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, Block, DeviceCounts
 from vmlab.core.memory import GuestMemory, ram_layout
+from vmlab.errors import VmlabError
 from vmlab.held import Held
 from vmlab.machine.config import DeviceEntry
 from vmlab.monitor import wire
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from vmlab.vm import VM
 
 __all__ = ["Seen"]
+
+
+#: seconds that the machine has, at its end, to tell its devices' register values
+VALUES = 0.5
 
 
 class Seen(Held):
@@ -65,6 +71,10 @@ class Seen(Held):
         return {**attributes, **registers}
 
     def _peek_both(self, id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        kept: dict[str, Any] = self._last.get("peek", {})
+        if self._session is None and id in kept:
+            registers, attributes = kept[id]
+            return dict(registers), dict(attributes)
         reply: wire.Peeked = self._call(wire.Peek(id))
         return reply.registers, reply.attributes
 
@@ -165,6 +175,18 @@ class Seen(Held):
     def stats(self) -> dict[str, Any]:
         """Everything that `--stats` writes."""
         return stats(self._vm)
+
+    def _remember_values(self) -> None:
+        """Keep what each device's registers are at the end: views show it, and `peek`."""
+        session, until = self._session, time.monotonic() + VALUES
+        kept = self._last["peek"] = {}
+        for entry in self._entries() if session is not None else ():
+            left = until - time.monotonic()
+            if session is None or left <= 0:
+                return
+            with contextlib.suppress(VmlabError):  # a user's on_peek may raise
+                reply: wire.Peeked = session.call(wire.Peek(entry.id), left)
+                kept[entry.id] = reply.registers, reply.attributes
 
     def _remember(self) -> None:
         """Keep what was counted, past the end of the session."""

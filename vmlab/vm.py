@@ -153,6 +153,7 @@ class VM(Seen, Shown, Waiting):
             with contextlib.suppress(MonitorLost):
                 session.call(wire.Stop(), STOP_TIMEOUT)
                 self._last["exits"] = self._exits(STOP_TIMEOUT)
+                self._remember_values()
                 if self._trace is not None:
                     self._trace.stop()
             self._remember()

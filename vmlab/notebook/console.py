@@ -7,13 +7,13 @@ out, and said to be.
 
 from __future__ import annotations
 
-import html as escaping
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vmlab.errors import DeviceNotFound
 from vmlab.hints import unknown
+from vmlab.notebook import html
 from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.view import STATIC, Client, Message, View
 
@@ -176,8 +176,7 @@ class ConsoleView(ConsolePart):
 
     def fallback(self, vm: VM) -> str:
         console = self._find(vm)
-        text = console.text[-8000:] if console is not None else ""
-        return f"<pre>{escaping.escape(text)}</pre>"
+        return html.console_text(console.text if console is not None else "")
 
 
 def _nothing() -> None:

@@ -81,7 +81,9 @@ class Watch:
         if now - self._before > STALE:
             # nobody has looked for a while: the rates begin anew
             self._meters, self._total, self._exits = {}, Meter(), Meter()
+            self._mark = None  # and the last look shows the old ones
         self._ask(vm, now)
+        self._recall(vm)
         mark = (self._fingerprint(vm), self.opened, self._values.version)
         if mark == self._mark and all(one.quiet for one in self._all_meters()):
             self._last.clock = vm.uptime
@@ -149,6 +151,13 @@ class Watch:
             except VmlabError as error:
                 self._values.fail(id, str(error))
 
+    def _recall(self, vm: VM) -> None:
+        """A machine that has ended cannot be asked: what it has left behind."""
+        if vm._session is None:
+            for id, kept in vm._last.get("peek", {}).items():
+                if id in self.opened:
+                    self._values.keep(id, *kept)
+
     def _all_meters(self) -> list[Meter]:
         return [self._total, self._exits, *self._meters.values()]
 
@@ -168,6 +177,9 @@ class Watch:
             now, sum(one.traps for one in counts.values()) + sum(unmapped), self._before
         )
         self._exits.take(now, vm._exit_count, self._before)
+        over = vm.state in ("stopped", "crashed")
+        for each in self._all_meters() if over else ():
+            each.halt()
         shown = [one for one in entries if one.id in counts]
         self._values.count(counts, vm.uptime)
         return Look(
@@ -177,7 +189,8 @@ class Watch:
             [self._device(one, counts[one.id]) for one in shown],
             [
                 {"line": row.line, "device": row.device, "raised": row.raised}
-                | {"delivered": row.delivered, "level": row.level}
+                # a machine without power holds no line up
+                | {"delivered": row.delivered, "level": row.level and not over}
                 for row in vm.irqs
             ],
             {
