@@ -8,6 +8,8 @@
     ├── MemoryAccessError           an address outside the guest's memory
     ├── RegisterTableError          a device's register table contradicts itself (raised at import)
     ├── DeviceFault                 the code of a device raised; the guest is paused at that access
+    ├── UnknownName                 no device, console, register or line is called that (a KeyError as well)
+    ├── UnknownAttribute            the same of what stands behind a dot (an AttributeError as well)
     ├── StateError                  the machine's state does not allow the call
     ├── ExpectTimeout               the console did not say what was expected in time
     ├── MonitorLost                 the monitor process is gone
@@ -52,6 +54,8 @@ __all__ = [
     "RegisterIrqFd",
     "RegisterTableError",
     "StateError",
+    "UnknownAttribute",
+    "UnknownName",
     "UpdateFailed",
     "VhostUserDevice",
     "VmlabError",
@@ -62,6 +66,12 @@ __all__ = [
 
 class VmlabError(Exception):
     """The root of the tree."""
+
+    def _render_traceback_(self) -> list[str]:
+        """For IPython: the caller's lines and the news, none of what vmlab did in between."""
+        from vmlab.brief import brief  # here: most programs never need it
+
+        return brief(self)
 
 
 class ConfigError(VmlabError):
@@ -99,6 +109,17 @@ class DeviceFault(VmlabError):
     def __str__(self) -> str:
         text = super().__str__()
         return f"{text}\n{self.traceback}" if self.traceback else text
+
+
+class UnknownName(VmlabError, KeyError):
+    """Nothing is called that."""
+
+    # a KeyError shows its text in quotes, since it is the key as a rule; here it is a sentence
+    __str__ = Exception.__str__
+
+
+class UnknownAttribute(VmlabError, AttributeError):
+    """A device in a machine has nothing that is called that."""
 
 
 class StateError(VmlabError):

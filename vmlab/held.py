@@ -13,24 +13,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import structs
 
+from vmlab.away import AnyDevice, Travels
 from vmlab.console import Console
-from vmlab.core.device import Device
+from vmlab.devicelog import DeviceLog, Spout, entry_of
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
 from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import COMMAND_TIMEOUT, LocalSession, Session
-from vmlab.views import State, with_sources
-from vmlab.virtio.device import VirtioDevice
+from vmlab.views import Consoles, State
 
 if TYPE_CHECKING:
     from vmlab.tracing import Trace
 
-__all__ = ["AnyDevice", "Held"]
+__all__ = ["AnyDevice", "Held", "in_notebook"]
 
 #: `exit.reason` of a machine whose monitor process is gone
 LOST = "monitor-lost"
-#: what can be plugged in
-AnyDevice = Device | VirtioDevice
 
 
 class Wanted(NamedTuple):
@@ -44,7 +42,7 @@ class Wanted(NamedTuple):
     parcel: bytes | None = None
 
 
-class Held:
+class Held(Travels):
     """The base of `VM`: everything that must be there before anything can be asked."""
 
     def __init__(
@@ -54,6 +52,11 @@ class Held:
         self.isolate = isolate
         #: what a start plugs in
         self._wanted = [Wanted(id, device) for id, device in devices]
+        #: what it is called in views and messages
+        self.name = config.name
+        #: which run of a notebook's cell has made it, and the cell's text
+        self._cell: tuple[int, str] = (-1, "")
+        self._objects = {}
         self._session: Session | None = None
         #: the session that is being begun: code of a device may keep it
         self._arriving: Session | None = None
@@ -71,6 +74,11 @@ class Held:
         self._fault_shown = False
         #: calls of devices' code that do not return, and when that was told
         self._busy: list[tuple[BusyCall, float]] = []
+        #: what devices printed, what guests did wrong and what failed: the last 2,000 entries
+        self.log = DeviceLog()
+        self._spout = Spout()
+        #: when the machine was first built, by the monotonic clock
+        self._built: float | None = None
         self.engine = config.engine
         self.engine_reason = ""
         self.console = Console(self._send)
@@ -92,9 +100,7 @@ class Held:
         Stack (most recent call last):
           File ..."""
         now = time.monotonic()
-        return "\n".join(
-            f"{_aged(call, now - at)}\n{with_sources(call.stack)}" for call, at in self._busy
-        )
+        return "\n".join(f"{_aged(call, now - at)}\n{call.stack}" for call, at in self._busy)
 
     def _busy_words(self) -> str:
         for call, at in self._busy[:1]:
@@ -122,6 +128,7 @@ class Held:
                 raise StateError(
                     f"the machine is {self._state} ({self._state.reason}); start() it again"
                 )
+            self._built = self._built or time.monotonic()
             session: Session
             if self.isolate:
                 # here: it needs much of the standard library that a machine in-process does not
@@ -135,9 +142,8 @@ class Held:
             self._arriving = session
             try:
                 first = [one for one in self._wanted if one.parcel is None]
-                built = session.call(
-                    wire.Build(self.config, [self._as_sent(session, one) for one in first])
-                )
+                sent = [self._as_sent(session, one) for one in first]
+                built = session.call(wire.Build(self.config, sent))
             except MonitorLost as error:
                 session.close(stuck=True)
                 raise EngineError(f"the machine could not be built: {error}") from None
@@ -147,6 +153,8 @@ class Held:
             finally:
                 self._arriving = None
             self._session = session
+            for id, one, command in zip(built.ids, first, sent, strict=True):
+                self._sent(id, one.device, command.device)
             self._finalizer = weakref.finalize(self, session.close)
             self.engine, self.engine_reason = built.engine, built.reason
             self._directory = built.devices
@@ -173,13 +181,15 @@ class Held:
 
     def _plug_again(self, session: Session, one: Wanted) -> None:
         """A device that came to the machine before this one: it is kept, or named."""
+        command = self._as_sent(session, one)
         try:
-            session.call(self._as_sent(session, one))
+            added = session.call(command).id
         except VmlabError as error:
             text = f"{one.id!r} was plugged into the machine before and is not in this one: {error}"
             warnings.warn(text, stacklevel=5)
         else:
             self._wanted.append(one)
+            self._sent(added, one.device, command.device)
 
     def _call(
         self, command: wire.Command, fault: bool = True, timeout: float = COMMAND_TIMEOUT
@@ -204,9 +214,19 @@ class Held:
         elif isinstance(event, wire.State):
             if event.fault is not None:
                 self._fault_shown = False
+                self._note(time.monotonic(), event.fault.device, "fault", _whole(event.fault))
             self._set_state(State(event.state, event.exit, event.fault))
         else:
-            print(event.text, end="", flush=True)
+            for one in event.sayings:
+                self._note(one.time, one.device, one.kind, one.text, event.lost)
+                event.lost = 0
+                if one.kind != "mistake":
+                    self._spout.say(one.text, in_notebook())
+
+    def _note(self, stamp: float, device: str, kind: str, text: str, lost: int = 0) -> None:
+        """Keep it in `log`; a blank line is none of an entry."""
+        if text.strip("\n"):
+            self.log.add(entry_of(self._built or stamp, stamp, device, kind, text), lost)
 
     def _on_lost(self, reason: str) -> None:
         self._set_state(State("crashed", Exit(LOST, 3, reason)))
@@ -262,10 +282,10 @@ class Held:
         return found
 
     @property
-    def consoles(self) -> dict[str, Console]:
+    def consoles(self) -> Consoles:
         """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
         but the first are "console0/1", "console0/2"..."""
-        found = {"com1": self.console}
+        found = Consoles({"com1": self.console})
         for entry in self._entries_or_build():
             for port in range(entry.consoles):
                 name = f"{entry.id}/{port}" if port else entry.id
@@ -299,6 +319,17 @@ class Held:
 
 def _aged(call: BusyCall, seconds: float) -> BusyCall:
     return structs.replace(call, seconds=call.seconds + seconds)
+
+
+def _whole(fault: Fault) -> str:
+    return f"{fault.text}\n{fault.traceback}" if fault.traceback else fault.text
+
+
+def in_notebook() -> bool:
+    """Whether a kernel runs us: what shows widgets talks to one."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def _weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmlab.errors import KernelError
+from vmlab.hints import meant, unknown
 
 if TYPE_CHECKING:
     from vmlab.linux.kernel import LinuxKernel
@@ -46,7 +47,7 @@ def path(name: str) -> Path:
     """The image of the bundled kernel `name`; KernelError names those that exist."""
     image = _images() / f"{name}.elf"
     if name not in names():
-        raise KernelError(f"no bundled kernel {name!r}; there are {', '.join(names())}")
+        raise KernelError(unknown("bundled kernel", name, names()))
     return image
 
 
@@ -82,6 +83,10 @@ def find(kernel: str | os.PathLike[str]) -> Path:
 
     A name with a slash or a dot is a path; so is one that no bundled kernel has. KernelError when
     there is no such file."""
+    if not isinstance(kernel, (str, os.PathLike)):
+        raise KernelError(
+            f"kernel={kernel!r:.60}: give a bundled kernel's name ({', '.join(names())}) or an image's path"
+        )
     text = os.fspath(kernel)
     if text in names():
         return path(text)
@@ -97,6 +102,8 @@ def _file(text: str) -> Path:
     file = Path(text).expanduser()
     if not file.exists():
         hint = "" if "/" in text or "." in text else f"; bundled kernels: {', '.join(names())}"
+        near = "" if "/" in text else meant(text.removesuffix(".elf"), [*names(), LINUX])
+        hint = f"; did you mean {near!r}?{hint and f' ({hint[2:]})'}" if near else hint
         raise KernelError(f"kernel {text!r}: no such file{hint}")
     if file.is_dir():
         inside = _images() / f"{file.resolve().name}.elf"

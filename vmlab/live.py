@@ -155,7 +155,7 @@ def _title(vm: VM, sample: Sample | None = None, width: int | None = None) -> Te
     state = vm.state
     parts: list[tuple[str, str, int]] = [
         (str(state), "bold", 0),
-        (f"{vm.config.name} on {vm.engine}", "", 3),
+        (f"{vm.name} on {vm.engine}", "", 3),
         (f"({vm.engine_reason})", "", 5),
         (f"{show_size(vm.config.memory)}, {vm.config.cpus} cpu{'s' * (vm.config.cpus > 1)}", "", 4),
     ]

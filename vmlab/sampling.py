@@ -53,6 +53,9 @@ class Sampler:
             del self.history[gone]
         self._before = {id: counts.traps for id, counts in traps.items()}
         self._unmapped, self._exits, self._time = unmapped, exits, now
+        if self._vm.state in ("stopped", "crashed"):
+            # what happened since the last look was before the end
+            return Sample(traps, dict.fromkeys(rates, 0.0), 0.0, 0.0)
         return Sample(traps, rates, total, exit_rate)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vmlab.core.trace import AccessEvent
 from vmlab.errors import ConfigError
+from vmlab.held import in_notebook as _in_notebook
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,13 +34,6 @@ def _load(module: str) -> Any:
         if error.name is not None and error.name.startswith("vmlab"):
             raise
         raise ConfigError(f"{error.name} is not installed: pip install 'vmlab[lab]'") from error
-
-
-def _in_notebook() -> bool:
-    """Whether a kernel runs us: what shows widgets talks to one."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return getattr(shell, "kernel", None) is not None
 
 
 class Shown:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import linecache
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
+from vmlab.core.away import FarRegisters
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_span
-from vmlab.errors import ConfigError
+from vmlab.errors import ConfigError, UnknownAttribute, UnknownName
+from vmlab.hints import meant, unknown
 from vmlab.machine.config import DeviceEntry, Exit, Fault, Range, RegisterEntry
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddressMap",
+    "Consoles",
     "Cpu",
     "DeviceView",
     "Devices",
@@ -43,24 +44,6 @@ def hexadecimal(value: int) -> str:
     return f"{value:#_x}" if value > 0xFFFF else f"{value:#x}"
 
 
-#: a line of a traceback that names a place
-_PLACE = re.compile(r'  File "(.+)", line (\d+)')
-
-
-def with_sources(traceback: str) -> str:
-    """A traceback from the monitor process, with the lines that only this one knows: a class that was
-    written in a notebook's cell, or at a prompt."""
-    lines = traceback.split("\n")
-    found: list[str] = []
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        found.append(line)
-        place = _PLACE.match(line)
-        if place and not following.startswith("    "):
-            source = linecache.getline(place[1], int(place[2])).strip()
-            found += [f"    {source}"] if source else []
-    return "\n".join(found)
-
-
 class State(str):
     """The machine's state: equal to its word, and it knows why.
 
@@ -77,8 +60,6 @@ class State(str):
     ) -> State:
         self = super().__new__(cls, word)
         self.busy = busy
-        if fault is not None:
-            fault = structs.replace(fault, traceback=with_sources(fault.traceback))
         self.exit, self.fault = exit, fault
         return self
 
@@ -150,6 +131,12 @@ class DeviceView:
         """The device's table."""
         return list(self._entry.registers)
 
+    @property
+    def r(self) -> FarRegisters:
+        """The register values, as `self.r` in the device's code: to assign one reaches the device, and
+        its interrupt line follows. No handler is called and nothing is counted."""
+        return self._vm._registers(self.id)
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """A command of the device's class, as a function."""
         entry = vars(self).get("_entry")
@@ -162,8 +149,10 @@ class DeviceView:
                 call.__name__ = call.__qualname__ = name
                 call.__doc__ = f"{name}{one.signature}\n\n{one.doc}"
                 return call
-        raise AttributeError(
+        near = meant(name, self.__dir__()) if entry is not None and name[0] != "_" else ""
+        raise UnknownAttribute(
             f"a view of {vars(self).get('id')!r} has no attribute or command {name!r}"
+            + (f"; did you mean {near!r}?" if near else "")
         )
 
     def __dir__(self) -> list[str]:
@@ -173,7 +162,9 @@ class DeviceView:
         """Register values and the device's public attributes by name, or one of them; no side
         effect in the device."""
         values = self._vm._peek(self.id)
-        return values if name is None else values[name]
+        if name is None or name in values:
+            return values if name is None else values[name]
+        raise UnknownName(f"{self.id!r} has {unknown('register or attribute', name, values)}")
 
     def __repr__(self) -> str:
         place = f"{hexadecimal(self.base)}-{hexadecimal(self.base + self.size - 1)}"
@@ -187,7 +178,10 @@ class Devices(dict[str, DeviceView]):
     """id -> DeviceView, by address."""
 
     def __missing__(self, id: str) -> DeviceView:
-        raise KeyError(f"no device {id!r}; there are {', '.join(self)}")
+        raise UnknownName(unknown("device", id, self))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.values()))
@@ -204,7 +198,26 @@ class IrqRow(Struct, frozen=True):
 
 
 class IrqTable(list[IrqRow]):
-    """The interrupt lines that a device holds, as a list that prints as a table."""
+    """The interrupt lines that a device holds, as a list that prints as a table; `irqs["com1"]` is the
+    row of a device, `irqs.line(4)` that of a line."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for row in self:
+            if key in row.device.split(", "):
+                return row
+        raise UnknownName(f"{unknown('interrupt line of', key, self._ipython_key_completions_())}")
+
+    def line(self, number: int) -> IrqRow:
+        """The row of the line `number`; UnknownName when no device holds it."""
+        for row in self:
+            if row.line == number:
+                return row
+        raise UnknownName(unknown("interrupt line", number, (str(row.line) for row in self)))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [id for row in self for id in row.device.split(", ")]
 
     def __repr__(self) -> str:
         lines = [f"{'line':>4}  {'device':<16}{'raised':>10}{'delivered':>11}  level"]
@@ -215,6 +228,16 @@ class IrqTable(list[IrqRow]):
                 f"{row.line:>4}  {row.device:<16}{row.raised:>10,}{delivered:>11}  {level}"
             )
         return "\n".join(lines)
+
+
+class Consoles(dict[str, "Console"]):
+    """id -> Console."""
+
+    def __missing__(self, id: str) -> Console:
+        raise UnknownName(unknown("console", id, self))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
 
 class AddressMap(list[Range]):
@@ -238,7 +261,13 @@ class Traps(Mapping[str, DeviceCounts]):
         self.unmapped = unmapped
 
     def __getitem__(self, id: str) -> DeviceCounts:
-        return self._devices[id]
+        try:
+            return self._devices[id]
+        except KeyError:
+            raise UnknownName(unknown("device", id, self._devices)) from None
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._devices)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._devices)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from vmlab import kernels
+from vmlab.away import AnyDevice, check_device, check_devices
 from vmlab.core.cmdline import Cmdline
-from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.units import parse_size, show_size
 from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError, VmlabError
-from vmlab.held import AnyDevice, Wanted
+from vmlab.held import Wanted
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import PAUSE_TIMEOUT
+from vmlab.reruns import christen
 from vmlab.seen import Seen
 from vmlab.shown import Shown
 from vmlab.tracing import Trace
@@ -39,6 +40,8 @@ TAKING = 1.0
 STEPS = 10_000
 #: seconds after which a wait wakes up for a look
 WAIT = 0.5
+#: the least memory that a machine may have
+MEBIBYTE = 1 << 20
 
 
 class VM(Seen, Shown, Waiting):
@@ -53,7 +56,11 @@ class VM(Seen, Shown, Waiting):
     it works, else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable
     with. devices: what is plugged in from the start, in the order of their windows; a mapping gives them
     their ids. isolate: run the machine in a process of its own (False is for debugging: a busy notebook
-    then slows the guest). debug_exit: whether port 0xf4 ends the guest.
+    then slows the guest). debug_exit: whether port 0xf4 ends the guest. name: what views and messages call
+    it; else the kernel's name, with a number where another VM has that.
+
+    In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
+    one, and says so.
     """
 
     def __init__(
@@ -68,12 +75,13 @@ class VM(Seen, Shown, Waiting):
         initrd: str | os.PathLike[str] | None = None,
         isolate: bool = True,
         debug_exit: bool = True,
+        name: str | None = None,
     ) -> None:
         kernel, initrd, cmdline, usual, slots = _complete(kernel, initrd, cmdline)
         config = MachineConfig(
             kernel=str(kernels.find(kernel)),
             engine=engine,
-            memory=parse_size(usual if memory is None else memory),
+            memory=_memory(usual if memory is None else memory),
             cpus=cpus,
             cmdline=cmdline,
             initrd=str(Path(initrd).absolute()) if initrd is not None else None,
@@ -82,14 +90,14 @@ class VM(Seen, Shown, Waiting):
         )
         config.check()
         Cmdline(text=cmdline)
-        named = (
-            devices.items() if isinstance(devices, Mapping) else ((None, one) for one in devices)
-        )
-        wanted = [(id, device) for id, device in named]
-        for _, device in wanted:
-            _check_device(device)
+        for what, value in (("isolate", isolate), ("debug_exit", debug_exit)):
+            if not isinstance(value, int):
+                raise ConfigError(f"{what}={value!r:.60}: it is True or False")
+        wanted = _named(devices)
+        check_devices([device for _, device in wanted])
         super().__init__(config, wanted, isolate)
         self._check_files()
+        self.name = christen(self, name, config.name)
 
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
@@ -131,6 +139,8 @@ class VM(Seen, Shown, Waiting):
     def step(self, count: int = 1, cpu: int = 0) -> int:
         """Execute `count` instructions of a paused machine. Returns how many were executed: fewer when it
         ends, when a device fails, and when the CPU is halted and no interrupt waits."""
+        if not all(isinstance(one, int) for one in (count, cpu)):
+            raise ConfigError(f"step({count!r:.40}, cpu={cpu!r:.40}): both are whole numbers")
         total = 0
         while True:
             part = min(count - total, STEPS)
@@ -155,11 +165,13 @@ class VM(Seen, Shown, Waiting):
             with contextlib.suppress(VmlabError):
                 stuck = bool(session.call(wire.Stop(), STOP_TIMEOUT).count)
                 self._last["exits"] = self._exits(STOP_TIMEOUT)
+                self._remember_values()
                 if self._trace is not None:
                     self._trace.stop()
             with contextlib.suppress(VmlabError):  # views keep what was known; the machine ends
                 self._remember()
             self._session, self._trace = None, None
+            self._all_back()
             if self._finalizer is not None:
                 session.close(stuck)
                 self._finalizer()
@@ -246,7 +258,7 @@ class VM(Seen, Shown, Waiting):
         device each), and then one of 17 to 23 (levels, shared); a device that uses none gets none. A Linux
         that runs is given up to `wait` seconds to bind its driver: a command that follows finds the device.
         """
-        _check_device(device)
+        check_device(device)
         _check_place(at, irq)
         session = self._up()
         linux = isinstance(device, VirtioDevice) and "power" in self.devices
@@ -254,6 +266,7 @@ class VM(Seen, Shown, Waiting):
         parcel = session.parcel(device)
         added = self._call(wire.HotAdd(parcel, id, at, irq)).id
         self._wanted.append(self._placed(Wanted(added, device, parcel=parcel)))
+        self._sent(added, device, parcel)
         if linux:
             with contextlib.suppress(ExpectTimeout):
                 self.wait_until(lambda _: self._taken(added, answers), wait)
@@ -276,18 +289,29 @@ class VM(Seen, Shown, Waiting):
         of the device that does not return."""
         self._call(wire.HotRemove(id, force))
         self._wanted = [one for one in self._wanted if one.id != id]
+        self._back(id)
         for known in [one for one in list(self._consoles) if one[0] == id]:
             del self._consoles[known]
 
-    def replace(self, id: str, device: AnyDevice, force: bool = False) -> DeviceView:
-        """Put `device` in the place of the one called `id`: same window, same line. force: also when the
-        old one's code does not return (it is left in the middle), and when a guest has not let it go."""
-        _check_device(device)
+    def replace(self, id: str, device: AnyDevice | None = None, force: bool = False) -> DeviceView:
+        """Put `device` in the place of the one called `id`: same window, same line.
+
+        A device is copied into the machine with its class and with what that uses of your globals and
+        functions; what you change here afterwards, the machine does not see until you replace the device.
+        Without `device`: the object that was plugged in, with the values that it had then, as its newest
+        class and today's globals make it. ConfigError when nothing of that is newer.
+        force: also when the old one's code does not return (it is left in the middle), and when a guest has
+        not let it go."""
         session = self._up()
+        if device is None:
+            device = self._newest(id)
+        else:
+            check_device(device)
         parcel = session.parcel(device)
         self._call(wire.Replace(id, parcel, force), fault=False)
         kept = [one for one in self._wanted if one.id != id]
         self._wanted = [*kept, self._placed(Wanted(id, device, parcel=parcel))]
+        self._sent(id, device, parcel)
         return self.devices[id]
 
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
@@ -296,13 +320,40 @@ class VM(Seen, Shown, Waiting):
         command = wire.Tell(id, method, list(arguments), options)
         return self._call(command, fault=False).value
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a VM stays in its process; of its machine a device has self.clock, self.memory and self.irq"
+        )
+
     def __repr__(self) -> str:
         state = self.state
         why = f", {state.reason}" if state.reason else ""
         return (
-            f"<VM {self.config.name}: {state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
+            f"<VM {self.name}: {state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
             f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )
+
+
+def _memory(asked: str | int) -> int:
+    """Bytes; a number that lacks its unit is asked for it."""
+    size = parse_size(asked)
+    if 0 < size < MEBIBYTE:
+        number = size if isinstance(asked, int) else str(asked).strip()
+        hint = f'; did you mean "{number}M"?' if str(number).isdigit() else ""
+        raise ConfigError(f"memory={asked!r} is {size} bytes, and a PC needs 1 MiB at least{hint}")
+    return size
+
+
+def _named(
+    devices: Sequence[AnyDevice] | Mapping[str, AnyDevice],
+) -> list[tuple[str | None, AnyDevice]]:
+    """(id or None, device) of each that is wanted."""
+    if isinstance(devices, Mapping):
+        return list(devices.items())
+    asked: Any = devices
+    if isinstance(asked, (str, bytes)) or not isinstance(asked, Iterable):
+        raise ConfigError(f"devices={asked!r:.60}: give a list of them, devices=[...]")
+    return [(None, device) for device in asked]
 
 
 def _complete(
@@ -325,9 +376,3 @@ def _check_place(at: object, irq: object) -> None:
             continue
         if type(value) is not int or not 0 <= value < most:
             raise ConfigError(f"{name}={value!r}: it must be a whole number, 0 or more")
-
-
-def _check_device(device: object) -> None:
-    if not isinstance(device, (Device, VirtioDevice)):
-        hint = " (an instance, not the class)" if isinstance(device, type) else ""
-        raise ConfigError(f"{device!r} is not a vmlab Device{hint}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from vmlab.errors import ExpectTimeout
+from vmlab.errors import ConfigError, ExpectTimeout
 
 if TYPE_CHECKING:
     from vmlab.vm import VM
@@ -45,17 +45,26 @@ class Waiting:
         `condition(vm)`. ExpectTimeout, with the last value, after `timeout` seconds."""
         import asyncio
 
-        looks = _Looks(lambda: condition(self), timeout)
+        looks = _looks(condition, self, timeout)
         while not looks.met():
             await asyncio.sleep(LOOK)
         return looks.value
 
     def wait_until(self: Self, condition: Callable[[Self], Any], timeout: float = 5) -> Any:
         """The blocking form of `until`."""
-        looks = _Looks(lambda: condition(self), timeout)
+        looks = _looks(condition, self, timeout)
         while not looks.met():
             time.sleep(LOOK)
         return looks.value
+
+
+def _looks(condition: Callable[[Any], Any], vm: Any, timeout: float) -> _Looks:
+    if not callable(condition):
+        raise ConfigError(
+            f"the condition {condition!r:.60} is a value, looked at once; give a function of the VM that"
+            " looks anew: lambda v: ..."
+        )
+    return _Looks(lambda: condition(vm), timeout)
 
 
 class _Looks:

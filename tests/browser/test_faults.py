@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
-import pytest
-
 from tests.browser.dashboard import FAULTY, Dashboard, start
 from tests.browser.lab import Lab
 from tests.browser.notebook import Notebook
@@ -64,9 +60,6 @@ def test_a_device_that_fails_is_marked_everywhere_and_tried_again(lab: Lab) -> N
 
 def test_a_device_that_fails_is_replaced_by_its_newest_class(lab: Lab) -> None:
     book, board = faulty(lab, "newest")
-    if not book.ask("__import__('vmlab.notebook.watch').notebook.watch.replaces(vm)"):
-        assert not board.root.get_by_role("button", name=re.compile("newest class")).count()
-        pytest.skip("VM.replace wants a device: it does not look for the newest class by itself")
     book.run_new(FAULTY.replace("if not self.mended", "if self.mended"))
     board.root.locator(".vml-fault").get_by_role(
         "button", name="Replace faulty0 with the newest class"

@@ -22,7 +22,8 @@ from typing import Any, ClassVar, TypeVar
 
 from vmlab.core.clock import Clock
 from vmlab.core.counters import Block
-from vmlab.core.dispatch import Accessors, check_handlers
+from vmlab.core.dispatch import Accessors
+from vmlab.core.handlers import check_class, check_handlers
 from vmlab.core.irq import IrqLine
 from vmlab.core.memory import GuestMemory
 from vmlab.core.values import values_class
@@ -35,6 +36,9 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def _marks(kind: str, names: tuple[str, ...]) -> Callable[[Handler], Handler]:
+    if not names or not all(isinstance(name, str) for name in names):
+        raise RegisterTableError(f'on_{kind} needs the names of registers: @on_{kind}("ROLL")')
+
     def mark(function: Handler) -> Handler:
         function.__dict__.setdefault("_vmlab_handles", []).extend((kind, name) for name in names)
         return function
@@ -108,6 +112,10 @@ class _Written(str):
     __repr__ = str.__str__
 
 
+def _is_table(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Registers)
+
+
 class Device:
     """See the module's docstring. Subclasses may define
 
@@ -140,12 +148,14 @@ class Device:
     clock: Clock
     memory: GuestMemory | None
     lock: threading.RLock
+    #: what the constructor was given, for `vm.replace` by a newer class
+    _made: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
         if "type" not in vars(cls):
             cls.type = cls.__name__.lower()
-        if not issubclass(cls.regs, Registers):
+        if not _is_table(cls.regs):
             raise RegisterTableError(
                 f"{cls.__qualname__}.regs is no table; write: class regs(Registers)"
             )
@@ -154,11 +164,15 @@ class Device:
             for handled in getattr(value, "_vmlab_handles", ()):
                 cls._handlers[handled] = name
         cls._values = values_class(cls.regs)
+        check_class(cls)
         check_handlers(cls)
 
     def __new__(cls, *args: Any, **options: Any) -> Device:
         # here and not in __init__, so that a device's own __init__ need not call super()
+        if (args or options) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}() takes no arguments: the class has no __init__")
         self: Device = super().__new__(cls)
+        self._made = args, options
         self.lock = threading.RLock()
         self.irq = IrqLine()
         self.clock = Clock()
@@ -286,5 +300,5 @@ def _names_irq(body: CodeType) -> bool:
 #: what `__new__` and being plugged in give a device; none of it travels
 _WIRING = frozenset(
     {"lock", "irq", "clock", "memory", "r", "counters", "_accessors", "read", "write"}
-    | {"on_mistake", "on_output"}
+    | {"on_mistake", "on_output", "_made"}
 )

@@ -12,45 +12,33 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from vmlab.core.counters import ROW, Block
-from vmlab.errors import RegisterTableError
+from vmlab.core.handlers import no_number
+from vmlab.errors import UnknownName
+from vmlab.hints import unknown
 from vmlab.regs import Register
 
 if TYPE_CHECKING:
     from vmlab.core.device import Device
 
-__all__ = ["Accessors", "bound_handlers", "check_handlers"]
+__all__ = ["Accessors", "bound_handlers"]
 
 #: composed accesses kept per device and direction
 KEPT = 4096
 
 Reader = Callable[[], int]
 Writer = Callable[[int], None]
-#: how a kind of handler relates to what the guest may do with the register
-_KINDS = {"read": "readable", "write": "writable", "peek": ""}
-
-
-def check_handlers(cls: type[Device]) -> None:
-    """RegisterTableError when a handler names no register, or one that its kind cannot serve."""
-    for (kind, name), method in cls._handlers.items():
-        row = cls.regs.by_name.get(name)
-        if row is None:
-            raise RegisterTableError(
-                f"{cls.__qualname__}.{method} handles {name}, which is no register"
-            )
-        if _KINDS[kind] and not getattr(row, _KINDS[kind]):
-            raise RegisterTableError(
-                f"{cls.__qualname__}.{method} handles the {kind} of {name}, which is {row.access}"
-            )
-    for row in cls.regs.table:
-        if row.offset + row.size > cls.size:
-            raise RegisterTableError(
-                f"{cls.__qualname__}.{row.name} at {row.offset:#x} lies outside its {cls.size:#x} bytes"
-            )
 
 
 def bound_handlers(device: Device, kind: str, name: str) -> Callable[..., Any] | None:
     method = device._handlers.get((kind, name))
     return getattr(device, method) if method else None
+
+
+def _number(handler: Callable[..., Any], kind: str, name: str, value: Any) -> int:
+    try:
+        return value & -1  # type: ignore[no-any-return]
+    except TypeError:
+        raise no_number(handler, kind, name, value) from None
 
 
 def _moved(value: int, at: int) -> int:
@@ -107,11 +95,11 @@ class Accessors:
         device = self._device
         row = device.regs.by_name.get(name)
         if row is None:
-            raise KeyError(f"{device.type} has no register {name}")
+            raise UnknownName(f"{device.type} has {unknown('register', name, device.regs.by_name)}")
         pure = bound_handlers(device, "peek", name)
         with device.lock:
             if pure is not None:
-                return int(pure()) & row.mask
+                return _number(pure, "peek", name, pure()) & row.mask
             if not row.readable or row.access == "block":
                 return None
             return int(self._storage(row)[0]())
@@ -208,10 +196,18 @@ class Accessors:
             with lock:
                 value: int
                 if action is not None:
-                    value = action() & mask
+                    answer = action()
+                    try:
+                        value = answer & mask
+                    except TypeError:
+                        raise no_number(action, "read", name, answer) from None
                     store(value)
                 elif pure is not None:
-                    value = pure() & mask
+                    answer = pure()
+                    try:
+                        value = answer & mask
+                    except TypeError:
+                        raise no_number(pure, "peek", name, answer) from None
                 else:
                     value = fetch()
                 if clears:
@@ -382,7 +378,11 @@ class Accessors:
 
         def read() -> int:
             with lock:
-                value = action(offset, size) & mask if action is not None else 0
+                answer = action(offset, size) if action is not None else 0
+                try:
+                    value: int = answer & mask
+                except TypeError:
+                    raise no_number(action or read, "read", row.name, answer) from None
                 if settle is not None:
                     settle()
                 words[at] += 1

@@ -108,7 +108,11 @@ class GuestMemory:
 
     def view(self, address: int, size: int) -> memoryview:
         """The bytes themselves, writable, no copy. The range must lie in one region."""
-        region = self.find(address, size)
+        try:
+            region = self.find(address, size)
+        except TypeError:
+            what = f"address {address!r:.40}, size {size!r:.40}: both are whole numbers"
+            raise MemoryAccessError(what) from None
         if region is None:
             raise MemoryAccessError(
                 f"[{address:#x}, {address + size:#x}) is not inside guest memory "

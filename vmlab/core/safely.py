@@ -42,27 +42,33 @@ def shown(value: object) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """ "ValueError: what it says"; the name alone where it says nothing."""
+    """ "ValueError: what it says"; the name alone where it says nothing. And what Python thinks was meant."""
+    if isinstance(error, (NameError, AttributeError, ImportError)):
+        from vmlab.core.sources import in_words
+
+        return _tried(lambda: in_words(error), "its __str__")
     text = _tried(lambda: str(error), "its __str__")
     return f"{_name(error)}: {text}" if text else _name(error)
 
 
 def trace_of(error: BaseException) -> str:
-    """Its traceback, with what caused it."""
+    """Its traceback, with what caused it: the frames and the lines of whoever wrote the device."""
     import traceback
 
+    from vmlab.core import sources
+
     try:
-        return short("".join(traceback.format_exception(error)), TRACE)
+        return short(sources.told(error), TRACE)
     except BaseException:  # noqa: BLE001 - notes and causes are a user's as well
         lines = traceback.format_tb(error.__traceback__)
         return short("".join(lines), TRACE) + text_of(error) + "\n"
 
 
 def report(error: BaseException) -> None:
-    """Print the traceback where a user's prints go; a stream that is broken loses it."""
-    import sys
+    """Tell of what a device's code raised where nobody waits for it; it is lost where nothing can be told."""
+    from vmlab.core import sources
 
     try:
-        print(trace_of(error), end="", file=sys.stderr, flush=True)
+        sources.reporter(trace_of(error))
     except Exception:  # noqa: BLE001 - there is nowhere left to say it
         pass

@@ -24,7 +24,8 @@ def values_class(regs: type[Registers]) -> type:
     }
     for name in regs.pairs:
         space[name] = _whole(name)
-    return type("Values", (), space)
+    # what an AttributeError names: Dice.r
+    return type(f"{regs.__qualname__.rpartition('.')[0].rpartition('.')[2]}.r", (), space)
 
 
 def _whole(name: str) -> property:

@@ -14,6 +14,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
+from vmlab.hints import meant
 
 __all__ = ["CATALOGUE", "make", "options"]
 
@@ -76,7 +77,11 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 def _class(name: str) -> Callable[..., Any]:
     if name not in CATALOGUE:
-        raise ConfigError(f"there is no device {name!r}; there are: {', '.join(sorted(CATALOGUE))}")
+        near = meant(name, CATALOGUE)
+        hint = f"did you mean {near!r}? " if near else ""
+        raise ConfigError(
+            f"there is no device {name!r}; {hint}there are: {', '.join(sorted(CATALOGUE))}"
+        )
     module, _, attribute = CATALOGUE[name].partition(":")
     return cast("Callable[..., Any]", getattr(importlib.import_module(module), attribute))
 

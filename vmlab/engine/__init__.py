@@ -6,6 +6,7 @@ import os
 
 from vmlab.engine.api import Engine, EngineConfig
 from vmlab.errors import ConfigError, EngineUnavailable
+from vmlab.hints import meant
 
 __all__ = ["ENGINES", "OVERRIDE", "available", "choose", "create", "runs_linux"]
 
@@ -47,7 +48,11 @@ def choose(wanted: str = "auto", linux: bool = False) -> tuple[str, str]:
     if wanted == "auto":
         wanted, reason = os.environ.get(OVERRIDE) or "auto", f"{OVERRIDE} says so"
         if wanted not in ("auto", *ENGINES):
-            raise ConfigError(f"{OVERRIDE}={wanted}: no such engine; there are auto, kvm and soft")
+            near = meant(wanted, ("auto", *ENGINES))
+            hint = f"did you mean {near!r}? " if near else ""
+            raise ConfigError(
+                f"{OVERRIDE}={wanted}: no such engine; {hint}there are auto, kvm and soft"
+            )
     if wanted != "auto":
         works, why = able(wanted)
         if not works:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from vmlab.core.memory import check_size
 from vmlab.errors import ConfigError
+from vmlab.hints import unknown
 
 __all__ = [
     "MAX_CPUS",
@@ -29,6 +30,7 @@ __all__ = [
 StateName = Literal["created", "running", "paused", "stopped", "crashed"]
 STATES: tuple[StateName, ...] = get_args(StateName)
 MAX_CPUS = 8
+ENGINES = ("auto", "kvm", "soft")
 
 
 class MachineConfig(Struct, frozen=True):
@@ -52,8 +54,8 @@ class MachineConfig(Struct, frozen=True):
 
     def check(self) -> None:
         """ConfigError, in words, for what no machine can be."""
-        if self.engine not in ("auto", "kvm", "soft"):
-            raise ConfigError(f"no engine {self.engine!r}; there are auto, kvm and soft")
+        if self.engine not in ENGINES:
+            raise ConfigError(unknown("engine", self.engine, ENGINES))
         for what, value, kind, words in (
             ("cpus", self.cpus, int, "a whole number"),
             ("cmdline", self.cmdline, str, "text"),

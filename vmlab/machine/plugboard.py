@@ -20,6 +20,7 @@ from vmlab.core.safely import report, short, shown, text_of
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError, UpdateFailed
+from vmlab.hints import meant, unknown
 from vmlab.machine import platform
 from vmlab.machine.busy import Watch
 from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
@@ -41,8 +42,6 @@ QUIET = 2.0
 SOON = 0.02
 #: seconds that an access waits for the device's successor
 LEAVING = 10.0
-#: what the guest did wrong, kept for whoever asks
-MISTAKES_KEPT = 256
 
 
 class Plugged(NamedTuple):
@@ -82,6 +81,8 @@ class Plugboard:
         self.reserve = Reserve(self.manager)
         #: told of (id, port, bytes) that a device puts out; set by whoever wants it
         self.on_output: Callable[[str, int, bytes], None] = lambda *_: None
+        #: told of (id, what a guest did that the device's data sheet forbids)
+        self.on_mistake: Callable[[str, str], None] = lambda *_: None
         self.devices: dict[str, Plugged] = {}
         self.hotplug = HotPlug()
         self.hotplug.on_released(self._released)
@@ -149,6 +150,7 @@ class Plugboard:
         irq: int | None = None,
     ) -> None:
         """Part of the machine: at (address, size, offset in the device) each, for good."""
+        self._listen(device, id)
         self.attach(device, places[0][0], irq)
         for base, size, offset in places:
             bus.insert(base, size, device, offset, id)
@@ -215,6 +217,7 @@ class Plugboard:
 
     def _listen(self, device: Device, id: str) -> None:
         device.on_output = lambda data, port: self.on_output(id, port, data)
+        device.on_mistake = lambda _, text: self.on_mistake(id, text)
 
     def _slot(self, base: int) -> int | None:
         index = (base - self.manager.mmio_base) // MMIO_LEN
@@ -431,7 +434,7 @@ class Plugboard:
     def _get(self, id: str) -> Plugged:
         plugged = self.devices.get(id)
         if plugged is None:
-            raise DeviceNotFound(f"{id!r}; there are {', '.join(self.devices)}")
+            raise DeviceNotFound(unknown("device", id, self.devices))
         return plugged
 
     def _free_id(self, kind: str) -> str:
@@ -494,6 +497,20 @@ class Plugboard:
         with holding(device.lock, self.watch.words, f"{id!r} cannot be looked at now"):
             return device.peek(), device.inspect()
 
+    def poke(self, id: str, register: str, value: Any) -> None:
+        """Give a register a value, as the device's own code does; the line follows."""
+        device = self._get(id).device
+        if register not in {
+            *device.regs.by_name,
+            *device.regs.pairs,
+        }:
+            raise ConfigError(f"{id!r} has {unknown('register', register, device.regs.by_name)}")
+        row = device.regs.by_name.get(register)
+        _check_value(f"{id}.r.{register}", value, row)
+        with holding(device.lock, self.watch.words, f"{id!r} cannot be changed now"):
+            setattr(device.r, register, value)
+            device.update()
+
     def tell(self, id: str, method: str, arguments: list[Any], options: dict[str, Any]) -> Any:
         """Call a `command` of the device; returns what it returns."""
         device = self._get(id).device
@@ -503,6 +520,8 @@ class Plugboard:
         known = commands(target)
         if method not in known:
             what = f"it has {', '.join(known)}" if known else "it has none"
+            near = meant(method, known)
+            what = f"did you mean {near!r}? {what}" if near else what
             raise ConfigError(f"{id!r} ({device.type}) has no command {method!r}; {what}")
         call = getattr(target, method)
         try:
@@ -534,6 +553,18 @@ def _commands(device: Device | VirtioDevice) -> list[CommandEntry]:
     except BaseException as error:  # noqa: BLE001 - looking runs its properties and decorators
         report(error)
         return []
+
+
+def _check_value(name: str, value: Any, row: Register | None) -> None:
+    """ConfigError for what the register cannot hold. row: None for a pair of two."""
+    count = row.banked_by[1] if row is not None and row.banked_by else 0
+    mask = row.mask if row is not None else (1 << 64) - 1
+    values = value if count and isinstance(value, list) and len(value) == count else [value]
+    if count and values is not value:
+        raise ConfigError(f"{name} has {count} banks: give a list of so many values")
+    for one in values:
+        if not isinstance(one, int) or not 0 <= one <= mask:
+            raise ConfigError(f"{name} = {one!r}: a whole number from 0 to {mask:#x} fits")
 
 
 def _inner(device: Device) -> Device | VirtioDevice:

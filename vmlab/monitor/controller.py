@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import Taken
 from vmlab.core.safely import short, shown, text_of, trace_of
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
+from vmlab.hints import unknown
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
 from vmlab.monitor.plain import Plain
@@ -58,6 +60,7 @@ class Controller:
             wire.Replace: lambda c: self._do(
                 lambda: self._up.replace(c.id, self._open(c.device), c.force)
             ),
+            wire.Poke: lambda c: self._do(lambda: self._up.board.poke(c.id, c.register, c.value)),
             wire.Tell: self._tell_device,
             wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
             wire.Trace: self._trace,
@@ -93,6 +96,7 @@ class Controller:
         machine.watch.owners.append(self)
         machine.watch.on_change = lambda calls: self._tell(wire.Busy(calls))
         machine.board.on_output = lambda id, port, data: self._tell(wire.Output(data, id, port))
+        machine.board.on_mistake = self._on_mistake
         try:
             with machine.watch:
                 ids = [self._add(machine, one) for one in command.devices]
@@ -109,6 +113,9 @@ class Controller:
 
     def _add(self, machine: Machine, one: wire.HotAdd) -> str:
         return machine.hot_add(self._open(one.device), one.id, one.at, one.irq)
+
+    def _on_mistake(self, id: str, text: str) -> None:
+        self._tell(wire.Said([wire.Saying(time.monotonic(), id, "mistake", text)]))
 
     def _open(self, parcel: bytes) -> Device | VirtioDevice:
         device = self.parcels.pop(parcel, None)
@@ -170,9 +177,7 @@ class Controller:
         if not 1 <= command.last <= MAX_TRACE:
             raise ConfigError(f"a log of {command.last} accesses; it keeps 1 to {MAX_TRACE:,}")
         if command.device is not None and command.device not in self._up.board.devices:
-            raise DeviceNotFound(
-                f"{command.device!r}; there are {', '.join(self._up.board.devices)}"
-            )
+            raise DeviceNotFound(unknown("device", command.device, self._up.board.devices))
         self._up.trace(command.on, command.last, command.device)
         return wire.Done()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import socket
 import sys
@@ -12,19 +11,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from vmlab.core import sources
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.host import HOST
 from vmlab.core.memory import GuestMemory
 from vmlab.monitor import forks, wire
 from vmlab.monitor.controller import Controller
 from vmlab.monitor.gather import Gathered
+from vmlab.monitor.sayings import NoTerminal, Sayings, Teller, no_debugger, speaker
 
 __all__ = ["main"]
 
 #: the console's bytes gather this long, seconds: a message per byte would cost the guest
 GATHER = 0.002
-#: characters of what a device prints in one message
-SAID = 1 << 20
 #: seconds of the longest sleep without a step of Python
 NAP = 0.25
 #: what `time.sleep` refuses
@@ -33,6 +32,8 @@ LONGEST_NAP = 9e9
 RELIEF = 0.25
 #: seconds that devices have for their end when the notebook is gone
 LAST = 3.0
+#: the same for what devices print: nobody waits for that
+GATHER_SAID = 0.05
 #: seconds between two looks at whether the parent is still there; a fork of it may hold the socket open
 PARENT_CHECK = 0.5
 
@@ -44,6 +45,8 @@ class Server:
         self._connection = connection
         self._sending = threading.Lock()
         self._gathered = Gathered()
+        self._sayings = Sayings()
+        self.teller = Teller(self._printed, self._speaker)
         self._flushing = threading.Lock()
         self._wake = threading.Event()
         self._waiting: deque[wire.Request] = deque()
@@ -63,23 +66,56 @@ class Server:
     def tell(self, event: wire.Event) -> None:
         if isinstance(event, wire.Output):
             self._gathered.add(event)
-            if not self._wake.is_set():
-                self._wake.set()
+        elif isinstance(event, wire.Said):
+            for saying in event.sayings:
+                self._sayings.add(saying)
+        else:
+            self._flush()
+            self.send(wire.pack_event(event))
             return
-        self._flush()
-        self.send(wire.pack_event(event))
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def report(self, text: str) -> None:
+        """What a device's code raised where nobody waits for it."""
+        self._say("fault", self._speaker(), text)
+
+    def _printed(self, device: str, text: str) -> None:
+        self._say("print", device, text)
+
+    def _say(self, kind: str, device: str, text: str) -> None:
+        self.tell(wire.Said([wire.Saying(time.monotonic(), device, kind, text)]))
+
+    def _speaker(self) -> str:
+        machine = self.controller.machine
+        devices = list(machine.board.devices.items()) if machine is not None else []
+        return speaker((id, plugged.device) for id, plugged in devices)
 
     def _flush(self) -> None:
         with self._flushing:
             for output in self._gathered.take():
                 self.send(wire.pack(output))
+            self.teller.settle()
+            for said in self._sayings.take():
+                self.send(wire.pack(said))
 
     def _pump(self) -> None:
+        said = 0.0
         while True:
-            self._wake.wait()
+            self._wake.wait(None if self._quiet() else GATHER_SAID)
             self._wake.clear()
-            self._flush()
+            if time.monotonic() >= said + GATHER_SAID:
+                said = time.monotonic()
+                self._flush()
+            else:
+                with self._flushing:
+                    for output in self._gathered.take():
+                        self.send(wire.pack(output))
             time.sleep(GATHER)
+
+    def _quiet(self) -> bool:
+        """Whether no saying waits for its time."""
+        return not self._sayings.waiting and not self.teller.waiting
 
     def serve(self) -> None:
         """Until the other side is gone: commands in their order, on this thread, which devices may take
@@ -134,23 +170,6 @@ class Server:
         self.send(wire.pack_answer(request.number, reply))
 
 
-class _Teller(io.TextIOBase):
-    """Stands in for stdout and stderr: what a device prints reaches the notebook."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        # what no encoding has (lone surrogates) must not end the device that printed it
-        sendable = text.encode("utf-8", "backslashreplace").decode()
-        for at in range(0, len(sendable), SAID):
-            self._server.tell(wire.Said(sendable[at : at + SAID]))
-        return len(text)
-
-
 def _end_after(seconds: float) -> None:
     time.sleep(seconds)
     _end(1)
@@ -188,7 +207,9 @@ def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, par
     os.close(page_fd)
     forks.guard(connection)
     server = Server(connection, memory, page)
-    sys.stdout = sys.stderr = _Teller(server)
+    sys.stdout = sys.stderr = server.teller
+    sys.stdin, sys.breakpointhook = NoTerminal(), no_debugger
+    sources.reporter = server.report
     vars(time)["sleep"] = _sleep_in_parts
     threading.Thread(target=_watch_parent, args=(parent,), name="vmlab-parent", daemon=True).start()
     status = 0

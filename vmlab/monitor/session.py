@@ -20,9 +20,10 @@ from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.device import Device
 from vmlab.core.host import HOST
 from vmlab.core.memory import GuestMemory
-from vmlab.errors import ConfigError, EngineError, MonitorLost, StateError, WireError
+from vmlab.errors import EngineError, MonitorLost, StateError, WireError
 from vmlab.monitor import wire
 from vmlab.monitor.local import COMMAND_TIMEOUT
+from vmlab.monitor.parcel import pickled
 from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["MonitorSession", "pickled"]
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 
 #: seconds from closing the connection to SIGKILL; the same when a device's code does not return
 GRACE, STUCK_GRACE = 2.0, 0.4
-#: packages whose classes every monitor process has
-_BY_NAME = ("builtins", "vmlab.core", "vmlab.devices", "vmlab.regs", "vmlab.virtio")
 
 
 class MonitorSession:
@@ -217,33 +216,6 @@ class MonitorSession:
         except BufferError:
             # someone still looks at a count; the mapping goes with them
             pass
-
-
-def pickled(device: Device | VirtioDevice) -> bytes:
-    """The device with its class, by value: the other process can import what this one cannot, and
-    a class that was edited and run again is the new one. vmlab's own classes travel by name."""
-    import cloudpickle
-
-    modules = [
-        sys.modules[name]
-        for name in {cls.__module__ for cls in type(device).__mro__}
-        if name in sys.modules and not name.startswith(_BY_NAME)
-    ]
-    registered = cloudpickle.list_registry_pickle_by_value()
-    fresh = [one for one in modules if one.__name__ not in registered]
-    for module in fresh:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        data: bytes = cloudpickle.dumps(device)
-    except Exception as error:
-        raise ConfigError(
-            f"{device!r} cannot go to the monitor process: {error}. Make what it holds in `attached`,"
-            " or use VM(isolate=False)"
-        ) from error
-    finally:
-        for module in fresh:
-            cloudpickle.unregister_pickle_by_value(module)
-    return data
 
 
 def _has_ended(pid: int, grace: float) -> bool:

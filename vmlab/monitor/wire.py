@@ -9,6 +9,7 @@ The other way, `Build`, `HotAdd` and `Replace` carry a pickle of a user's device
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any
 
 import msgspec
@@ -99,6 +100,14 @@ class Replace(Struct, tag=True):
     force: bool = False
 
 
+class Poke(Struct, tag=True):
+    """Give a register of a device a value, as the device itself does: no handler is called."""
+
+    id: str
+    register: str
+    value: Any
+
+
 class Tell(Struct, tag=True):
     """Call a `core.device.command` of a device. Arguments are plain values."""
 
@@ -130,7 +139,7 @@ class Exits(Struct, tag=True):
 
 Command = (
     Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | GetRegs | SetRegs | HotAdd
-    | HotRemove | Replace | Tell | Send | Trace | TakeTrace | Exits
+    | HotRemove | Replace | Poke | Tell | Send | Trace | TakeTrace | Exits
 )  # fmt: skip
 
 
@@ -243,10 +252,21 @@ class State(Struct, tag=True):
     fault: Fault | None
 
 
-class Said(Struct, tag=True):
-    """What the code of a user's device printed."""
+class Saying(Struct):
+    """time: of the host's monotonic clock, which is the same in every process. device: an id, or "". kind:
+    "print", "mistake" or "fault". text: as it was written, with the end of its line."""
 
+    time: float
+    device: str
+    kind: str
     text: str
+
+
+class Said(Struct, tag=True):
+    """What devices printed and what is to be said of them. lost: how many before these came too fast."""
+
+    sayings: list[Saying]
+    lost: int = 0
 
 
 class Busy(Struct, tag=True):
@@ -294,8 +314,8 @@ def pack_event(event: Event) -> bytes:
     try:
         return pack(event)
     except (WireError, TypeError, ValueError, OverflowError) as error:
-        text = f"vmlab: {type(event).__name__} cannot be sent: {error}\n"
-        return pack(Said(short(text)))
+        text = f"vmlab: {type(event).__name__} cannot be sent: {error}"
+        return pack(Said([Saying(time.monotonic(), "", "fault", short(text))]))
 
 
 def decode(body: bytes, kind: Any) -> Any:

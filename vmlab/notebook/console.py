@@ -7,12 +7,13 @@ out, and said to be.
 
 from __future__ import annotations
 
-import html as escaping
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vmlab.errors import DeviceNotFound
+from vmlab.hints import unknown
+from vmlab.notebook import html
 from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.view import STATIC, Client, Message, View
 
@@ -157,7 +158,7 @@ class ConsoleView(ConsolePart):
         if name != "com1":
             known = vm.consoles
             if name not in known:
-                raise DeviceNotFound(f"no console {name!r}; there are {', '.join(known)}")
+                raise DeviceNotFound(unknown("console", name, known))
             id, _, port = name.partition("/")
             self._place = (id, int(port or 0))
         super().__init__(vm, pump=pump, name=name, height=int(height))
@@ -175,8 +176,7 @@ class ConsoleView(ConsolePart):
 
     def fallback(self, vm: VM) -> str:
         console = self._find(vm)
-        text = console.text[-8000:] if console is not None else ""
-        return f"<pre>{escaping.escape(text)}</pre>"
+        return html.console_text(console.text if console is not None else "")
 
 
 def _nothing() -> None:

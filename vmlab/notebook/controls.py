@@ -23,7 +23,7 @@ def _step(vm: VM) -> str:
 def _replace(vm: VM, id: str) -> None:
     """The newest class in the device's place; a guest that waited at its failure goes on."""
     failed = vm.state.fault is not None and vm.state.fault.device == id
-    vm.replace(id)  # type: ignore[call-arg]  # asked for where `replaces` holds
+    vm.replace(id)
     if failed and vm.state == "paused":
         vm.resume()
 

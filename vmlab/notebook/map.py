@@ -20,4 +20,4 @@ class MapView(View):
     parts = ("map", "devices")
 
     def fallback(self, vm: VM) -> str:
-        return html.map_table(vm)
+        return html.map_picture(vm)

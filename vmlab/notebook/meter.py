@@ -48,6 +48,12 @@ class Meter:
         self.rate = two_digits((count - seen[0][1]) / max(passed, WINDOW / 2)) if passed else 0.0
         self._take_bar(now, count)
 
+    def halt(self) -> None:
+        """Nothing happens any more: what was a rate a moment ago is none. The past stays."""
+        self.rate = 0.0
+        while len(self._seen) > 1:
+            self._seen.popleft()
+
     def _take_bar(self, now: float, count: int) -> None:
         slot = int(now / BAR)
         if self._bar is None:

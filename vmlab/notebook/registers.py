@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from vmlab.errors import DeviceNotFound
+from vmlab.hints import unknown
 from vmlab.notebook import html
 from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.view import STATIC, Client, Message, View
@@ -26,7 +27,7 @@ class RegistersView(View):
     def __init__(self, vm: VM, id: str, *, pump: Pump = PUMP) -> None:
         devices = vm.devices
         if id not in devices:
-            raise DeviceNotFound(f"{id!r}; there are {', '.join(devices)}")
+            raise DeviceNotFound(unknown("device", id, devices))
         self._id = id
         super().__init__(vm, pump=pump)
 

@@ -6,7 +6,6 @@ process (the directory after a device came or went, register values) is an erran
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 import weakref
@@ -25,7 +24,7 @@ from vmlab.notebook.values import RegisterWatch
 if TYPE_CHECKING:
     from vmlab.vm import VM
 
-__all__ = ["Look", "Watch", "entries", "replaces", "watch"]
+__all__ = ["Look", "Watch", "entries", "watch"]
 
 #: seconds between two looks at register values, each a question to the monitor process
 PEEK_EVERY = 0.5
@@ -66,7 +65,6 @@ class Watch:
         self._meters: dict[str, Meter] = {}
         self._total, self._exits = Meter(), Meter()
         self._values = RegisterWatch()
-        self._replaces = replaces(vm)
         self._last = Look({"state": "gone", "reason": ""})
         #: what a click selected, for every view of this VM
         self.selected: str | None = None
@@ -86,8 +84,9 @@ class Watch:
         if now - self._before > STALE:
             # nobody has looked for a while: the rates begin anew
             self._meters, self._total, self._exits = {}, Meter(), Meter()
-            self._mark = None
+            self._mark = None  # and the last look shows the old ones
         self._ask(vm, now)
+        self._recall(vm)
         mark = (self._fingerprint(vm), self.opened, self._values.version)
         if mark == self._mark and all(one.quiet for one in self._all_meters()):
             self._last.clock = vm.uptime
@@ -109,7 +108,7 @@ class Watch:
     def _fingerprint(self, vm: VM) -> object:
         """Equal for two looks between which nothing happened."""
         session, state = vm._session, vm.state
-        told = (state, state.reason, busy(vm), _total(vm))
+        told = (state, state.reason, state.busy, vm.log.total)
         if session is None:
             return told
         words = session.page.words
@@ -130,9 +129,7 @@ class Watch:
             self._put("build", now, RETRY, _build)
         elif not self._current(vm):
             self._put("look", now, 0, lambda machine: machine._entries())
-        elif vm._session is None:
-            self._keep_last(vm)
-        elif self.opened:
+        elif vm._session is not None and self.opened:
             self._put("peek", now, PEEK_EVERY, self._peek)
 
     def _put(self, kind: str, now: float, pause: float, errand: Callable[[VM], object]) -> None:
@@ -158,11 +155,12 @@ class Watch:
             except VmlabError as error:
                 self._values.fail(id, str(error))
 
-    def _keep_last(self, vm: VM) -> None:
-        """Of a machine that has ended: what its registers held then."""
-        for id, (registers, attributes) in vm._last.get("values", {}).items():
-            if id in self.opened:
-                self._values.keep(id, registers, attributes)
+    def _recall(self, vm: VM) -> None:
+        """A machine that has ended cannot be asked: what it has left behind."""
+        if vm._session is None:
+            for id, kept in vm._last.get("peek", {}).items():
+                if id in self.opened:
+                    self._values.keep(id, *kept)
 
     def _all_meters(self) -> list[Meter]:
         return [self._total, self._exits, *self._meters.values()]
@@ -183,8 +181,11 @@ class Watch:
             now, sum(one.traps for one in counts.values()) + sum(unmapped), self._before
         )
         self._exits.take(now, vm._exit_count, self._before)
+        over = vm.state in ("stopped", "crashed")
+        for each in self._all_meters() if over else ():
+            each.halt()
+        alive = not over
         shown = [one for one in directory if one.id in counts]
-        alive = vm.state in ("running", "paused")
         self._values.count(counts, vm.uptime)
         return Look(
             {**self._machine(vm), "unmapped": list(unmapped)},
@@ -193,7 +194,8 @@ class Watch:
             [self._device(one, counts[one.id], alive) for one in shown],
             [
                 {"line": row.line, "device": row.device, "raised": row.raised}
-                | {"delivered": row.delivered, "level": row.level}
+                # a machine without power holds no line up
+                | {"delivered": row.delivered, "level": row.level and not over}
                 for row in vm.irqs
             ],
             {
@@ -207,16 +209,14 @@ class Watch:
     def _machine(self, vm: VM) -> dict[str, Any]:
         state = vm.state
         alive = state in ("running", "paused")
-        title = getattr(vm, "name", None)
         return {
             "name": vm.config.name,
-            "title": title if isinstance(title, str) and title != vm.config.name else "",
+            "title": vm.name if vm.name != vm.config.name else "",
             "state": str(state),
             "reason": state.reason,
             "fault": state.fault.device if state.fault is not None else "",
             "traceback": state.traceback,
-            "busy": busy(vm),
-            "replaces": self._replaces,
+            "busy": state.busy,
             "engine": vm.engine,
             "why": vm.engine_reason,
             "memory": show_size(vm.config.memory),
@@ -259,27 +259,9 @@ class Watch:
 GONE = "the VM object is gone: nothing holds it any more"
 
 
-def replaces(vm: VM) -> bool:
-    """Whether `vm.replace(id)` finds the newest definition of a device's class by itself."""
-    given = inspect.signature(vm.replace).parameters.get("device")
-    return given is not None and given.default is not given.empty
-
-
-def busy(vm: VM) -> str:
-    """What the machine is held up by, if by anything: "busy in looper0.spin_here, ..."."""
-    return str(getattr(vm.state, "busy", "") or "")
-
-
-def _total(vm: VM) -> int:
-    """How many entries the device log has had."""
-    log = getattr(vm, "log", ())
-    return getattr(log, "total", len(log))
-
-
 def entries(vm: VM) -> dict[str, Any]:
     """The newest of the device log, each numbered, as plain data."""
-    log, total = getattr(vm, "log", ()), _total(vm)
-    kept = list(log[-ENTRIES:])
+    total, kept = vm.log.total, vm.log[-ENTRIES:]
     return {
         "total": total,
         "entries": [

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from vmlab.errors import RegisterTableError
+from vmlab.hints import meant
 
 __all__ = ["Access", "Field", "Register", "Registers", "bit", "bits", "block", "pair64"]
 __all__ += ["rc", "ro", "rw", "w1c", "wo"]
@@ -139,7 +140,15 @@ class Register(Struct, frozen=True, dict=True):
         return int(stored), int(clear), int(missing)
 
 
+_OPTIONS = ("reset", "spec", "when", "banked_by")
+
+
 def _make(access: Access, offset: int, doc: str, width: int, options: dict[str, Any]) -> Register:
+    for what, number in (("offset", offset), ("width", width), ("reset", options.get("reset", 0))):
+        if not isinstance(number, int):
+            raise RegisterTableError(
+                f"{what}={number!r:.40} of a register: it must be a whole number"
+            )
     fields = {}
     for name in [key for key, value in options.items() if isinstance(value, Field)]:
         # a copy: one description may serve several registers, under a name in each
@@ -149,7 +158,9 @@ def _make(access: Access, offset: int, doc: str, width: int, options: dict[str, 
     try:
         return Register(offset, doc, access, width, size=width // 8, fields=fields, **options)
     except TypeError as error:
-        raise RegisterTableError(f"register at {offset:#x}: {error}") from None
+        near = [meant(name, _OPTIONS) for name in options if name not in _OPTIONS]
+        hint = f"; did you mean {near[0]!r}?" if near and near[0] else ""
+        raise RegisterTableError(f"register at {offset:#x}: {error}{hint}") from None
 
 
 def ro(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:

@@ -14,12 +14,23 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from vmlab.core.clock import Clock
+from vmlab.core.handlers import check_methods, no_number
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import ConfigError
 from vmlab.regs.packed import Packed
 from vmlab.virtio.queue import Chain, Virtqueue
 
 __all__ = ["Carrier", "VirtioDevice"]
+
+
+#: what the methods are given that a device may define
+_GIVEN = {
+    **dict.fromkeys(("activate", "reset", "attached", "detached", "retire", "inspect"), ("self",)),
+    **dict.fromkeys(("process", "ready", "queue_reset"), ("self", "index")),
+    "handle": ("self", "index", "chain"),
+    "read_config": ("self", "offset", "size"),
+    "write_config": ("self", "offset", "size", "value"),
+}
 
 
 class Carrier(Protocol):
@@ -87,6 +98,10 @@ class VirtioDevice:
     config: Packed | None = None
     carrier: Carrier
 
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        check_methods(cls, _GIVEN)
+
     def choose_notify(self, notify: str) -> None:
         """For constructors: check and keep the way of notification."""
         if notify not in ("ioeventfd", "trap"):
@@ -111,7 +126,10 @@ class VirtioDevice:
         chain = queue.pop()
         if chain is None:
             return False
-        queue.push(chain, self.handle(index, chain))
+        written: object = self.handle(index, chain)
+        if not isinstance(written, int):
+            raise no_number(self.handle, "request", f"queue {index}", written)
+        queue.push(chain, written)
         return True
 
     def ready(self, index: int) -> bool:

@@ -101,7 +101,7 @@ export function bar(context, extra) {
 
   function wanted() {
     if (!machine.fault || machine.state !== "paused") return BUTTONS[machine.state] ?? [];
-    return AFTER_A_FAULT.filter(([action]) => action !== "replace" || machine.replaces);
+    return AFTER_A_FAULT;
   }
 
   function draw() {

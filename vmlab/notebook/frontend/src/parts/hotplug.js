@@ -114,7 +114,6 @@ export function hotplug(context) {
     offer(remove, "remove", "Remove", `Ask the guest to let ${device.id} go`);
     offer(replace, "replace", "Replace", `Put the newest definition of its class in the place of ${device.id}`);
     offer(force, "force", force.dataset.sure ? "Really force out" : "Force", `Take ${device.id} out under the guest: a driver that uses it fails`);
-    replace.hidden = !latest.machine.replaces;
   }
 
   function update(snapshot) {

@@ -91,7 +91,6 @@ export function traps(context) {
     text(words, latest.machine.reason.split("\n")[0]);
     errands.show(retry, retry.firstChild, retry.dataset.errand, ["Retry", "Retrying…"], !errands.running.size);
     errands.show(replace, replace.firstChild, replace.dataset.errand, ["Replace with the newest class", "Replacing…"], !errands.running.size);
-    replace.hidden = !latest.machine.replaces;
   }
 
   function update(line, { device, inner, fault }) {
