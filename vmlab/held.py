@@ -80,6 +80,7 @@ class Held(Travels):
         #: when the machine was first built, by the monotonic clock
         self._built: float | None = None
         self.engine = config.engine
+        self._linux = False
         self.engine_reason = ""
         self.console = Console(self._send)
         self.console._ended, self.console._busy = self._why_silent, self._busy_told
@@ -157,6 +158,7 @@ class Held(Travels):
                 self._sent(id, one.device, command.device)
             self._finalizer = weakref.finalize(self, session.close)
             self.engine, self.engine_reason = built.engine, built.reason
+            self._linux = built.linux
             self._directory = built.devices
             self._generation = session.page.generation
             again = [one for one in self._wanted if one.parcel is not None]

@@ -261,7 +261,7 @@ class VM(Seen, Shown, Waiting):
         check_device(device)
         _check_place(at, irq)
         session = self._up()
-        linux = isinstance(device, VirtioDevice) and "power" in self.devices
+        linux = isinstance(device, VirtioDevice) and self._linux
         answers = self._answers() if linux else 0
         parcel = session.parcel(device)
         added = self._call(wire.HotAdd(parcel, id, at, irq)).id

@@ -66,7 +66,11 @@ def test_a_result_is_whole_or_an_error() -> None:
     assert answer.reply.error == "WireError"
 
 
+def said_of(text: str) -> wire.Said:
+    return wire.Said([wire.Saying(0.0, "", "print", text)])
+
+
 def test_an_event_that_cannot_be_packed_says_so() -> None:
     for text in ("\udcff", "x" * LARGE):
-        event = wire.decode(wire.pack_event(wire.Said(text))[4:], wire.FromMonitor)
-        assert "cannot be sent" in event.text
+        event = wire.decode(wire.pack_event(said_of(text))[4:], wire.FromMonitor)
+        assert "cannot be sent" in event.sayings[0].text

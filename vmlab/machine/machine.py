@@ -88,7 +88,7 @@ class Machine:
         image = read_image(config.kernel, limit=config.memory)
         self._kernel = parse(image, config.kernel, config.memory)
         self._initrd = read_initrd(config.initrd, config.memory) if config.initrd else None
-        self.engine_name, self.engine_reason = choose(config.engine, self._kernel.linux)
+        self.engine_name, self.engine_reason = choose(config.engine, self.linux)
         self.engine = create(
             self.engine_name,
             EngineConfig(
@@ -98,7 +98,7 @@ class Machine:
                 config.cpus,
                 on_stop=self._on_stop,
                 exits=page.exits_of,
-                exact=not self._kernel.linux,
+                exact=not self.linux,
             ),
         )
         self.board = Plugboard(self.engine, memory, page, self.clock, self.mmio)
@@ -109,9 +109,9 @@ class Machine:
         #: never taken on a vCPU's thread. `_lock` guards the fields, for a moment.
         self._control = Patient(self.watch.words, "the machine cannot take this now")
         self._cmdline = Cmdline(text=config.cmdline)
-        self._told = tables.told(config.cpus, self._kernel.linux)
+        self._told = tables.told(config.cpus, self.linux)
         try:
-            if self._kernel.linux:
+            if self.linux:
                 self._prepare_linux()
             self.uart = Uart16550(on_console)
             self._plug_fixed()
@@ -136,6 +136,10 @@ class Machine:
             self.board.reserve.name_in(self._cmdline)
         else:
             self.board.hotplug.acpi = self.board.manager.paired = True
+
+    @property
+    def linux(self) -> bool:
+        return self._kernel.linux
 
     # --- states ---------------------------------------------------------------------------------
 

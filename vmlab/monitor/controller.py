@@ -108,7 +108,11 @@ class Controller:
         )
         self.machine = machine
         return wire.Built(
-            machine.engine_name, machine.engine_reason, machine.board.directory(), ids
+            machine.engine_name,
+            machine.engine_reason,
+            machine.board.directory(),
+            ids,
+            machine.linux,
         )
 
     def _add(self, machine: Machine, one: wire.HotAdd) -> str:

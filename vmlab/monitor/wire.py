@@ -171,6 +171,8 @@ class Built(Struct, tag=True):
     reason: str
     devices: list[DeviceEntry]
     ids: list[str]
+    #: whether the guest is a Linux
+    linux: bool = False
 
 
 class Devices(Struct, tag=True):
