@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmlab.core.counters import CounterPage
-from vmlab.core.irq import IrqLine
+from vmlab.core.irq import IrqLine, SharedLine
 
 
 class Sink:
@@ -74,3 +74,39 @@ def test_a_line_that_the_page_has_no_words_for_counts_elsewhere(number: int | No
     line.pulse()
     assert line.raised == 2
     assert bytes(page.words) == before
+
+
+def test_a_line_is_renewed_by_an_edge() -> None:
+    sink = Sink()
+    line = IrqLine(5, sink)
+    line.set(True)
+    line.renew()
+    assert (sink.calls, line.level, line.raised) == ([True, False, True], True, 2)
+
+
+def test_a_shared_line_is_up_while_one_of_its_holders_is() -> None:
+    sink, page = Sink(None), CounterPage()
+    shared = SharedLine(IrqLine(17, sink, page))
+    first, second = shared.hold(), shared.hold()
+    first.set(True)
+    second.set(True)
+    second.set(True)
+    first.set(False)
+    assert (sink.calls, page.line(17)) == ([True], (1, None, True))
+    assert (first.level, second.level, first.number) == (False, True, 17)
+    second.set(False)
+    assert (sink.calls, page.line(17)) == ([True, False], (1, None, False))
+    first.pulse()
+    assert sink.calls[2:] == [True, False]
+    second.set(True)
+    first.pulse()
+    assert (sink.calls[4:], second.raised) == ([True], 3), "it is merged"
+    second.close()
+    second.close()
+    second.set(True)
+    second.pulse()
+    assert sink.calls[5:] == [False]
+    assert shared.held
+    first.set(True)
+    first.close()
+    assert (sink.calls[6:], shared.held) == ([True, False, "close"], False)

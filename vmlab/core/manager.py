@@ -150,7 +150,7 @@ class MMIODeviceManager:
         """Give a virtio device (`type_id` as virtio 1.2 §5 numbers them) a window and a line.
 
         Returns (base, irq). On any error nothing has changed."""
-        base, irq = self._register(device, DeviceType.virtio(type_id), id)
+        base, irq = self._register(device, DeviceType.virtio(type_id), id, level=True)
         assert irq is not None
         return base, irq
 

@@ -293,10 +293,12 @@ class FakeKvm(Host):
     def _kvm_create_pit2(self, vm: FakeVm, argument: Any) -> None:
         vm.pit = True
 
-    def _kvm_irq_line(self, vm: FakeVm, line: abi.IrqLevel) -> None:
+    def _kvm_irq_line(self, vm: FakeVm, address: int) -> None:
+        line = abi.IrqLevel.from_address(address)
         vm.lines[line.irq] = line.level
 
-    def _kvm_irq_line_status(self, vm: FakeVm, line: abi.IrqLevel) -> None:
+    def _kvm_irq_line_status(self, vm: FakeVm, address: int) -> None:
+        line = abi.IrqLevel.from_address(address)
         vm.lines[line.irq] = line.level
         line.irq = 1
 

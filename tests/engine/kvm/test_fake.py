@@ -357,3 +357,38 @@ def _at(r: Rig, host: FakeKvm, code: str, bits64: bool) -> FakeVcpu:
     state = guests.long_mode(r.memory) if bits64 else guests.PROTECTED
     r.load(bytes.fromhex(code + " f4" * 4), state)
     return host.vms[-1].vcpus[0]
+
+
+def test_a_line_that_was_driven_is_pulsed_the_same_way() -> None:
+    """An irqfd's edge comes late, and would pull down a line that has gone up meanwhile."""
+    host = FakeKvm()
+    r = Rig(1, host)
+    vm, line = host.vms[0], r.engine.irq_sink(5)
+    line.pulse()
+    assert vm.irqfds.keys() == {5}
+    line.set(True)
+    assert (vm.irqfds, vm.lines) == ({}, {5: 1}), "what it had under way is done"
+    host.calls.clear()
+    assert line.pulse() is True
+    assert (host.calls, vm.lines) == (["KVM_IRQ_LINE", "KVM_IRQ_LINE_STATUS"], {5: 1})
+    line.set(False)
+    line.pulse()
+    assert vm.lines == {5: 0}
+    r.close()
+    assert not host.held
+
+
+@pytest.mark.parametrize(
+    ("gsi", "told"), [(5, True), (8, None), (15, True), (16, None), (23, None)]
+)
+def test_what_kvm_says_of_a_line_is_taken_where_it_is_true(gsi: int, told: bool | None) -> None:
+    """Of the clock's line it would drop what comes while it is served; of a level that waits for its EOI it
+    would say that it is lost."""
+    host = FakeKvm()
+    r = Rig(1, host)
+    line = r.engine.irq_sink(gsi)
+    assert line.set(True) is told
+    assert line.set(False) is None
+    assert host.vms[0].lines == {gsi: 0}
+    assert ("KVM_IRQ_LINE_STATUS" in host.calls) is (told is True)
+    r.close()

@@ -75,6 +75,24 @@ def test_ioapic_level_waits_for_eoi() -> None:
     assert len(sent) == 3
 
 
+def test_ioapic_level_that_nobody_took_is_sent_again() -> None:
+    sent = Messages()
+    chip = IoApic(sent)
+    redirect(chip, 9, 0x8039)
+    sent.taken = False
+    chip.set_line(9, True)
+    chip.write(0, 0x10 + 18)
+    assert not chip.read(0x10) & 1 << 14, "it is not in service"
+    sent.taken = True
+    chip.retry()
+    chip.retry()
+    assert len(sent) == 2
+    chip.set_line(9, False)
+    chip.end_of_interrupt(0x39)
+    chip.retry()
+    assert len(sent) == 2
+
+
 class Bench:
     """A local APIC with its surroundings recorded."""
 

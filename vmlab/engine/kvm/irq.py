@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 from vmlab.core.host import Host
 from vmlab.core.log import Log
 from vmlab.engine.kvm import abi
-from vmlab.engine.kvm.vm import control
 from vmlab.errors import EngineError, EventFdError, RegisterIrqFd
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ class KvmIrqSink:
         self._level = self._driven = False
         self._eventfd = -1
         self._tells = gsi < LEVELS and gsi != RTC_GSI
-        self._call = "KVM_IRQ_LINE_STATUS" if self._tells else "KVM_IRQ_LINE"
-        self._line = abi.IrqLevel()
+        self._request = abi.KVM_IRQ_LINE_STATUS if self._tells else abi.KVM_IRQ_LINE
+        # made once: a line falls inside a guest's access, which waits for it
+        self._low, self._high = abi.IrqLevel(gsi, 0), abi.IrqLevel(gsi, 1)
+        self._low_at, self._high_at = ctypes.addressof(self._low), ctypes.addressof(self._high)
 
     @property
     def open(self) -> bool:
@@ -54,21 +56,27 @@ class KvmIrqSink:
     def set(self, level: bool) -> bool | None:
         """For a rising line, whether a controller took it: neither masked nor pending already. None: KVM does
         not tell."""
-        level = bool(level)
         with self._lock:
-            if level is self._level or self._vm is None:
+            vm = self._vm
+            if level == self._level or vm is None:
                 return None
             if not self._driven:
-                self._drop_irqfd(self._vm)
+                self._drop_irqfd(vm)
                 self._driven = True
-            taken = self._drive(self._vm, level)
+            taken = self._drive(vm, level)
             self._level = level
-            return taken if level else None
+            return taken
 
     def _drive(self, vm: KvmVm, level: bool) -> bool | None:
-        line = self._line
-        line.irq, line.level = self.gsi, level
-        control(self._host, vm.fd, self._call, line)
+        try:
+            if not level:
+                self._host.ioctl(vm.fd, abi.KVM_IRQ_LINE, self._low_at)
+                return None
+            line = self._high
+            line.irq = self.gsi
+            self._host.ioctl(vm.fd, self._request, self._high_at)
+        except OSError as error:
+            raise EngineError(f"KVM_IRQ_LINE, GSI {self.gsi}: {error.strerror or error}") from error
         # the status lies there, a signed number
         return 0 < line.irq < 1 << 31 if self._tells else None
 
