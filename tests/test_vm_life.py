@@ -119,6 +119,18 @@ def test_a_halted_cpu_has_no_step(engine: str) -> None:
         assert vm.step() == 0
 
 
+def test_a_step_of_a_repeated_instruction_returns(engine: str) -> None:
+    """One element or some, never all of 2^32."""
+    with monitor(engine) as vm:
+        vm.pause()
+        vm.memory.write(CODE_AT, bytes.fromhex("f3 6e 90"))
+        vm.cpus[0].set(rip=CODE_AT, rcx=0xFFFF_FFFF, rsi=CODE_AT, rdx=0xE9, rflags=2)
+        assert vm.step(3) == 3
+        regs = vm.cpus[0].regs
+        assert regs["rip"] == CODE_AT
+        assert 0 < 0xFFFF_FFFF - regs["rcx"] == vm.unmapped["port", 0xE9][1]
+
+
 def test_stepping_into_a_halt_loses_nothing(engine: str) -> None:
     """The guest that waits for its timer goes on when it is resumed."""
 
