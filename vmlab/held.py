@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmlab.console import Console
 from vmlab.core.device import Device
-from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError
+from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
 from vmlab.machine.config import DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import LocalSession, Session
@@ -111,7 +111,19 @@ class Held:
             self.engine, self.engine_reason = built.engine, built.reason
             self._directory = built.devices
             self._generation = session.page.generation
+            if self.isolate and self.engine == "soft":
+                tell = _weakly(self._on_write)
+                session.memory.on_write = lambda address, size: tell((address, size))
             return session
+
+    def _on_write(self, what: tuple[int, int]) -> None:
+        """It may be code, which the software engine has translated in its own process."""
+        session = self._session
+        if session is None or self._state != "running":
+            return
+        # from a listener on the session's own thread it cannot be told; nor is it needed by what has ended
+        with contextlib.suppress(VmlabError):
+            session.call(wire.Wrote(*what))
 
     def _call(self, command: wire.Command, fault: bool = True) -> Any:
         """`fault`: a device's failure that nobody has seen yet is shown first."""
