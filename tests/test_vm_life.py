@@ -119,6 +119,46 @@ def test_a_halted_cpu_has_no_step(engine: str) -> None:
         assert vm.step() == 0
 
 
+def test_a_step_of_a_repeated_instruction_returns(engine: str) -> None:
+    """One element or some, never all of 2^32."""
+    with monitor(engine) as vm:
+        vm.pause()
+        vm.memory.write(CODE_AT, bytes.fromhex("f3 6e 90"))
+        vm.cpus[0].set(rip=CODE_AT, rcx=0xFFFF_FFFF, rsi=CODE_AT, rdx=0xE9, rflags=2)
+        assert vm.step(3) == 3
+        regs = vm.cpus[0].regs
+        assert regs["rip"] == CODE_AT
+        assert 0 < 0xFFFF_FFFF - regs["rcx"] == vm.unmapped["port", 0xE9][1]
+
+
+@pytest.mark.parametrize("through", [False, True], ids=["write", "view"])
+def test_code_is_rewritten_under_the_guest(engine: str, isolate: bool, through: bool) -> None:
+    """vm.memory.write, and a view that says so; a loop of calls of what is rewritten."""
+    with VM(kernel="monitor", engine=engine, isolate=isolate) as vm:
+        vm.console.expect(PROMPT, PATIENCE)
+        vm.pause()
+        where, said = CODE_AT + 0x100, CODE_AT + 0x200
+        # 1: call where; mov [said], al; jmp 1b
+        call = b"\xe8" + (0x100 - 5).to_bytes(4, "little") + b"\x88\x03\xeb\xf7"
+        vm.memory.write(CODE_AT, call)
+        vm.memory.write(where, bytes.fromhex("b0 01 c3"))
+        vm.cpus[0].set(rip=CODE_AT, rbx=said, rflags=2)
+        vm.resume()
+        for value in (1, 2, 3, 4):
+            code = bytes((0xB0, value, 0xC3))
+            if through:
+                view = vm.memory.view(where, 3)
+                view[:] = code
+                vm.memory.wrote_through(view)
+                view.release()
+            else:
+                vm.memory.write(where, code)
+            end = time.monotonic() + PATIENCE
+            while vm.memory.read(said, 1)[0] != value:
+                assert time.monotonic() < end, f"it runs as it was, {value} is not said"
+                time.sleep(0.001)
+
+
 def test_stepping_into_a_halt_loses_nothing(engine: str) -> None:
     """The guest that waits for its timer goes on when it is resumed."""
 

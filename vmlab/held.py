@@ -165,9 +165,21 @@ class Held(Travels):
             self._wanted = [
                 self._placed(one._replace(id=id)) for one, id in zip(first, built.ids, strict=True)
             ]
+            if self.isolate and self.engine == "soft":
+                tell = _weakly(self._on_write)
+                session.memory.on_write = lambda address, size: tell((address, size))
             for one in again:
                 self._plug_again(session, one)
             return session
+
+    def _on_write(self, what: tuple[int, int]) -> None:
+        """It may be code, which the software engine has translated in its own process."""
+        session = self._session
+        if session is None or self._state != "running":
+            return
+        # from a listener on the session's own thread it cannot be told; nor is it needed by what has ended
+        with contextlib.suppress(VmlabError):
+            session.call(wire.Wrote(*what))
 
     def _as_sent(self, session: Session, one: Wanted) -> wire.HotAdd:
         # a machine in this process is given the object itself

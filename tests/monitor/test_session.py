@@ -305,6 +305,8 @@ def every_command() -> list[wire.Command]:
         wire.Trace(False, 1, None),
         wire.TakeTrace(),
         wire.Exits(),
+        wire.Wrote(0, 1 << 60),
+        wire.Wrote(-1, -1),
         wire.Look(),
     ]
     return commands

@@ -522,3 +522,28 @@ def test_the_device_writes_no_descriptor() -> None:
     pair.queue.push(chain, chain.write(b"1234"))
     assert before == (pair.memory.read(pair.ring.desc, 128), pair.memory.read(0x4_0000, 32))
     assert pair.memory.read(0x800, 4) == bytes(4)
+
+
+def test_what_a_device_writes_is_told() -> None:
+    """An engine that translates code hears of it before the driver does."""
+    memory = GuestMemory.allocate(1 << 20)
+    told: list[tuple[int, int]] = []
+    try:
+        queue = Virtqueue(memory, 4, 0x1000, 0x2000, 0x3000)
+        table = memory.view(0x1000, 64)
+        struct.pack_into("<QIHH", table, 0, 0x4000, 16, 1, 1)
+        struct.pack_into("<QIHH", table, 16, 0x5000, 32, 3, 2)
+        struct.pack_into("<QIHH", table, 32, 0x6000, 1, 2, 0)
+        memory.view(0x2000, 8)[2:4] = b"\1\0"
+
+        def note(address: int, size: int) -> None:
+            assert memory.read(0x3002, 1) == b"\0", "the used index moves afterwards"
+            told.append((address, size))
+
+        memory.on_write = note
+        chain = queue.pop()
+        assert chain is not None
+        queue.push(chain, 33)
+        assert told == [(0x5000, 32), (0x6000, 1)]
+    finally:
+        memory.close()

@@ -63,6 +63,7 @@ class Controller:
             wire.Poke: lambda c: self._do(lambda: self._up.board.poke(c.id, c.register, c.value)),
             wire.Tell: self._tell_device,
             wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
+            wire.Wrote: self._wrote,
             wire.Trace: self._trace,
             wire.TakeTrace: self._take_trace,
             wire.Exits: lambda c: wire.ExitCounts(self._up.engine.exits, self._up.unmapped()),
@@ -175,6 +176,11 @@ class Controller:
 
     def _set_regs(self, command: wire.SetRegs) -> wire.Reply:
         self._up.engine.set_regs(self._stopped_cpu(command.cpu), command.values)
+        return wire.Done()
+
+    def _wrote(self, command: wire.Wrote) -> wire.Reply:
+        if self._memory.on_write is not None:
+            self._memory.on_write(command.address, command.size)
         return wire.Done()
 
     def _trace(self, command: wire.Trace) -> wire.Reply:

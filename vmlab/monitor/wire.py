@@ -137,9 +137,16 @@ class Exits(Struct, tag=True):
     """Exits by kind and accesses that hit nothing."""
 
 
+class Wrote(Struct, tag=True):
+    """The other process has written to guest memory, as `GuestMemory.on_write` says."""
+
+    address: int
+    size: int
+
+
 Command = (
     Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | GetRegs | SetRegs | HotAdd
-    | HotRemove | Replace | Poke | Tell | Send | Trace | TakeTrace | Exits
+    | HotRemove | Replace | Poke | Tell | Send | Trace | TakeTrace | Exits | Wrote
 )  # fmt: skip
 
 

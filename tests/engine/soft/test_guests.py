@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.soft import code_guests, cpu_guests, guests
+from tests.engine.soft import code_guests, cpu_guests, fault_guests, guests
 from tests.engine.soft.guest import GUESTS, Guest
 from tests.support import require_program
 
 assert cpu_guests.START is guests.START  # importing all of them fills GUESTS
-assert code_guests.ALIAS in GUESTS
+assert {code_guests.ALIAS, fault_guests.FRAMES} <= set(GUESTS)
 
 
 @pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.text.split(";")[0].strip()[:20])

@@ -309,7 +309,7 @@ def patch() -> _Patch | None:
     """Made once per process and checked; None: this library, system or machine does not allow it."""
     library = uclib.library()
     try:
-        found = slots.find([uclib.address_of(getattr(library, name)) for name in _FUNCTIONS])
+        found = slots.find({name: uclib.address_of(getattr(library, name)) for name in _FUNCTIONS})
         internals = all(hasattr(library, name) for name in uclib.INTERNALS)
         made = _Patch(found) if found is not None and internals else None
     except (AttributeError, OSError, ValueError):

@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["find"]
 
 _PT_DYNAMIC, _PT_RELRO = 2, 0x6474E552
-_DT_PLTRELSZ, _DT_SYMTAB, _DT_JMPREL = 2, 6, 23
+_DT_PLTRELSZ, _DT_SYMTAB, _DT_JMPREL, _DT_GNU_HASH = 2, 6, 23, 0x6FFF_FEF5
 _JUMP_SLOT = 7  # R_X86_64_JUMP_SLOT
 _X86_64 = 62
 _SYMBOL, _RELOCATION = 24, 24
@@ -31,23 +31,24 @@ class _Info(ctypes.Structure):
     )
 
 
-def find(functions: list[int]) -> list[int] | None:
-    """The addresses of the writable slots of these functions (addresses in one library), in order.
+def find(functions: dict[str, int]) -> list[int] | None:
+    """The addresses of the writable slots of these functions (name -> address in one library), in order.
 
     None: this system, this machine or this library does not work like that.
     """
     if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
         return None
-    base = _base(functions[0])
+    base = _base(next(iter(functions.values())))
     if base is None or ctypes.string_at(base, 4) != b"\x7fELF":
         return None
     (machine,) = struct.unpack("<H", ctypes.string_at(base + 18, 2))
-    if machine != _X86_64:
-        return None
     headers = _headers(base)
+    dynamic = _dynamic(base, headers)
+    needed = {_DT_JMPREL, _DT_PLTRELSZ, _DT_SYMTAB, _DT_GNU_HASH}
+    if machine != _X86_64 or not needed <= dynamic.keys():
+        return None
     relro = [(base + at, base + at + size) for kind, at, size in headers if kind == _PT_RELRO]
-    slots = _slots(base, headers, [address - base for address in functions])
-    found = [slots.get(address - base) for address in functions]
+    found = _slots(base, dynamic, functions)
     if any(slot is None or any(a <= slot < b for a, b in relro) for slot in found):
         return None
     return [slot for slot in found if slot is not None]
@@ -70,25 +71,58 @@ def _headers(base: int) -> list[tuple[int, int, int]]:
     return [(row[0], row[3], row[6]) for row in (struct.unpack("<2I6Q", raw) for raw in rows)]
 
 
-def _slots(base: int, headers: list[tuple[int, int, int]], wanted: list[int]) -> dict[int, int]:
-    """Function -> slot, both by address, the function's relative to `base`."""
-    dynamic = next((row for row in headers if row[0] == _PT_DYNAMIC), None)
-    if dynamic is None:
-        return {}
-    raw = ctypes.string_at(base + dynamic[1], dynamic[2])
-    entries = dict(struct.iter_unpack("<qQ", raw[: len(raw) // 16 * 16]))
-    if not {_DT_JMPREL, _DT_PLTRELSZ, _DT_SYMTAB} <= entries.keys():
-        return {}
+def _dynamic(base: int, headers: list[tuple[int, int, int]]) -> dict[int, int]:
+    """Tag -> value of the dynamic section."""
+    for kind, at, size in headers:
+        if kind == _PT_DYNAMIC:
+            raw = ctypes.string_at(base + at, size // 16 * 16)
+            return dict(struct.iter_unpack("<qQ", raw))
+    return {}
+
+
+def _slots(base: int, dynamic: dict[int, int], functions: dict[str, int]) -> list[int | None]:
+    """The slot of each function."""
     # the loader of glibc has made addresses of these, that of musl has not
-    table, symbols = (
+    table, symbols, hashes = (
         value if value > base else base + value
-        for value in (entries[_DT_JMPREL], entries[_DT_SYMTAB])
+        for value in (dynamic[tag] for tag in (_DT_JMPREL, _DT_SYMTAB, _DT_GNU_HASH))
     )
-    found = {}
-    relocations = ctypes.string_at(table, entries[_DT_PLTRELSZ] // _RELOCATION * _RELOCATION)
-    for at, info, _ in struct.iter_unpack("<QQq", relocations):
-        if info & 0xFFFF_FFFF == _JUMP_SLOT:
-            value = ctypes.c_uint64.from_address(symbols + (info >> 32) * _SYMBOL + 8).value
-            if value in wanted:
-                found[value] = base + at
+    relocations = ctypes.string_at(table, dynamic[_DT_PLTRELSZ])
+    found: list[int | None] = []
+    for name, address in functions.items():
+        symbol = _symbol(hashes, symbols, name, address - base)
+        at = -1 if symbol is None else _entry(relocations, symbol)
+        found.append(None if at < 0 else base + struct.unpack_from("<Q", relocations, at)[0])
     return found
+
+
+def _entry(relocations: bytes, symbol: int) -> int:
+    """Where the relocation of `symbol`'s slot begins; -1 for none."""
+    wanted = struct.pack("<II", _JUMP_SLOT, symbol)
+    at = relocations.find(wanted)
+    while at >= 0 and at % _RELOCATION != 8:
+        at = relocations.find(wanted, at + 1)
+    return at - 8 if at >= 0 else -1
+
+
+def _symbol(table: int, symbols: int, name: str, value: int) -> int | None:
+    """The index of a symbol with that name's hash and that value, by DT_GNU_HASH."""
+    wanted = 5381
+    for letter in name.encode():
+        wanted = wanted * 33 + letter & 0xFFFF_FFFF
+    buckets, first, filters, _ = _words(table, 4)
+    rows = table + 16 + 8 * filters
+    (symbol,) = _words(rows + 4 * (wanted % buckets), 1)
+    while symbol >= first:
+        (entry,) = _words(rows + 4 * (buckets + symbol - first), 1)
+        at = symbols + _SYMBOL * symbol + 8
+        if entry | 1 == wanted | 1 and ctypes.c_uint64.from_address(at).value == value:
+            return int(symbol)
+        if entry & 1:
+            break
+        symbol += 1
+    return None
+
+
+def _words(address: int, count: int) -> tuple[int, ...]:
+    return struct.unpack(f"<{count}I", ctypes.string_at(address, 4 * count))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 
 __all__ = ["Timers"]
 
-#: seconds without the lock after each callback; less than what any guest can tell apart here
+#: seconds without the lock between two callbacks that are due at once
 _BREATH = 50e-6
 
 
@@ -42,6 +42,7 @@ class Timers:
             self._changed.notify()
 
     def _run(self) -> None:
+        called = False
         with self._changed:
             while not self._closed:
                 if not self._deadlines:
@@ -55,11 +56,15 @@ class Timers:
                 if left > 0:
                     self._waiting_for = deadline
                     self._changed.wait(left / 1e9)
+                elif called:
+                    # a timer that is due again at once would keep the lock from everybody else
+                    self._changed.wait(_BREATH)
+                else:
+                    del self._deadlines[key]
+                    callback()
+                    called = True
                     continue
-                del self._deadlines[key]
-                callback()
-                # a timer that is due again at once would keep the lock from everybody else
-                self._changed.wait(_BREATH)
+                called = False
 
     def close(self) -> None:
         """End the thread. Not to be called with the lock held."""
