@@ -134,7 +134,8 @@ def _from_bzimage(bzimage: linux.BzImage, limit: int) -> Kernel:
             elf.to_physical(elf.entry), bzimage.header, elf.bits
         )
     except payload.NoDecompressor:
-        address, code, size, entry = bzimage.own_entry()
+        address, code, size, own = bzimage.own_entry()
+        entry = own if bzimage.is_linux else own._replace(stack=STACK)
         pieces = [Piece(address, code, size)]
     return _linux(bzimage.name, pieces, entry)._replace(
         linux=bzimage.is_linux,
