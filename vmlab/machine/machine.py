@@ -17,7 +17,7 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.manager import MMIO_LEN
 from vmlab.core.memory import GuestMemory
-from vmlab.core.patience import LOOK, Patient, Taken, waited
+from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
 from vmlab.core.safely import text_of, trace_of
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
@@ -368,7 +368,7 @@ class Machine:
 
     def _on_fault(self, fault: BusFault) -> bool:
         """A device raised. The guest waits here, at the access, until someone resumes it."""
-        if isinstance(fault.error, Taken):
+        if taken(fault.error):
             self.board.taken()
             return not self._deaf
         name = fault.range.name

@@ -15,7 +15,7 @@ from vmlab.core.device import Device, commands
 from vmlab.core.irq import IrqLine
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
 from vmlab.core.memory import GuestMemory
-from vmlab.core.patience import Patient, Taken, holding, waited
+from vmlab.core.patience import Patient, Taken, holding, taken, waited
 from vmlab.core.safely import report, short, shown, text_of
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
@@ -115,10 +115,9 @@ class Plugboard:
         _close_all(self._bells.pop(id(device), []))
         try:
             device.detached()
-        except Taken:
-            pass  # by force, out of this very call
         except BaseException as error:  # noqa: BLE001 - the device goes whatever its code does
-            report(error)
+            if not taken(error):
+                report(error)
         finally:
             self._strip(device)
 
@@ -407,8 +406,11 @@ class Plugboard:
         with self._lock:
             self._left.clear()
         for plugged in list(self.devices.values()):
-            with contextlib.suppress(Taken):  # by force, out of this very call
+            try:
                 plugged.device.reset()
+            except BaseException as error:
+                if not taken(error):  # by force, out of this very call
+                    raise
             plugged.device.counters.state = "added"
 
     def close(self) -> None:
