@@ -43,24 +43,30 @@ class Waiting:
         `condition(vm)`. ExpectTimeout, with the last value, after `timeout` seconds."""
         import asyncio
 
-        looks = _Looks(lambda: condition(self), timeout)
+        looks = _Looks(lambda: condition(self), timeout, _busy(self))
         while not looks.met():
             await asyncio.sleep(LOOK)
         return looks.value
 
     def wait_until(self: Self, condition: Callable[[Self], Any], timeout: float = 5) -> Any:
         """The blocking form of `until`."""
-        looks = _Looks(lambda: condition(self), timeout)
+        looks = _Looks(lambda: condition(self), timeout, _busy(self))
         while not looks.met():
             time.sleep(LOOK)
         return looks.value
 
 
-class _Looks:
-    """Looks at a condition, for `timeout` seconds from the first."""
+def _busy(vm: Any) -> Callable[[], str]:
+    return lambda: vm.state.busy
 
-    def __init__(self, condition: Callable[[], Any], timeout: float) -> None:
-        self._condition, self._timeout = condition, timeout
+
+class _Looks:
+    """Looks at a condition, for `timeout` seconds from the first. busy: what keeps the machine, in words."""
+
+    def __init__(
+        self, condition: Callable[[], Any], timeout: float, busy: Callable[[], str] = str
+    ) -> None:
+        self._condition, self._timeout, self._busy = condition, timeout, busy
         self._end = time.monotonic() + timeout
         self.value: Any = None
 
@@ -69,5 +75,7 @@ class _Looks:
         if self.value:
             return True
         if time.monotonic() >= self._end:
-            raise ExpectTimeout(f"the condition was still {self.value!r} after {self._timeout:g} s")
+            words = f"the condition was still {self.value!r} after {self._timeout:g} s"
+            busy = self._busy()
+            raise ExpectTimeout(f"{words}; the machine is {busy}" if busy else words)
         return False
