@@ -132,12 +132,16 @@ def test_locks_that_say_who_holds_them() -> None:
         pass
 
 
+def _cleans_up_badly() -> None:
+    try:
+        raise Taken
+    finally:
+        raise KeyError("clean-up")
+
+
 def test_what_became_of_an_expulsion_on_its_way_out() -> None:
     with pytest.raises(KeyError) as caught:
-        try:
-            raise Taken
-        finally:
-            raise KeyError("clean-up")
+        _cleans_up_badly()
     assert taken(caught.value)
     assert taken(Taken())
     assert not taken(KeyError())
