@@ -221,7 +221,8 @@ def test_on_its_way_out_it_goes(
 
 
 def test_a_repr_is_left_out(vm: VM, plugged: Callable[[str, str], str], kind: str) -> None:
-    values = vm.devices[plugged(kind, "repr")].peek()
+    id = plugged(kind, "repr")
+    values = vm.devices[id].peek()
     assert values["D"] == 7
     assert f"raised {named(kind)}" in values["shown"]
 
@@ -274,9 +275,9 @@ class Echo(VirtioDevice):
         self._do("handle")
         return int(chain.write(chain.read()[::-1]))
 
-    def ready(self, index: int) -> bool:
-        self._do("ready")
-        return True
+    def process(self, index: int) -> bool:
+        self._do("process")
+        return super().process(index)
 
     def activate(self) -> None:
         self._do("activate")
@@ -300,7 +301,7 @@ class Echo(VirtioDevice):
 
 HOOKS: dict[str, Callable[[Driver], Any]] = {
     "handle": lambda driver: driver.request(0, [b"x"], [8]),
-    "ready": lambda driver: driver.request(0, [b"x"], [8]),
+    "process": lambda driver: driver.request(0, [b"x"], [8]),
     "activate": lambda driver: driver.initialise(),
     "reset": lambda driver: driver.write("Status", 0),
     "read_config": lambda driver: driver.read_config(0, 4),

@@ -64,14 +64,16 @@ def _looks(condition: Callable[[Any], Any], vm: Any, timeout: float) -> _Looks:
             f"the condition {condition!r:.60} is a value, looked at once; give a function of the VM that"
             " looks anew: lambda v: ..."
         )
-    return _Looks(lambda: condition(vm), timeout)
+    return _Looks(lambda: condition(vm), timeout, lambda: vm.state.busy)
 
 
 class _Looks:
-    """Looks at a condition, for `timeout` seconds from the first."""
+    """Looks at a condition, for `timeout` seconds from the first. busy: what keeps the machine, in words."""
 
-    def __init__(self, condition: Callable[[], Any], timeout: float) -> None:
-        self._condition, self._timeout = condition, timeout
+    def __init__(
+        self, condition: Callable[[], Any], timeout: float, busy: Callable[[], str] = str
+    ) -> None:
+        self._condition, self._timeout, self._busy = condition, timeout, busy
         self._end = time.monotonic() + timeout
         self.value: Any = None
 
@@ -80,5 +82,7 @@ class _Looks:
         if self.value:
             return True
         if time.monotonic() >= self._end:
-            raise ExpectTimeout(f"the condition was still {self.value!r} after {self._timeout:g} s")
+            words = f"the condition was still {self.value!r} after {self._timeout:g} s"
+            busy = self._busy()
+            raise ExpectTimeout(f"{words}; the machine is {busy}" if busy else words)
         return False

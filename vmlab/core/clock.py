@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from vmlab.core.log import Log
-from vmlab.core.patience import Taken
+from vmlab.core.patience import taken
 
 __all__ = ["Clock", "Timer"]
 
@@ -131,9 +131,9 @@ class Clock:
     def _fire(self, timer: Timer) -> None:
         try:
             timer.call()
-        except Taken:
-            pass
         except BaseException as error:  # other timers need this thread
+            if taken(error):
+                return
             if self.on_error is not None:
                 self.on_error(error)
             else:

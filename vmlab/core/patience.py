@@ -10,12 +10,14 @@ from typing import Any
 
 from vmlab.errors import StateError
 
-__all__ = ["LOOK", "PATIENCE", "Patient", "Taken", "holding", "waited"]
+__all__ = ["LOOK", "PATIENCE", "Patient", "Taken", "holding", "taken", "waited"]
 
 #: seconds that a call waits for a device's code that does not return, before it says so
 PATIENCE = 2.0
 #: seconds between looks at whether there is still somebody to blame
 LOOK = 0.25
+#: exceptions on the way to the first
+LINKS = 20
 
 
 class Taken(BaseException):
@@ -24,6 +26,17 @@ class Taken(BaseException):
 
     def __str__(self) -> str:
         return "the device was taken out by force"
+
+
+def taken(error: BaseException) -> bool:
+    """Whether `error` is what became of a `Taken` on its way out of the device's code, whose clean-up may
+    have raised something else."""
+    one: BaseException | None = error
+    for _ in range(LINKS):
+        if one is None or isinstance(one, Taken):
+            break
+        one = one.__context__
+    return isinstance(one, Taken)
 
 
 def waited(wait: Callable[[float], bool], blame: Callable[[], str]) -> str:

@@ -17,8 +17,8 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.manager import MMIO_LEN
 from vmlab.core.memory import GuestMemory
-from vmlab.core.patience import LOOK, Patient, Taken, waited
-from vmlab.core.safely import text_of, trace_of
+from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
+from vmlab.core.safely import text_of
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.cmos_rtc import CmosRtc
 from vmlab.devices.debug_exit import DebugExit
@@ -37,6 +37,7 @@ from vmlab.machine.config import (
     MachineConfig,
     StateName,
 )
+from vmlab.machine.failure import failure
 from vmlab.machine.plugboard import Plugboard
 from vmlab.virtio.device import VirtioDevice
 
@@ -376,22 +377,15 @@ class Machine:
 
     def _on_fault(self, fault: BusFault) -> bool:
         """A device raised. The guest waits here, at the access, until someone resumes it."""
-        if isinstance(fault.error, Taken):
-            self.board.taken()
+        if taken(fault.error):
+            self.board.force.await_successor()
             return not self._deaf
-        name = fault.range.name
-        what = "reading" if fault.value is None else f"writing {fault.value:#x} to"
-        register = fault.range.register_at(fault.address, fault.size, fault.value is not None)
-        text = (
-            f"device {name!r} failed at {fault.address:#x} ({what} {register or 'no register'}):"
-            f" {text_of(fault.error)}"
-        )
-        trace = trace_of(fault.error)
+        failed = failure(fault)
         self.engine.request_pause()
         with self._lock:
             if self._deaf:
                 return False
-            self.fault = Fault(name, text, trace)
+            self.fault = failed
             self.clock.pause()
             self._enter("paused")
         return self.engine.park()

@@ -15,7 +15,7 @@ from vmlab.core.device import Device, commands, wants_line
 from vmlab.core.irq import IrqLine
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
 from vmlab.core.memory import GuestMemory
-from vmlab.core.patience import Patient, Taken, holding, waited
+from vmlab.core.patience import Patient, holding, taken
 from vmlab.core.safely import report, short, shown, text_of
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
@@ -23,8 +23,10 @@ from vmlab.errors import ConfigError, DeviceNotFound, StateError, UpdateFailed
 from vmlab.hints import meant, unknown
 from vmlab.machine import platform
 from vmlab.machine.busy import Watch
-from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, RegisterEntry
+from vmlab.machine.config import DeviceEntry
+from vmlab.machine.force import Force
 from vmlab.machine.left import LeftWindows, driven, retired, wean
+from vmlab.machine.listing import commands_of, described
 from vmlab.machine.reserve import Reserve
 from vmlab.machine.wires import Wires, drives_level
 from vmlab.regs.table import Register
@@ -38,10 +40,6 @@ CONSENT = 5.0
 #: seconds without an access after which a driver that has reset its device is done with it: long, for a
 #: busy host may keep the guest from running, and a guest that tells of it need not wait
 QUIET = 2.0
-#: seconds between two looks at a call that is waited for
-SOON = 0.02
-#: seconds that an access waits for the device's successor
-LEAVING = 10.0
 
 
 class Plugged(NamedTuple):
@@ -90,9 +88,8 @@ class Plugboard:
         #: who keeps a device's code from returning is known here
         self.watch = Watch(self._name_of)
         self.watch.owners += [self, mmio, clock]
+        self.force = Force(self.watch)
         self._lock = Patient(self.watch.words, "devices cannot come or go now")
-        #: held while a device is taken out by force
-        self._forcing = threading.RLock()
         self._bells: dict[int, list[Doorbell]] = {}
         self._consents: dict[int, threading.Event] = {}
 
@@ -123,10 +120,9 @@ class Plugboard:
         _close_all(self._bells.pop(id(device), []))
         try:
             device.detached()
-        except Taken:
-            pass  # by force, out of this very call
         except BaseException as error:  # noqa: BLE001 - the device goes whatever its code does
-            report(error)
+            if not taken(error):
+                report(error)
         finally:
             self._strip(device)
 
@@ -230,11 +226,11 @@ class Plugboard:
     def remove(self, id: str, force: bool, running: bool) -> None:
         """Unplug. Unless forced, a guest that has seen the device is asked first and waited for."""
         if not force:
-            self._must_rest(id)
+            self.force.must_rest(id, self._added(id).device)
             self._remove(id, force, running)
             return
-        with self._forcing:
-            if self._expel(id) and id not in self.devices:
+        with self.force.used:
+            if self.force.expel(id) and id not in self.devices:
                 return  # it was on its way in or out, and stuck there
             self._remove(id, force, running)
 
@@ -332,11 +328,11 @@ class Plugboard:
         kind, bus_device = self._carried(device)
         self._check_fits(id, kind, bus_device)
         if force:
-            with self._forcing:
-                self._expel(id)
+            with self.force.used:
+                self.force.expel(id)
                 self._exchange(id, kind, bus_device, announce)
             return
-        self._must_rest(id)
+        self.force.must_rest(id, self._added(id).device)
         old = self._added(id)
         slot = self._slot(old.base)
         if running and slot is not None and self._linux and driven(old.device):
@@ -362,44 +358,6 @@ class Plugboard:
                 self._hear(bus_device, slot)
                 new = Slot(plugged.base, plugged.size, plugged.irq, kind.number, bus_device)
                 self.hotplug.fill(slot, new, announce)
-
-    # --- a device's code that does not return ---------------------------------------------------
-
-    def _must_rest(self, id: str) -> None:
-        """A call of its code that is under way is waited for, but not for ever."""
-        device = self._added(id).device
-
-        def blame() -> str:
-            words = self.watch.words(id)
-            return f"{words}; force=True takes it out of that" if words else ""
-
-        what = f"{id!r} cannot be taken out"
-        with holding(device.lock, blame, what):
-            calls = self.watch.under_way(id)
-
-        def over(seconds: float) -> bool:
-            end = time.monotonic() + seconds
-            while not (rests := self.watch.over(calls)) and time.monotonic() < end:
-                time.sleep(SOON)
-            return rests
-
-        if words := waited(over, blame):
-            raise StateError(f"{what}: {words}")
-
-    def _expel(self, id: str) -> bool:
-        """Whoever is stuck in the device's code is thrown out of it. Whether anybody was."""
-        try:
-            return self.watch.expel(id, Taken)
-        except TimeoutError as error:
-            raise StateError(
-                f"{id!r} cannot be taken out: {error}, which nothing interrupts (the code of an"
-                " extension, or it catches every exception); stop() ends the machine"
-            ) from None
-
-    def taken(self) -> None:
-        """On the thread that was thrown out: wait until the device is gone, or another is there."""
-        if self._forcing.acquire(timeout=LEAVING):
-            self._forcing.release()
 
     def _name_of(self, device: object) -> str:
         for id, plugged in list(self.devices.items()):
@@ -451,8 +409,11 @@ class Plugboard:
             self._left.clear()
             self.manager.forget_lines()
         for plugged in list(self.devices.values()):
-            with contextlib.suppress(Taken):  # by force, out of this very call
+            try:
                 plugged.device.reset()
+            except BaseException as error:
+                if not taken(error):  # by force, out of this very call
+                    raise
             plugged.device.counters.state = "added"
 
     def close(self) -> None:
@@ -483,8 +444,8 @@ class Plugboard:
                 irq=one.irq,
                 fixed=one.fixed,
                 block=one.device.counters.start,
-                registers=[_described(row) for row in one.device.regs.table],
-                commands=_commands(_inner(one.device)),
+                registers=[described(row) for row in one.device.regs.table],
+                commands=commands_of(_inner(one.device)),
                 consoles=one.device.consoles,
             )
             for id, one in list(self.devices.items())
@@ -535,24 +496,6 @@ class Plugboard:
             result = call(*arguments, **options)
             device.update()
             return result
-
-
-def _described(row: Register) -> RegisterEntry:
-    fields = [
-        FieldEntry(one.name, one.low, one.width, short(one.doc)) for one in row.fields.values()
-    ]
-    return RegisterEntry(row.name, row.offset, row.width, row.access, short(row.doc), fields)
-
-
-def _commands(device: Device | VirtioDevice) -> list[CommandEntry]:
-    try:
-        return [
-            CommandEntry(name, short(signature), short(doc))
-            for name, (signature, doc) in commands(device).items()
-        ]
-    except BaseException as error:  # noqa: BLE001 - looking runs its properties and decorators
-        report(error)
-        return []
 
 
 def _check_value(name: str, value: Any, row: Register | None) -> None:

@@ -75,6 +75,8 @@ _NAMING = {
     "machine/plugboard.py:Plugboard.remove": "id",
     "machine/plugboard.py:Plugboard.replace": "id",
     "machine/plugboard.py:Plugboard.tell": "id",
+    "monitor/controller.py:Controller._peek": "command",
+    "monitor/controller.py:Controller._tell_device": "command",
 }
 #: code -> its file and name, "" for what is not between
 _known: dict[CodeType, tuple[str, bool]] = {}
@@ -156,7 +158,8 @@ def device_of(found: Place, name_of: Callable[[Any], str]) -> str:
     frame: FrameType | None = found.caller
     while frame is not None:
         local = _NAMING.get(_key(frame.f_code)[0])
-        if local is not None and (name := frame.f_locals.get(local)):
+        name = frame.f_locals.get(local) if local is not None else None
+        if name := getattr(name, "id", name):
             return str(name)
         frame = frame.f_back
     return _by_object(found, name_of)

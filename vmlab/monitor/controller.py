@@ -12,7 +12,7 @@ from vmlab import errors
 from vmlab.core.counters import CounterPage
 from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
-from vmlab.core.patience import Taken
+from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import short, shown, text_of, trace_of
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.hints import unknown
@@ -73,9 +73,9 @@ class Controller:
         try:
             with self.machine.watch if self.machine is not None else contextlib.nullcontext():
                 return self._actions[type(command)](command)
-        except Taken as error:
-            return wire.Failed("StateError", f"{type(command).__name__.lower()}: {error}", "")
         except BaseException as error:  # noqa: BLE001 - a user's device: it may raise anything
+            if taken(error):
+                return wire.Failed("StateError", f"{type(command).__name__.lower()}: {Taken()}", "")
             if type(error) in _OURS:
                 return wire.Failed(type(error).__name__, short(str(error)), "")
             return wire.Failed("DeviceFault", text_of(error), trace_of(error))

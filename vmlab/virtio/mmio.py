@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from vmlab.core.device import on_peek, on_read, on_write
-from vmlab.core.patience import Taken
+from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import report, text_of
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
@@ -256,9 +256,9 @@ class MmioTransport(Serving):
         """`call`, part of the device; one that raises has broken the device, not the machine."""
         try:
             return call(*arguments)
-        except Taken:
-            raise  # whoever made the access tries it again, when another device is there
-        except BaseException as error:  # noqa: BLE001  # it is the user's code
+        except BaseException as error:  # it is the user's code
+            if taken(error):
+                raise Taken from error  # who made the access tries it again, with another device
             report(error)
             self.needs_reset(f"the device failed: {text_of(error)}")
             return otherwise

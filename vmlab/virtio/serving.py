@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmlab.core.clock import Timer
 from vmlab.core.device import Device
-from vmlab.core.patience import Taken
+from vmlab.core.patience import taken
 from vmlab.core.safely import report, text_of
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import BrokenRing, Virtqueue
@@ -69,11 +69,11 @@ class Serving(Device):
             return False
         try:
             return self._serve_some(index, queue)
-        except Taken:
-            return False
         except BrokenRing as error:
             trouble = f"queue {index}: {error}"
         except BaseException as error:  # noqa: BLE001  # even sys.exit() must not end the thread
+            if taken(error):
+                return False
             report(error)
             trouble = f"the device failed: {text_of(error)}"
         with self.lock:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vmlab.core.host import Host
 from vmlab.core.log import Log
-from vmlab.core.patience import Taken
+from vmlab.core.patience import taken
 from vmlab.engine.kvm import abi
 from vmlab.errors import EngineError, EventFdError, RegisterIoEvent
 
@@ -157,10 +157,9 @@ class DoorbellPump:
     def _ring(bell: KvmDoorbell, count: int) -> None:
         try:
             bell.ring(count)
-        except Taken:
-            pass
-        except BaseException:  # a device's code; the other doorbells need this thread
-            log.exception("the doorbell at %#x raised", bell.where[0])
+        except BaseException as error:  # a device's code; the other doorbells need this thread
+            if not taken(error):
+                log.exception("the doorbell at %#x raised", bell.where[0])
 
     def close(self) -> None:
         """Remove every doorbell and end the thread; from that thread itself, without waiting."""

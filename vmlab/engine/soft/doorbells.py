@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from vmlab.core.log import Log
-from vmlab.core.patience import Taken
+from vmlab.core.patience import taken
 
 __all__ = ["Doorbells"]
 
@@ -94,10 +94,9 @@ class Doorbells:
     def _ring(bell: _Doorbell, count: int) -> None:
         try:
             bell.ring(count)
-        except Taken:
-            pass
-        except BaseException:  # a device's code; the other doorbells need this thread
-            log.exception("the doorbell at %#x raised", bell.address)
+        except BaseException as error:  # a device's code; the other doorbells need this thread
+            if not taken(error):
+                log.exception("the doorbell at %#x raised", bell.address)
 
     def close(self) -> None:
         with self._lock:
