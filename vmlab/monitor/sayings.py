@@ -20,8 +20,8 @@ from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["NoTerminal", "Sayings", "Teller", "no_debugger", "speaker"]
 
-#: sayings, and characters of them, that wait to be sent
-WAITING, WAITING_TEXT = 1000, 4 << 20
+#: sayings, and characters of them, that wait to be sent: in one message, where a character is up to 4 bytes
+WAITING, WAITING_TEXT = 1000, 3 << 20
 #: characters of one saying; a longer text becomes several
 SAID = 1 << 20
 #: seconds after which a line without an end is sent as it is
