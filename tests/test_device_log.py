@@ -153,7 +153,7 @@ def test_a_line_without_an_end_is_sent_in_a_moment() -> None:
     teller.settle()
     assert said == []
     assert teller.waiting
-    time.sleep(0.03)
+    time.sleep(0.3)
     teller.settle()
     assert said == ["50 %"]
     print(".", end="", flush=True, file=teller)
