@@ -11,7 +11,7 @@ import pytest
 
 from tests.vms import FIRST, monitor, peeked
 from vmlab import VM, Device, Registers, command, on_read, ro, rw
-from vmlab.errors import ConfigError, DeviceNotFound, StateError
+from vmlab.errors import ConfigError, DeviceFault, DeviceNotFound, StateError
 from vmlab.virtio import Rng
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -229,12 +229,29 @@ def test_a_changed_global_is_something_newer(vm: VM, monkeypatch: pytest.MonkeyP
     odd = Odd()
     vm.hot_add(odd)
     assert peeked(vm, FIRST + 4) == 50
+    assert not vm.devices["odd0"].outdated
     monkeypatch.setitem(globals(), "FACTOR", 11)
     assert peeked(vm, FIRST + 4) == 50, "the machine has the globals as they were"
+    assert vm.devices["odd0"].outdated
     vm.replace("odd0")
+    assert not vm.devices["odd0"].outdated
     assert peeked(vm, FIRST + 4) == 55
     odd.r.X = 3  # the same object: it is still the device's
     assert peeked(vm, FIRST) == 3
+
+
+def test_a_fault_of_something_older_says_so(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "FACTOR", None)
+    vm.hot_add(Odd())
+    with pytest.raises(DeviceFault) as caught:
+        peeked(vm, FIRST + 4)
+    assert "vm.replace" not in str(caught.value)
+    monkeypatch.setitem(globals(), "FACTOR", 2)
+    with pytest.raises(DeviceFault, match=r"vm\.replace\('odd0'\) brings in"):
+        vm.console.expect("never", timeout=5)
+    vm.replace("odd0")
+    vm.resume()
+    assert peeked(vm, FIRST + 4) == 10
 
 
 @pytest.mark.parametrize("isolate", [True, False])

@@ -14,7 +14,7 @@ from vmlab import VM, Device, Registers, bit, on_read, on_write, ro, rw
 from vmlab.devicelog import BURST, KEPT, TEXT, DeviceLog, LogEntry, Spout, entry_of
 from vmlab.errors import DeviceFault
 from vmlab.monitor.sayings import SAID, WAITING, Sayings, Teller, speaker
-from vmlab.monitor.wire import Saying
+from vmlab.monitor.wire import Saying, pack
 from vmlab.virtio import Rng
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -129,8 +129,10 @@ def test_the_monitors_side_is_bounded() -> None:
     assert said.sayings[-1].text == str(3 * WAITING - 1)
     assert sayings.take() == []
     for _ in range(20):
-        sayings.add(Saying(0.0, "", "print", "x" * SAID))
-    assert len(sayings.take()[0].sayings) == 4
+        sayings.add(Saying(0.0, "", "print", "\U0001f3b2" * SAID))
+    (said,) = sayings.take()
+    assert len(said.sayings) == 3
+    assert pack(said), "it fits the wire"
 
 
 def test_two_threads_do_not_mix_their_lines() -> None:
@@ -151,7 +153,7 @@ def test_a_line_without_an_end_is_sent_in_a_moment() -> None:
     teller.settle()
     assert said == []
     assert teller.waiting
-    time.sleep(0.03)
+    time.sleep(0.3)
     teller.settle()
     assert said == ["50 %"]
     print(".", end="", flush=True, file=teller)

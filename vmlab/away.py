@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 import weakref
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vmlab.core.away import FarRegisters, place_of, recall, send
 from vmlab.core.device import Device
-from vmlab.errors import ConfigError, DeviceNotFound
+from vmlab.errors import ConfigError, DeviceNotFound, VmlabError
 from vmlab.hints import unknown
 from vmlab.monitor import wire
+from vmlab.monitor.parcel import pickled
 from vmlab.virtio.device import VirtioDevice
 
 if TYPE_CHECKING:
@@ -100,6 +102,17 @@ class Travels:
     def _registers(self, id: str) -> FarRegisters:
         return FarRegisters(_Place(self, id))
 
+    def _has_changed(self: Any, id: str) -> bool:
+        """Whether the device would be another one if it were plugged in today: its class was written
+        anew, or something that it uses."""
+        device, mark = self._objects.get(id, (None, 0))
+        if device is None or not self.isolate:
+            return False
+        here = cast("AnyDevice", copy.copy(device))
+        with contextlib.suppress(VmlabError):
+            return _latest(type(here), id) is not type(here) or hash(pickled(here)) != mark
+        return False
+
     def _newest(self: Any, id: str) -> AnyDevice:
         """The device that was plugged in as `id`, as its newest class, and the newest globals, make it."""
         if id not in self._objects:
@@ -108,12 +121,12 @@ class Travels:
                     f"{id!r} was not plugged in by this VM object; give the new device"
                 )
             raise DeviceNotFound(unknown("device", id, self.devices))
-        device, mark = self._objects[id]
+        device, _ = self._objects[id]
         old = type(copy.copy(device))
         new = _latest(old, id)
         if new is not old:
             return _reborn(device, new)
-        if self.isolate and hash(self._up().parcel(copy.copy(device))) != mark:
+        if self._has_changed(id):
             return cast("AnyDevice", device)
         raise ConfigError(
             f"there is no newer {old.__name__} than that of {id!r}: {_where(old)} and replace again, or give"

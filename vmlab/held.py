@@ -284,7 +284,13 @@ class Held(Travels):
 
     def _fault_error(self, fault: Fault) -> DeviceFault:
         self._fault_shown = True
-        return DeviceFault(fault.text, fault.device, fault.traceback)
+        hint = ""
+        if self._has_changed(fault.device):
+            hint = (
+                f" (the machine has this device as it was when it was plugged in; what has changed here"
+                f" since then, vm.replace({fault.device!r}) brings in)"
+            )
+        return DeviceFault(f"{fault.text}{hint}", fault.device, fault.traceback)
 
     def _console_of(self, id: str, port: int) -> Console:
         # no lock: the reader's thread comes here while another holds the VM's and waits for it

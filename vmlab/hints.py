@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["meant", "unknown"]
+__all__ = ["meant", "perhaps", "unknown"]
 
 #: names that a message lists
 LISTED = 24
@@ -19,6 +19,12 @@ def meant(name: object, known: Iterable[str]) -> str:
     plain = {one.lower(): one for one in known}
     near = get_close_matches(name.lower(), plain, 1, 0.6)
     return plain[near[0]] if near else ""
+
+
+def perhaps(name: object, known: Iterable[str]) -> str:
+    """ "did you mean 'monitor'? ", or nothing."""
+    near = meant(name, known)
+    return f"did you mean {near!r}? " if near else ""
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ variable, or in a list, is left alone. Outside of a notebook nothing of the kind
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import linecache
 import sys
@@ -21,6 +20,8 @@ from vmlab import views
 from vmlab.errors import ConfigError
 
 if TYPE_CHECKING:
+    import ast
+
     from vmlab.held import Held
 
 __all__ = ["christen"]
@@ -106,6 +107,8 @@ def _is_replaced(old: Held, names: dict[str, Any]) -> bool:
     frame = _frame(names)
     if not holding or frame is None or _is_contained(old, names):
         return False
+    import ast  # here and below: for a cell that is run again only
+
     text = "".join(linecache.getlines(frame.f_code.co_filename))
     try:
         assigned, used = _names(ast.parse(text), frame.f_lineno)
@@ -126,6 +129,8 @@ def _is_contained(old: Held, names: dict[str, Any]) -> bool:
 
 def _names(tree: ast.Module, line: int) -> tuple[set[str], set[str]]:
     """(names that the statement at `line` assigns, names that it uses)."""
+    import ast
+
     found = [
         node
         for node in ast.walk(tree)
@@ -143,5 +148,7 @@ def _names(tree: ast.Module, line: int) -> tuple[set[str], set[str]]:
 
 
 def _variables(parts: list[ast.AST]) -> Iterator[ast.Name]:
+    import ast
+
     for part in parts:
         yield from (node for node in ast.walk(part) if isinstance(node, ast.Name))

@@ -71,10 +71,6 @@ class Seen(Held):
         return {**attributes, **registers}
 
     def _peek_both(self, id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        kept: dict[str, Any] = self._last.get("peek", {})
-        if self._session is None and id in kept:
-            registers, attributes = kept[id]
-            return dict(registers), dict(attributes)
         reply: wire.Peeked = self._call(wire.Peek(id))
         return reply.registers, reply.attributes
 
@@ -177,7 +173,7 @@ class Seen(Held):
         return stats(self._vm)
 
     def _remember_values(self) -> None:
-        """Keep what each device's registers are at the end: views show it, and `peek`."""
+        """Keep what each device's registers are at the end, for views."""
         session, until = self._session, time.monotonic() + VALUES
         kept = self._last["peek"] = {}
         # in this process nothing would end the wait for a device that does not answer

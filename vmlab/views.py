@@ -132,6 +132,12 @@ class DeviceView:
         return list(self._entry.registers)
 
     @property
+    def outdated(self) -> bool:
+        """Whether your code has changed since the device was plugged in: its class, or a function or a
+        global that it uses. `vm.replace(id)` brings that into the machine."""
+        return self._vm._has_changed(self.id)
+
+    @property
     def r(self) -> FarRegisters:
         """The register values, as `self.r` in the device's code: to assign one reaches the device, and
         its interrupt line follows. No handler is called and nothing is counted."""

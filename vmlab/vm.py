@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, Self
 
 from vmlab import kernels
 from vmlab.away import AnyDevice, check_device, check_devices
+from vmlab.core.away import place_of
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.log import Log
 from vmlab.core.units import parse_size, show_size
@@ -255,7 +257,8 @@ class VM(Seen, Shown, Waiting):
     ) -> DeviceView:
         """Plug a device into the machine, running or not; after a stop, `start` plugs it in again. at: the
         address of its window, else the first free one. irq: its line, else a free one of 5 to 15 (edges, one
-        device each), and then one of 17 to 23 (levels, shared); a device that uses none gets none. A Linux
+        device each), and then one of 17 to 23 (levels, shared); a device that uses none gets none.
+        The device travels there, with its class and what that uses: `device` is a copy from then on. A Linux
         that runs is given up to `wait` seconds to bind its driver: a command that follows finds the device.
         """
         check_device(device)
@@ -307,7 +310,8 @@ class VM(Seen, Shown, Waiting):
             device = self._newest(id)
         else:
             check_device(device)
-        parcel = session.parcel(device)
+        # one that is in the machine already goes as what it was before: two parcels of it are alike
+        parcel = session.parcel(device if place_of(device) is None else copy.copy(device))
         self._call(wire.Replace(id, parcel, force), fault=False)
         kept = [one for one in self._wanted if one.id != id]
         self._wanted = [*kept, self._placed(Wanted(id, device, parcel=parcel))]
@@ -340,7 +344,7 @@ def _memory(asked: str | int) -> int:
     if 0 < size < MEBIBYTE:
         number = size if isinstance(asked, int) else str(asked).strip()
         hint = f'; did you mean "{number}M"?' if str(number).isdigit() else ""
-        raise ConfigError(f"memory={asked!r} is {size} bytes, and a PC needs 1 MiB at least{hint}")
+        raise ConfigError(f"memory={asked!r} is {size} bytes, too small: a PC needs 1 MiB{hint}")
     return size
 
 

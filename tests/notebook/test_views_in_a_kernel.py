@@ -43,7 +43,7 @@ def test_an_error_is_the_own_line_and_the_news(cells: Kernel) -> None:
     for code, news in (
         ("VM(memory='64')", 'did you mean "64M"?'),
         ("VM(memory=64)", 'did you mean "64M"?'),
-        ("VM(engine='kmv')", "did you mean 'kvm'?"),
+        ("VM(engine='kmv')", "did you mean 'kvm'? there are auto, kvm and soft"),
         ("VM(devices=5)", "give a list of them"),
         ("VM(kernel=None)", "a bundled kernel's name"),
         ("kernels.path('helo')", "did you mean 'hello'?"),

@@ -11,9 +11,11 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from traceback import FrameSummary, StackSummary, TracebackException
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from traceback import FrameSummary, TracebackException
 
 __all__ = ["Sources", "gather", "in_words", "keep", "place_of", "reporter", "told"]
 
@@ -92,12 +94,16 @@ def _def_line(code: CodeType) -> int:
 
 def in_words(error: BaseException) -> str:
     """The last line of its traceback: the type, the text, and what Python thinks was meant."""
+    from traceback import TracebackException  # here and below: most machines never need it
+
     return "".join(TracebackException.from_exception(error).format_exception_only()).strip()
 
 
 def told(error: BaseException) -> str:
     """The traceback of what a device's code raised: its author's frames. All frames where there are
     none of an author's, for then the fault is vmlab's."""
+    from traceback import TracebackException
+
     whole = TracebackException.from_exception(error)
     linked = list(_linked(whole))
     handler = getattr(error, "vmlab_handler", None)
@@ -139,6 +145,8 @@ def _is_theirs(frame: FrameSummary) -> bool:
 
 def _stand_in(whole: TracebackException, handler: Any) -> None:
     """What a handler returned is wrong: it is not running any more, but it is what is to be seen."""
+    from traceback import FrameSummary, StackSummary
+
     code = getattr(handler, "__code__", None)
     if code is None:
         return
@@ -148,6 +156,8 @@ def _stand_in(whole: TracebackException, handler: Any) -> None:
 
 
 def _cut(one: TracebackException) -> None:
+    from traceback import StackSummary
+
     frames = [frame for frame in one.stack or () if _is_theirs(frame)]
     if len(frames) > OUTER + INNER:
         frames = frames[:OUTER] + frames[-INNER:]

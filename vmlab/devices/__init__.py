@@ -14,7 +14,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
-from vmlab.hints import meant
+from vmlab.hints import perhaps
 
 __all__ = ["CATALOGUE", "make", "options"]
 
@@ -77,8 +77,7 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 def _class(name: str) -> Callable[..., Any]:
     if name not in CATALOGUE:
-        near = meant(name, CATALOGUE)
-        hint = f"did you mean {near!r}? " if near else ""
+        hint = perhaps(name, CATALOGUE)
         raise ConfigError(
             f"there is no device {name!r}; {hint}there are: {', '.join(sorted(CATALOGUE))}"
         )

@@ -6,7 +6,7 @@ import os
 
 from vmlab.engine.api import Engine, EngineConfig
 from vmlab.errors import ConfigError, EngineUnavailable
-from vmlab.hints import meant
+from vmlab.hints import perhaps
 
 __all__ = ["ENGINES", "OVERRIDE", "available", "choose", "create", "runs_linux"]
 
@@ -48,8 +48,7 @@ def choose(wanted: str = "auto", linux: bool = False) -> tuple[str, str]:
     if wanted == "auto":
         wanted, reason = os.environ.get(OVERRIDE) or "auto", f"{OVERRIDE} says so"
         if wanted not in ("auto", *ENGINES):
-            near = meant(wanted, ("auto", *ENGINES))
-            hint = f"did you mean {near!r}? " if near else ""
+            hint = perhaps(wanted, ("auto", *ENGINES))
             raise ConfigError(
                 f"{OVERRIDE}={wanted}: no such engine; {hint}there are auto, kvm and soft"
             )

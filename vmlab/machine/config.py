@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from vmlab.core.memory import check_size
 from vmlab.errors import ConfigError
-from vmlab.hints import unknown
+from vmlab.hints import perhaps
 
 __all__ = [
     "MAX_CPUS",
@@ -55,7 +55,8 @@ class MachineConfig(Struct, frozen=True):
     def check(self) -> None:
         """ConfigError, in words, for what no machine can be."""
         if self.engine not in ENGINES:
-            raise ConfigError(unknown("engine", self.engine, ENGINES))
+            hint = perhaps(self.engine, ENGINES)
+            raise ConfigError(f"no engine {self.engine!r}; {hint}there are auto, kvm and soft")
         for what, value, kind, words in (
             ("cpus", self.cpus, int, "a whole number"),
             ("cmdline", self.cmdline, str, "text"),

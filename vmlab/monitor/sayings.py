@@ -20,12 +20,12 @@ from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["NoTerminal", "Sayings", "Teller", "no_debugger", "speaker"]
 
-#: sayings, and characters of them, that wait to be sent
-WAITING, WAITING_TEXT = 1000, 4 << 20
+#: sayings, and characters of them, that wait to be sent: in one message, where a character is up to 4 bytes
+WAITING, WAITING_TEXT = 1000, 3 << 20
 #: characters of one saying; a longer text becomes several
 SAID = 1 << 20
-#: seconds after which a line without an end is sent as it is
-PATIENCE = 0.02
+#: seconds after which a line without an end is sent as it is: a thread may be kept from running amid one
+PATIENCE = 0.25
 #: frames that are looked at for the device whose code prints
 FRAMES = 64
 

@@ -32,8 +32,8 @@ LONGEST_NAP = 9e9
 RELIEF = 0.25
 #: seconds that devices have for their end when the notebook is gone
 LAST = 3.0
-#: the same for what devices print: nobody waits for that
-GATHER_SAID = 0.05
+#: of what devices print, so many sayings go at once, and more of them only after so many seconds
+SAID_AT_ONCE, GATHER_SAID = 200, 0.05
 #: seconds between two looks at whether the parent is still there; a fork of it may hold the socket open
 PARENT_CHECK = 0.5
 
@@ -91,26 +91,27 @@ class Server:
         devices = list(machine.board.devices.items()) if machine is not None else []
         return speaker((id, plugged.device) for id, plugged in devices)
 
-    def _flush(self) -> None:
+    def _flush(self, said: bool = True) -> int:
+        """Send what waits; returns how many sayings that were. What a device printed goes before what
+        its guest then wrote: a cell that waits for that shows both."""
         with self._flushing:
-            for output in self._gathered.take():
-                self.send(wire.pack(output))
+            outputs = self._gathered.take()
             self.teller.settle()
-            for said in self._sayings.take():
-                self.send(wire.pack(said))
+            sayings = self._sayings.take() if said else []
+            for message in (*sayings, *outputs):
+                self.send(wire.pack(message))
+        return sum(len(one.sayings) for one in sayings)
 
     def _pump(self) -> None:
-        said = 0.0
+        begun, sent = 0.0, 0
         while True:
             self._wake.wait(None if self._quiet() else GATHER_SAID)
             self._wake.clear()
-            if time.monotonic() >= said + GATHER_SAID:
-                said = time.monotonic()
-                self._flush()
-            else:
-                with self._flushing:
-                    for output in self._gathered.take():
-                        self.send(wire.pack(output))
+            now = time.monotonic()
+            if now >= begun + GATHER_SAID:
+                begun, sent = now, 0
+            # of a flood, a part at a time: nobody can read it faster
+            sent += self._flush(said=sent < SAID_AT_ONCE)
             time.sleep(GATHER)
 
     def _quiet(self) -> bool:

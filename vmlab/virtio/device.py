@@ -11,6 +11,7 @@ A device never sees registers, addresses or lines: it has queues, a configuratio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import index as as_number
 from typing import Any, ClassVar, Protocol
 
 from vmlab.core.clock import Clock
@@ -126,10 +127,12 @@ class VirtioDevice:
         chain = queue.pop()
         if chain is None:
             return False
-        written: object = self.handle(index, chain)
-        if not isinstance(written, int):
-            raise no_number(self.handle, "request", f"queue {index}", written)
-        queue.push(chain, written)
+        written = self.handle(index, chain)
+        try:
+            count = as_number(written)
+        except TypeError:
+            raise no_number(self.handle, "request", f"queue {index}", written) from None
+        queue.push(chain, count)
         return True
 
     def ready(self, index: int) -> bool:
