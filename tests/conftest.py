@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support import NO_KVM, forget_inheritance, kvm_missing, require_kvm, require_module
 
 pytest_plugins = ["tests.box.plugin"]
 # before a test, or what it starts, is there
 forget_inheritance()
+# how long one example takes is the machine's business, not the test's
+settings.register_profile("vmlab", settings(), deadline=None)
+settings.load_profile("vmlab")
 
 #: how long what a test started may take to be gone
 SETTLE = 3.0

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,16 @@ import pytest
 from tests.support import ROOT, require_module
 
 BINDER = ROOT / "binder"
+#: prints what is installed in another version than the lock's
+LOCKED = r"""
+import re
+from importlib.metadata import version
+for layer in ("base", "soft", "lab"):
+    text = open(f"requirements/{layer}.txt").read()
+    for name, wanted in re.findall(r"(?m)^([\w.-]+)==(\S+) \\$", text):
+        if version(name) != wanted:
+            print(name, version(name), wanted)
+"""
 NOT_COPIED = shutil.ignore_patterns(
     ".*_cache",
     ".git",
@@ -39,6 +50,17 @@ def test_start_hands_over() -> None:
     assert done.stdout == "a b|c|"
 
 
+def test_it_follows_the_lock() -> None:
+    """Its Python is one that the lock is for, and everything it installs is from there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version = (BINDER / "runtime.txt").read_text().strip().removeprefix("python-")
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+    lines = (BINDER / "requirements.txt").read_text().splitlines()
+    named = [line for line in lines if not line.startswith("#")]
+    assert named == [f"-r ../requirements/{layer}.txt" for layer in ("base", "soft", "lab")]
+    assert "pip install --quiet --no-cache-dir --no-deps" in (BINDER / "postBuild").read_text()
+
+
 def test_repo2docker_reads_it() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its imports' own business
@@ -55,7 +77,7 @@ def test_repo2docker_reads_it() -> None:
     assert "Building conda environment for python=3.12" in text
     steps = [
         "apt-get install --yes --no-install-recommends binutils",
-        # the requirements name the repository itself: it must be there before they are installed
+        # the requirements are elsewhere in the repository: it must be there before they are installed
         "src/ ${REPO_DIR}/\n",
         'pip install --no-cache-dir -r "binder/requirements.txt"',
         "RUN ./binder/postBuild",
@@ -83,23 +105,21 @@ def image(tmp_path: Path) -> tuple[Path, dict[str, str]]:
         "install",
         "--quiet",
     ]
+    command.append("--disable-pip-version-check")
     env = {
         "HOME": str(tmp_path / "home"),
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
         "LANG": "C.UTF-8",
     }
-    subprocess.run(
-        [*command, "--disable-pip-version-check", "-r", "binder/requirements.txt"],
-        cwd=tree,
-        check=True,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-    )
+    for wanted in (["pip"], ["-r", "binder/requirements.txt"]):
+        subprocess.run(
+            [*command, *wanted], cwd=tree, check=True, timeout=600, stdin=subprocess.DEVNULL
+        )
     return tree, env
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_postbuild_in_a_clean_environment(image: tuple[Path, dict[str, str]]) -> None:
     require_module("pip")
     tree, env = image
@@ -110,6 +130,7 @@ def test_postbuild_in_a_clean_environment(image: tuple[Path, dict[str, str]]) ->
         ).stdout
 
     run("./binder/postBuild")
+    assert run("python", "-c", LOCKED) == ""
     # from elsewhere than the tree's root, as a notebook does it: the wheel has all that is needed
     tree = tree / "binder"
     where = run("python", "-c", "import vmlab; print(vmlab.__file__)")

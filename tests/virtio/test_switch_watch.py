@@ -284,6 +284,10 @@ TCP = "0050" + "1f90" + "0000000a" + "00000000" + "5012" + "ffff" + "00000000" +
             "ICMPv6 multicast listener report",
         ),
         (ETHER + "8100" + "0005" + PING[24:], "VLAN 5 10.0.0.1 > 10.0.0.2 ICMP echo request"),
+        (ETHER + "81000005" * 4 + PING[24:], "VLAN 5 " * 4 + "10.0.0.1 > 10.0.0.2 ICMP"),
+        (ETHER + "81000005" * 5 + PING[24:], "VLAN 5 " * 4 + "more VLAN tags, "),
+        (ETHER + "81000005" * 1200, "VLAN 5 VLAN 5 VLAN 5 VLAN 5 more VLAN tags, 4782 bytes"),
+        (ETHER + "81000005" * 2, "cut short"),
         (ETHER + "88cc" + "0000", "type 0x88cc, 2 bytes"),
         (ETHER + "0026" + "0000", "length 38, 2 bytes"),
         (ETHER + "0806" + "0007" + "0800" + "0604" + "0001", "ARP for hardware 7"),
@@ -300,3 +304,31 @@ def test_words(data: str, text: str) -> None:
 def test_any_bytes_have_words(data: bytes, kind: str) -> None:
     assert "\n" not in describe(A + B + bytes.fromhex(kind) + data)
     describe(data)
+
+
+#: what a header of each kind leads to is the guest's word
+HEADERS = st.sampled_from(
+    [
+        *("81000005", "8100", "88a8", "0800" + IP.format(size=60, fragment="0000", kind=6)),
+        *("86dd60000000ffff00ff" + "fe" * 32, "3a00050200000000", "0000" * 4, "2bff" + "00" * 6),
+        *("0806000108000604", "45", "4f", TCP, "0050", "ff" * 8, ""),
+    ]
+)
+
+
+@given(st.lists(HEADERS, max_size=40), st.integers(0, 30))
+def test_any_headers_have_words(headers: list[str], cut: int) -> None:
+    data = bytes.fromhex(ETHER + "".join(headers))
+    text = describe(data[: max(len(data) - cut, 14)])
+    assert "\n" not in text
+    assert len(text) < 300
+
+
+@pytest.mark.parametrize("header", ["81000005", "86dd", "0800", "2b00000000000000", "0000", "8100"])
+def test_the_log_bears_frames_of_one_header_over_and_over(
+    switch: Switch, port: Port, header: str
+) -> None:
+    port.send(A + B + (bytes.fromhex(header) * 1200)[:9000])
+    soon(lambda: len(switch.log()) == 1)
+    assert str(switch.log()).count("\n") == 0
+    assert len(str(switch.log())) < 300

@@ -29,6 +29,8 @@ _ICMPV6_NAMES = {
 }
 #: IPv6 headers that only lead to the next one: hop-by-hop, routing, destination options
 _EXTENSIONS = (0, 43, 60)
+#: VLAN tags that are named: a frame has one, a provider's two; a hostile one has as many as it holds
+_TAGS = 4
 
 
 def mac_text(address: bytes | memoryview) -> str:
@@ -68,10 +70,17 @@ def describe(frame: bytes | memoryview) -> str:
 
 def _payload(data: bytes, at: int) -> str:
     (kind,) = struct.unpack_from(">H", data, at)
-    rest = data[at + 2 :]
+    tags = []
+    while kind == _VLAN and len(tags) < _TAGS:
+        tag, kind = struct.unpack_from(">HH", data, at + 2)
+        tags.append(f"VLAN {tag & 0xFFF} ")
+        at += 4
+    return "".join(tags) + _carried(kind, data[at + 2 :])
+
+
+def _carried(kind: int, rest: bytes) -> str:
     if kind == _VLAN:
-        (tag,) = struct.unpack_from(">H", rest)
-        return f"VLAN {tag & 0xFFF} " + _payload(data, at + 4)
+        return f"more VLAN tags, {len(rest)} bytes"
     if kind == _ARP:
         return _arp(rest)
     if kind == _IPV4:
