@@ -105,7 +105,7 @@ class Context {
   apply(part) {
     let snapshot = this.model.get("snapshot") ?? {};
     if (!snapshot.machine) return;
-    if (this.link.dead) snapshot = lifeless(snapshot, "lost");
+    if (this.link.dead || this.silent) snapshot = lifeless(snapshot, "lost");
     else if (snapshot.machine.state === "gone") snapshot = lifeless(snapshot, "gone");
     if (snapshot.selected !== this.fromKernel) {
       this.fromKernel = snapshot.selected;
@@ -121,8 +121,7 @@ class Context {
   }
 
   words({ state, reason, fault }) {
-    if (state === "lost") return RESTARTED;
-    if (this.silent) return SILENT;
+    if (state === "lost") return this.link.dead ? RESTARTED : SILENT;
     if (state === "gone") return GONE;
     const told = state === "stopped" || state === "crashed" || fault;
     return told && !this.barred ? `${state}${reason ? `: ${reason.split("\n")[0]}` : ""}` : "";
