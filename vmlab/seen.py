@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Seen"]
 
-#: seconds in which a machine that ends says what its registers hold
-LAST_LOOK = 0.25
+#: seconds that the machine has, at its end, to tell its devices' register values
+VALUES = 0.5
 
 
 class Seen(Held):
@@ -171,21 +172,18 @@ class Seen(Held):
         self._last["irqs"], self._last["exit_count"] = self.irqs, self._exit_count
         traps = self.traps
         self._last["devices"], self._last["unmapped"] = dict(traps), traps.unmapped
-        self._last["values"] = self._last_values()
+        self._remember_values()
 
-    def _last_values(self) -> dict[str, tuple[dict[str, int], dict[str, Any]]]:
-        """What registers hold at the end, for views that are looked at afterwards; of a device that does
-        not answer in time, and of those behind it, nothing."""
-        session = self._session
-        values: dict[str, tuple[dict[str, int], dict[str, Any]]] = {}
+    def _remember_values(self) -> None:
+        """Keep what each device's registers are at the end, for views; of a device that does not answer
+        in time, and of those behind it, nothing."""
+        session, until = self._session, time.monotonic() + VALUES
+        kept = self._last["peek"] = {}
         # in this process nothing would end the wait for a device that does not answer
-        if session is None or not self.isolate:
-            return values
-        end = time.monotonic() + LAST_LOOK
-        for entry in self._directory:
-            try:
-                reply = session.call(wire.Peek(entry.id), max(end - time.monotonic(), 0.0))
-            except VmlabError:
-                break
-            values[entry.id] = (reply.registers, reply.attributes)
-        return values
+        for entry in self._directory if session is not None and self.isolate else ():
+            left = until - time.monotonic()
+            if session is None or left <= 0:
+                return
+            with contextlib.suppress(VmlabError):  # a user's on_peek may raise
+                reply: wire.Peeked = session.call(wire.Peek(entry.id), left)
+                kept[entry.id] = reply.registers, reply.attributes

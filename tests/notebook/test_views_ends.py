@@ -91,7 +91,7 @@ def test_a_device_that_answers_no_more_does_not_hold_up_the_end(vm):
     before = time.monotonic()
     vm.stop()
     assert time.monotonic() - before < 4
-    assert "stuck" not in vm._last["values"]
+    assert "stuck" not in vm._last["peek"]
 
 
 def test_what_holds_up_a_machine_is_said_by_the_bar(vm):
@@ -109,10 +109,11 @@ def test_two_machines_are_told_apart_by_their_names(engine):
     for name in ("left", "right"):
         made = named(name, kernel="monitor", engine=engine)
         view = IrqView(made, pump=ManualPump())
-        titles.append(view.snapshot["machine"]["title"])
+        machine = view.snapshot["machine"]
+        titles.append((machine["name"], machine["kernel"]))
         view.close()
         made.stop()
-    assert titles == ["left", "right"]
+    assert titles == [("left", "monitor"), ("right", "monitor")]
 
 
 def named(name: str, **options: Any) -> VM:

@@ -160,7 +160,7 @@ class Watch:
 
     def _keep_last(self, vm: VM) -> None:
         """Of a machine that has ended: what its registers held then."""
-        for id, (registers, attributes) in vm._last.get("values", {}).items():
+        for id, (registers, attributes) in vm._last.get("peek", {}).items():
             if id in self.opened:
                 self._values.keep(id, registers, attributes)
 
@@ -193,7 +193,8 @@ class Watch:
             [self._device(one, counts[one.id], alive) for one in shown],
             [
                 {"line": row.line, "device": row.device, "raised": row.raised}
-                | {"delivered": row.delivered, "level": row.level}
+                # a machine without power holds no line up
+                | {"delivered": row.delivered, "level": row.level and alive}
                 for row in vm.irqs
             ],
             {
@@ -207,10 +208,9 @@ class Watch:
     def _machine(self, vm: VM) -> dict[str, Any]:
         state = vm.state
         alive = state in ("running", "paused")
-        title = getattr(vm, "name", None)
         return {
-            "name": vm.config.name,
-            "title": title if isinstance(title, str) and title != vm.config.name else "",
+            "name": getattr(vm, "name", vm.config.name),
+            "kernel": vm.config.name,
             "state": str(state),
             "reason": state.reason,
             "fault": state.fault.device if state.fault is not None else "",

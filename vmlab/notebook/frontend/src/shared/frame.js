@@ -116,7 +116,7 @@ class Context {
     this.root.classList.toggle("vml-dead", state === "lost" || state === "gone");
     attribute(this.root, "data-state", state);
     attribute(this.root, "data-fault", snapshot.machine.fault || null);
-    attribute(this.root, "aria-label", `VM ${snapshot.machine.title || snapshot.machine.name}`);
+    attribute(this.root, "aria-label", `VM ${snapshot.machine.name}`);
     part.update(snapshot);
   }
 
