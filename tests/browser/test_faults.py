@@ -13,7 +13,7 @@ from tests.browser.server import until
 
 PEEK = "peek 0xd0000000"
 
-#: its read does not return for some seconds
+#: its read does not return for long
 SLOW = """
 import time
 class Slow(Device):
@@ -21,7 +21,7 @@ class Slow(Device):
         VALUE = rw(0x00, "takes its time")
     @on_read("VALUE")
     def value(self) -> int:
-        time.sleep(4)
+        time.sleep(15)
         return 1
 vm.hot_add(Slow())
 """
