@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Seen"]
 
-
 #: seconds that the machine has, at its end, to tell its devices' register values
 VALUES = 0.5
 

@@ -112,4 +112,5 @@ def test_a_view_that_no_kernel_answers_says_so(lab: Lab) -> None:
     cell = book.cell(book.run_new(deaf))
     cell.locator(".vml").scroll_into_view_if_needed()
     cell.locator(".vml-notice", has_text="No kernel answers").wait_for()
+    assert cell.locator(".vml").get_attribute("data-state") == "lost"
     cell.get_by_text("uart16550").wait_for()

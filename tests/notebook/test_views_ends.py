@@ -109,10 +109,11 @@ def test_two_machines_are_told_apart_by_their_names(engine):
     for name in ("left", "right"):
         made = named(name, kernel="monitor", engine=engine)
         view = IrqView(made, pump=ManualPump())
-        titles.append(view.snapshot["machine"]["title"])
+        machine = view.snapshot["machine"]
+        titles.append((machine["name"], machine["kernel"]))
         view.close()
         made.stop()
-    assert titles == ["left", "right"]
+    assert titles == [("left", "monitor"), ("right", "monitor")]
 
 
 def named(name: str, **options: Any) -> VM:

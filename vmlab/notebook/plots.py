@@ -68,8 +68,7 @@ def _bare(axes: Axes, *sides: str) -> None:
 
 
 def name_of(vm: VM) -> str:
-    name = getattr(vm, "name", None)
-    return name if isinstance(name, str) and name else vm.config.name
+    return str(getattr(vm, "name", vm.config.name))
 
 
 def _titled(axes: Axes, what: str, *whose: str) -> str:

@@ -195,7 +195,7 @@ class Watch:
             [
                 {"line": row.line, "device": row.device, "raised": row.raised}
                 # a machine without power holds no line up
-                | {"delivered": row.delivered, "level": row.level and not over}
+                | {"delivered": row.delivered, "level": row.level and alive}
                 for row in vm.irqs
             ],
             {
@@ -210,8 +210,8 @@ class Watch:
         state = vm.state
         alive = state in ("running", "paused")
         return {
-            "name": vm.config.name,
-            "title": vm.name if vm.name != vm.config.name else "",
+            "name": vm.name,
+            "kernel": vm.config.name,
             "state": str(state),
             "reason": state.reason,
             "fault": state.fault.device if state.fault is not None else "",

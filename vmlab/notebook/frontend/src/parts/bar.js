@@ -129,8 +129,9 @@ export function bar(context, extra) {
       attribute(lamp, "d", (now.busy && SHAPES.busy) || SHAPES[now.state] || SHAPES.gone);
       attribute(element, "data-busy", now.busy ? "yes" : null);
       text(word, now.state === "lost" ? "no kernel" : now.state);
-      text(title, now.title);
-      text(name, `${now.title ? " · " : ""}${now.name}, ${now.memory}, ${now.cpus} CPU${now.cpus > 1 ? "s" : ""}`);
+      const named = now.name !== now.kernel;
+      text(title, named ? now.name : "");
+      text(name, `${named ? " · " : ""}${now.kernel}, ${now.memory}, ${now.cpus} CPU${now.cpus > 1 ? "s" : ""}`);
       text(engine, now.engine ? ` · ${now.engine}${now.why ? `: ${now.why}` : ""}` : "");
       if (seconds !== context.seconds) {
         context.seconds = seconds;
@@ -141,11 +142,11 @@ export function bar(context, extra) {
       text(exits, now.state === "created" ? "" : `${rate(now.exits)} exits/s`);
       text(traps, now.state === "created" ? "" : `${rate(now.rate)} traps/s`);
       if (before && before !== now.state) {
-        context.speech.say(`${now.title || now.name} is ${now.state}`);
+        context.speech.say(`${now.name} is ${now.state}`);
         if (!said.classList.contains("vml-trouble")) put(said, "");
       }
       before = now.state;
-      put(reason, now.reason.split("\n")[0], now.state === "crashed" || Boolean(now.fault));
+      put(reason, now.reason === now.busy ? "" : now.reason.split("\n")[0], now.state === "crashed" || Boolean(now.fault));
       put(busy, now.busy);
       details.hidden = !now.traceback;
       text(trace, now.traceback);

@@ -105,7 +105,7 @@ class Context {
   apply(part) {
     let snapshot = this.model.get("snapshot") ?? {};
     if (!snapshot.machine) return;
-    if (this.link.dead) snapshot = lifeless(snapshot, "lost");
+    if (this.link.dead || this.silent) snapshot = lifeless(snapshot, "lost");
     else if (snapshot.machine.state === "gone") snapshot = lifeless(snapshot, "gone");
     if (snapshot.selected !== this.fromKernel) {
       this.fromKernel = snapshot.selected;
@@ -116,13 +116,12 @@ class Context {
     this.root.classList.toggle("vml-dead", state === "lost" || state === "gone");
     attribute(this.root, "data-state", state);
     attribute(this.root, "data-fault", snapshot.machine.fault || null);
-    attribute(this.root, "aria-label", `VM ${snapshot.machine.title || snapshot.machine.name}`);
+    attribute(this.root, "aria-label", `VM ${snapshot.machine.name}`);
     part.update(snapshot);
   }
 
   words({ state, reason, fault }) {
-    if (state === "lost") return RESTARTED;
-    if (this.silent) return SILENT;
+    if (state === "lost") return this.link.dead ? RESTARTED : SILENT;
     if (state === "gone") return GONE;
     const told = state === "stopped" || state === "crashed" || fault;
     return told && !this.barred ? `${state}${reason ? `: ${reason.split("\n")[0]}` : ""}` : "";
