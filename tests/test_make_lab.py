@@ -137,7 +137,7 @@ def first_page(url: str) -> bytes:
 
 def wait_for_url(out: Path, process: subprocess.Popen[bytes], first: str) -> str:
     """The URL that it prints, with the token."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         if found := re.search(
             rf"http://127\.0\.0\.1:\d+/lab/tree/{first}\?token=\w+", out.read_text()
