@@ -287,14 +287,14 @@ class CodeCaches:
         writer.row.any_written = 0
         if len(self._instances) == 1:
             return
-        written = memoryview(self._written).cast("B")
-        page = bytes(written).find(1)
+        written = bytes(self._written)
+        ctypes.memset(self._written, 0, len(written))
+        page = written.find(1)
         while page >= 0:
-            self._written[page] = 0
             for one in self._instances.values():
                 if one is not writer and one.own[page]:
                     self._throw_away(one, page * _PAGE, (page + 1) * _PAGE)
-            page = bytes(written).find(1, page + 1)
+            page = written.find(1, page + 1)
 
     @staticmethod
     def _throw_away(one: _Instance, start: int, end: int) -> None:
