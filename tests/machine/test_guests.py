@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,21 @@ def test_a_kernel_prints_its_command_line(engine: str, tmp_path: Path) -> None:
     code = bytes.fromhex("8b7310 ac 84c0 7407") + SAY + bytes.fromhex("ebf4") + OFF
     text, _ = run(tmp_path, engine, multiboot_elf(code=code), "a=1 b")
     assert text == f"{tmp_path}/guest a=1 b"
+
+
+def test_multiboots_selectors_are_those_of_other_loaders(engine: str, tmp_path: Path) -> None:
+    """A kernel loads a GDT of its own and goes on with the selectors that it was entered with, as many do."""
+    table = struct.pack("<3Q", 0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF)
+    at = LOAD + 12 + 256
+    code = b"\x0f\x01\x15" + struct.pack("<I", at)  # lgdt [at]
+    code += b"\xbc" + struct.pack("<I", LOAD + 0x1000)  # mov esp, ...
+    # push cs; call 1f; 1: add [esp], 5; retf, to what follows: CS is looked up anew
+    code += bytes.fromhex("0e e800000000 83042405 cb")
+    code += bytes.fromhex("8cc8 0430") + SAY + bytes.fromhex("8cd8 0430") + SAY + OFF
+    pointer = struct.pack("<HI", len(table) - 1, at + 8) + bytes(2)
+    image = multiboot_elf(code=code.ljust(256, b"\x90") + pointer + table + bytes(0x1000))
+    text, ended = run(tmp_path, engine, image)
+    assert text == "8@", ended
 
 
 def test_a_warning_is_given_once_and_early(

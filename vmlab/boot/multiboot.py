@@ -31,6 +31,8 @@ _INFO = struct.Struct("<7I16x2I12xI20xQ3I2B6x")
 #: framebuffer_addr .. framebuffer_type of a PC's text screen: 80 by 25, a character and its colours each
 _TEXT_SCREEN = (0xB_8000, 160, 80, 25, 16, 2)
 _LOADER = b"vmlab\0"
+#: CS and the data segments: as GRUB and QEMU have them, on which kernels rely that load a GDT and go on
+_SELECTORS = (0x08, 0x10)
 #: multiboot 2 (specification 2.0 §3.1): where its header is, and how it begins
 _SECOND_SEARCH, _SECOND_MAGIC = 32768, 0xE852_50D6
 
@@ -80,7 +82,8 @@ class Entry(NamedTuple):
             start, size = module
             memory.write(modules, struct.pack("<IIII", start, start + size, 0, 0))
         memory.write(at, table)
-        return CpuState("protected", self.address, {"rax": BOOT_MAGIC, "rbx": BOOT_INFO})
+        regs = {"rax": BOOT_MAGIC, "rbx": BOOT_INFO}
+        return CpuState("protected", self.address, regs, selectors=_SELECTORS)
 
 
 class Loaded(NamedTuple):

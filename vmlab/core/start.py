@@ -15,6 +15,7 @@ class CpuState(NamedTuple):
     flat segments: the PVH and multiboot entry), "long" (64-bit, paging through `cr3`, flat segments).
     `gdt` is (base, limit) of a GDT already in guest memory whose entry 0x10 is the mode's code segment
     and 0x18 the data segment; (0, 0) leaves GDTR empty and only the hidden segment state is set.
+    selectors: what CS and the data segment registers hold.
     """
 
     mode: Literal["real", "protected", "long"]
@@ -22,3 +23,4 @@ class CpuState(NamedTuple):
     regs: Mapping[str, int] = {}
     cr3: int = 0
     gdt: tuple[int, int] = (0, 0)
+    selectors: tuple[int, int] = (0x10, 0x18)

@@ -23,7 +23,6 @@ CR4_PAE = 1 << 5
 EFER_LME, EFER_LMA = 1 << 8, 1 << 10
 
 CODE, DATA, BUSY_TSS = 0xB, 0x3, 0xB  # descriptor types, accessed/busy
-CODE_SELECTOR, DATA_SELECTOR = 0x10, 0x18
 
 
 def start_regs(state: CpuState) -> abi.Regs:
@@ -53,9 +52,10 @@ def start_sregs(sregs: abi.Sregs, state: CpuState) -> None:
         sregs.cs.base, sregs.cs.selector = base, (base >> 4) & 0xFFFF
         return
     long = state.mode == "long"
-    _flat(sregs.cs, CODE_SELECTOR, CODE, long)
+    code, data = state.selectors
+    _flat(sregs.cs, code, CODE, long)
     for name in ("ds", "es", "fs", "gs", "ss"):
-        _flat(getattr(sregs, name), DATA_SELECTOR, DATA, False)
+        _flat(getattr(sregs, name), data, DATA, False)
     # VM entry wants a busy TSS in TR; PVH names its limit (Xen pvh.pandoc: base 0, limit 0x67)
     tr = sregs.tr
     tr.base, tr.limit, tr.selector, tr.type, tr.present, tr.s = 0, 0x67, 0, BUSY_TSS, 1, 0

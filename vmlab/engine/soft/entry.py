@@ -23,7 +23,6 @@ _CODE = _P_S_A | r.D_CODE | 1 << 9
 _FLAT = 0xFFFF_FFFF
 _TSS_BUSY = r.D_P | 11 << 8
 _LDT = r.D_P | 2 << 8
-_CODE_SELECTOR, _DATA_SELECTOR = 0x10, 0x18
 
 
 def set_start(context: Context, state: CpuState) -> None:
@@ -34,8 +33,8 @@ def set_start(context: Context, state: CpuState) -> None:
         long_mode = state.mode == "long"
         _common(context, state.rip)
         wide = r.D_L if long_mode else r.D_B
-        context.set_segment(r.CS, Segment(_CODE_SELECTOR, 0, _FLAT, _CODE | r.D_G | wide))
-        data = Segment(_DATA_SELECTOR, 0, _FLAT, _DATA | r.D_G | r.D_B)
+        context.set_segment(r.CS, Segment(state.selectors[0], 0, _FLAT, _CODE | r.D_G | wide))
+        data = Segment(state.selectors[1], 0, _FLAT, _DATA | r.D_G | r.D_B)
         for number in (r.ES, r.SS, r.DS, r.FS, r.GS):
             context.set_segment(number, data)
         context.gdt = state.gdt
