@@ -70,7 +70,7 @@ def describe(frame: bytes | memoryview) -> str:
 
 def _payload(data: bytes, at: int) -> str:
     (kind,) = struct.unpack_from(">H", data, at)
-    tags = []
+    tags: list[str] = []
     while kind == _VLAN and len(tags) < _TAGS:
         tag, kind = struct.unpack_from(">HH", data, at + 2)
         tags.append(f"VLAN {tag & 0xFFF} ")
