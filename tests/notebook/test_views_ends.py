@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -16,6 +15,7 @@ from vmlab import VM
 
 require_module("anywidget")
 
+from vmlab.devicelog import LogEntry
 from vmlab.notebook import forms
 from vmlab.notebook.irq import IrqView
 from vmlab.notebook.lab import Lab
@@ -117,11 +117,7 @@ def test_two_machines_are_told_apart_by_their_names(engine):
 
 
 def named(name: str, **options: Any) -> VM:
-    if "name" in inspect.signature(VM).parameters:
-        return VM(name=name, **options)
-    made = VM(**options)
-    made.name = name
-    return made
+    return VM(name=name, **options)
 
 
 def test_how_far_the_guest_is_is_one_word(vm):
@@ -194,20 +190,14 @@ def test_a_device_that_failed_is_replaced_and_the_guest_goes_on(vm):
 # --- the log --------------------------------------------------------------------------------------------
 
 
-class Entry(NamedTuple):
-    time: float
-    device: str
-    kind: str
-    text: str
-
-
 def test_the_newest_of_the_device_log_are_shown(vm):
-    vm.log = [Entry(0.1 * n, "d0", "print", f"line {n}") for n in range(ENTRIES + 5)]
+    for n in range(ENTRIES + 5):
+        vm.log.add(LogEntry(0.1 * n, "d0", "print", f"line {n}"))
     view = LogView(vm, pump=ManualPump())
     log = view.snapshot["log"]
     assert log["total"] == ENTRIES + 5
     assert [one["text"] for one in log["entries"]] == [f"line {n}" for n in range(5, ENTRIES + 5)]
-    vm.log.append(Entry(9.0, "d0", "fault", "x" * 100_000))
+    vm.log.add(LogEntry(9.0, "d0", "fault", "x" * 100_000))
     assert view.refresh()
     last = view.snapshot["log"]["entries"][-1]
     assert (last["kind"], last["number"], len(last["text"])) == ("fault", ENTRIES + 5, 1000)

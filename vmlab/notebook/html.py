@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from vmlab.core.units import show_span
+from vmlab.notebook.palette import KINDS
 from vmlab.views import hexadecimal
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ _SCREEN = (
     "background:#111;color:#ddd;padding:8px;max-height:320px;overflow:auto;line-height:1.25;"
     "font-family:monospace"
 )
-#: colours that the colour-blind can tell apart (Okabe and Ito), and heights in pixels: a hole is folded,
-#: RAM is what a map is mostly of
-_COLOURS = {"ram": "#0072B2", "mmio": "#E69F00", "interrupt-controller": "#009E73", "hole": "none"}
+#: heights in pixels: a hole is folded, RAM is what a map is mostly of
 _HEIGHTS = {"ram": 44, "mmio": 20, "interrupt-controller": 20, "hole": 16}
 #: characters of a console that are shown
 CONSOLE = 8000
@@ -98,7 +97,7 @@ def map_picture(vm: VM) -> str:
     for what shows no drawings (GitHub) and for who cannot see them."""
     parts, top = [], 0
     for one in reversed(vm.address_map):
-        colour, height = _COLOURS[one.kind], _HEIGHTS[one.kind]
+        colour, height = KINDS[one.kind], _HEIGHTS[one.kind]
         edge = ' stroke="#999" stroke-dasharray="2 2"' if one.kind == "hole" else ' stroke="#fff"'
         middle = top + height // 2 + 4
         parts.append(
