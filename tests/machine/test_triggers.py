@@ -15,7 +15,7 @@ from vmlab.devices.hotplug import HotPlug, Slot
 from vmlab.devices.power import Power
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine.soft.ioapic import IoApic
-from vmlab.machine import linux, platform
+from vmlab.machine import platform, tables
 from vmlab.testing import Driver, Socket
 from vmlab.virtio import Rng
 from vmlab.virtio.registers import CONFIG_CHANGE
@@ -30,7 +30,7 @@ class Declared(NamedTuple):
 
 def declared() -> dict[int, list[Declared]]:
     """Line -> what each descriptor of the DSDT says of it (ACPI 6.5 §6.4.3.6)."""
-    blob, found, at = linux.tables(1), dict[int, list[Declared]](), 0
+    blob, found, at = tables.acpi_tables(1, tables.SLOTS), dict[int, list[Declared]](), 0
     while (at := blob.find(b"\x89", at)) >= 0:
         size, flags, count = struct.unpack_from("<HBB", blob, at + 1)
         if size == 2 + 4 * count and flags & ~0b1011 == 0 and flags & 1:
@@ -98,14 +98,14 @@ def test_every_line_is_declared_in_one_way() -> None:
     for line in slots:
         assert set(DECLARED[line]) == {Declared(line >= 16, line >= 16)}
         assert len(DECLARED[line]) == 1 or line >= 16, "an edge has one holder"
-    assert sum(len(DECLARED[line]) for line in slots) == linux.SLOTS
+    assert sum(len(DECLARED[line]) for line in slots) == tables.SLOTS
 
 
 def test_the_tables_give_a_slot_the_line_that_the_manager_gives_it() -> None:
-    manager = MMIODeviceManager(shared_irqs=platform.SHARED_LINES, slots=linux.SLOTS)
+    manager = MMIODeviceManager(shared_irqs=platform.SHARED_LINES, slots=tables.SLOTS)
     manager.paired = True
-    blob = linux.tables(1)
-    for number in range(linux.SLOTS):
+    blob = tables.acpi_tables(1, tables.SLOTS)
+    for number in range(tables.SLOTS):
         base, line = manager.register_mmio_device(_Nothing(), 4, f"rng{number}")
         window = aml.memory32(base, MMIO_LEN)
         at = blob.index(window) + len(window)
