@@ -81,6 +81,9 @@ def test_the_mp_table_names_every_cpu_and_line(memory: GuestMemory, cpus: int) -
     assert struct.unpack("<xBxBI", ioapic) == (0, 1, platform.IOAPIC_BASE)
     lines = {one[5]: (one[6], one[7]) for one in entries if one[0] == 3}
     assert lines == {line: (0, line) for line in range(24)}
+    levels = {one[5] for one in entries if one[0] == 3 and one[2] == 0b1101}
+    assert levels == set(range(17, 24)), "as the tables of ACPI say, and as devices drive them"
+    assert {one[2] for one in entries if one[0] == 3} == {0, 0b1101}
     assert [(one[1], one[7]) for one in entries if one[0] == 4] == [(3, 0), (1, 1)]
 
 

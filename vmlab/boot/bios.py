@@ -29,6 +29,8 @@ _ENABLED, _BOOTSTRAP = 1, 2
 # interrupt types (table 4-11)
 _INT, _NMI, _EXT_INT = 0, 1, 3
 _ALL_LAPICS = 0xFF
+#: §4.3.4: as the bus has it, edges and active high; level-triggered and active high
+_AS_ISA, _LEVEL = 0, 0b1101
 #: family 6, and features FPU and APIC, as CPUID's leaf 1 has them
 _SIGNATURE, _FEATURES = 0x600, 1 << 9 | 1
 
@@ -46,8 +48,9 @@ def write(memory: GuestMemory, com1: int, mp: bytes) -> None:
     memory.write(_POINTER, mp)
 
 
-def mp_table(cpus: int, lapic: int, ioapic: int, pins: int) -> bytes:
-    """Floating pointer and configuration table: the CPUs, an ISA bus whose lines are the I/O APIC's pins."""
+def mp_table(cpus: int, lapic: int, ioapic: int, pins: int, levels: range = range(0)) -> bytes:
+    """Floating pointer and configuration table: the CPUs, an ISA bus whose lines are the I/O APIC's pins;
+    `levels` are those that are no edges."""
     ioapic_id = 0  # as its own register says, and the MADT
     entries = [
         struct.pack(
@@ -59,8 +62,10 @@ def mp_table(cpus: int, lapic: int, ioapic: int, pins: int) -> bytes:
     entries.append(struct.pack("<BB6s", _BUS, 0, b"ISA   "))
     entries.append(struct.pack("<BBBBI", _IOAPIC, ioapic_id, _APIC_VERSION, _ENABLED, ioapic))
     entries += [
-        # flags 0: as the bus has it, edges and active high
-        struct.pack("<BBHBBBB", _IO_INTERRUPT, _INT, 0, 0, line, ioapic_id, line)
+        struct.pack(
+            *("<BBHBBBB", _IO_INTERRUPT, _INT, _LEVEL if line in levels else _AS_ISA),
+            *(0, line, ioapic_id, line),
+        )
         for line in range(pins)
     ]
     entries += [

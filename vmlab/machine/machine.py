@@ -15,16 +15,10 @@ from vmlab.core.cmdline import Cmdline
 from vmlab.core.counters import STATE, CounterPage
 from vmlab.core.device import Device
 from vmlab.core.log import Log
-from vmlab.core.manager import MMIO_LEN
 from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
 from vmlab.core.safely import text_of
 from vmlab.core.trace import AccessEvent, AccessLog
-from vmlab.devices.cmos_rtc import CmosRtc
-from vmlab.devices.debug_exit import DebugExit
-from vmlab.devices.i8042 import I8042
-from vmlab.devices.power import Power
-from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
@@ -38,6 +32,7 @@ from vmlab.machine.config import (
     StateName,
 )
 from vmlab.machine.failure import failure
+from vmlab.machine.fixed import FixedHooks, fixed_devices
 from vmlab.machine.plugboard import Plugboard
 from vmlab.virtio.device import VirtioDevice
 
@@ -393,29 +388,11 @@ class Machine:
     # --- devices --------------------------------------------------------------------------------
 
     def _plug_fixed(self) -> None:
-        self.board.fix(
-            "com1", self.uart, self.ports, [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ
-        )
-        keyboard = I8042(self._on_reset)
-        self.board.fix(
-            "i8042",
-            keyboard,
-            self.ports,
-            [(platform.I8042_DATA, 1, 0), (platform.I8042_STATUS, 1, 4)],
-        )
-        self.board.fix("rtc", CmosRtc(), self.ports, [(platform.RTC_PORT, 2, 0)])
-        if self.config.debug_exit:
-            exit_port = DebugExit(self._on_debug_exit)
-            self.board.fix("debug-exit", exit_port, self.ports, [(platform.DEBUG_EXIT_PORT, 4, 0)])
-        power = Power(self._on_power_off, self._on_reset)
-        self.board.fix(
-            "power", power, self.ports, [(platform.POWER_PORT, 4, 0)], platform.POWER_IRQ
-        )
-        for name, device, base, irq in (
-            ("timer0", Timer(), platform.TIMER_BASE, platform.TIMER_IRQ),
-            ("hotplug", self.board.hotplug, platform.HOTPLUG_BASE, platform.HOTPLUG_IRQ),
-        ):
-            self.board.fix(name, device, self.mmio, [(base, MMIO_LEN, 0)], irq)
+        exits = self._on_debug_exit if self.config.debug_exit else None
+        hooks = FixedHooks(self._on_reset, self._on_power_off, exits)
+        for one in fixed_devices(hooks, self.uart, self.board.hotplug):
+            bus = self.ports if one.space == "port" else self.mmio
+            self.board.fix(one.id, one.device, bus, one.places, one.irq)
 
     def hot_add(
         self,

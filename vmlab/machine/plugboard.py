@@ -6,55 +6,37 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from vmlab.core.bus import Bus
 from vmlab.core.clock import Clock
 from vmlab.core.counters import CounterPage
-from vmlab.core.device import Device, commands, wants_line
+from vmlab.core.device import Device, wants_line
 from vmlab.core.irq import IrqLine
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
 from vmlab.core.memory import GuestMemory
-from vmlab.core.patience import Patient, holding, taken
-from vmlab.core.safely import report, short, shown, text_of
+from vmlab.core.patience import Patient, taken
+from vmlab.core.safely import report, short, shown
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, StateError, UpdateFailed
-from vmlab.hints import meant, unknown
 from vmlab.machine import platform
 from vmlab.machine.busy import Watch
-from vmlab.machine.config import DeviceEntry
 from vmlab.machine.force import Force
+from vmlab.machine.introspection import Introspection
 from vmlab.machine.left import LeftWindows, driven, retired, wean
-from vmlab.machine.listing import commands_of, described
+from vmlab.machine.plugged import Plugged, find
 from vmlab.machine.reserve import Reserve
 from vmlab.machine.wires import Wires, drives_level
-from vmlab.regs.table import Register
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
 
-__all__ = ["Plugboard", "Plugged"]
+__all__ = ["Plugboard"]
 
 #: seconds that a guest has to let a device go
 CONSENT = 5.0
 #: seconds without an access after which a driver that has reset its device is done with it: long, for a
 #: busy host may keep the guest from running, and a guest that tells of it need not wait
 QUIET = 2.0
-
-
-class Plugged(NamedTuple):
-    """A device in its place. kind: how the manager knows it; None: part of the machine."""
-
-    device: Device
-    space: str
-    base: int
-    size: int
-    irq: int | None
-    kind: DeviceType | None
-
-    @property
-    def fixed(self) -> bool:
-        return self.kind is None
 
 
 class Plugboard:
@@ -87,7 +69,8 @@ class Plugboard:
         self._left = LeftWindows(self.manager, self.hotplug)
         #: who keeps a device's code from returning is known here
         self.watch = Watch(self._name_of)
-        self.watch.owners += [self, mmio, clock]
+        self.introspection = Introspection(self.devices, self.watch)
+        self.watch.owners += [self, self.introspection, mmio, clock]
         self.force = Force(self.watch)
         self._lock = Patient(self.watch.words, "devices cannot come or go now")
         self._bells: dict[int, list[Doorbell]] = {}
@@ -361,7 +344,7 @@ class Plugboard:
 
     def _name_of(self, device: object) -> str:
         for id, plugged in list(self.devices.items()):
-            if device is plugged.device or device is _inner(plugged.device):
+            if device is plugged.device or device is plugged.made:
                 return id
         return ""
 
@@ -384,15 +367,9 @@ class Plugboard:
             )
 
     def _added(self, id: str) -> Plugged:
-        plugged = self._get(id)
+        plugged = find(self.devices, id)
         if plugged.fixed:
             raise ConfigError(f"{id!r} is part of the machine and stays where it is")
-        return plugged
-
-    def _get(self, id: str) -> Plugged:
-        plugged = self.devices.get(id)
-        if plugged is None:
-            raise DeviceNotFound(unknown("device", id, self.devices))
         return plugged
 
     def _free_id(self, kind: str) -> str:
@@ -429,90 +406,6 @@ class Plugboard:
             plugged.device.detached()
         except BaseException as error:  # noqa: BLE001 - the others are to be closed as well
             report(error)
-
-    # --- looking --------------------------------------------------------------------------------
-
-    def directory(self) -> list[DeviceEntry]:
-        """Every device, by address, ports first."""
-        entries = [
-            DeviceEntry(
-                id=id,
-                type=short(one.device.type, 200),
-                space=one.space,
-                base=one.base,
-                size=one.size,
-                irq=one.irq,
-                fixed=one.fixed,
-                block=one.device.counters.start,
-                registers=[described(row) for row in one.device.regs.table],
-                commands=commands_of(_inner(one.device)),
-                consoles=one.device.consoles,
-            )
-            for id, one in list(self.devices.items())
-        ]
-        return sorted(entries, key=lambda entry: (entry.space != "port", entry.base))
-
-    def peek(self, id: str) -> tuple[dict[str, int], dict[str, Any]]:
-        """(register values, what else the device shows), without any side effect."""
-        device = self._get(id).device
-        with holding(device.lock, self.watch.words, f"{id!r} cannot be looked at now"):
-            return device.peek(), device.inspect()
-
-    def poke(self, id: str, register: str, value: Any) -> None:
-        """Give a register a value, as the device's own code does; the line follows."""
-        device = self._get(id).device
-        if register not in {
-            *device.regs.by_name,
-            *device.regs.pairs,
-        }:
-            raise ConfigError(f"{id!r} has {unknown('register', register, device.regs.by_name)}")
-        row = device.regs.by_name.get(register)
-        _check_value(f"{id}.r.{register}", value, row)
-        with holding(device.lock, self.watch.words, f"{id!r} cannot be changed now"):
-            setattr(device.r, register, value)
-            device.update()
-
-    def tell(self, id: str, method: str, arguments: list[Any], options: dict[str, Any]) -> Any:
-        """Call a `command` of the device; returns what it returns."""
-        device = self._get(id).device
-        import inspect
-
-        target = _inner(device)
-        known = commands(target)
-        if method not in known:
-            what = f"it has {', '.join(known)}" if known else "it has none"
-            near = meant(method, known)
-            what = f"did you mean {near!r}? {what}" if near else what
-            raise ConfigError(f"{id!r} ({device.type}) has no command {method!r}; {what}")
-        call = getattr(target, method)
-        try:
-            inspect.signature(call).bind(*arguments, **options)
-        except TypeError as error:
-            raise ConfigError(f"{id}.{method}{known[method][0]}: {text_of(error)}") from error
-        if target is not device:
-            # a virtio device's own thread may be in a request of any length: it guards itself
-            return call(*arguments, **options)
-        with holding(device.lock, self.watch.words, f"{id!r} takes no command now"):
-            result = call(*arguments, **options)
-            device.update()
-            return result
-
-
-def _check_value(name: str, value: Any, row: Register | None) -> None:
-    """ConfigError for what the register cannot hold. row: None for a pair of two."""
-    count = row.banked_by[1] if row is not None and row.banked_by else 0
-    mask = row.mask if row is not None else (1 << 64) - 1
-    values = value if count and isinstance(value, list) and len(value) == count else [value]
-    if count and values is not value:
-        raise ConfigError(f"{name} has {count} banks: give a list of so many values")
-    for one in values:
-        if not isinstance(one, int) or not 0 <= one <= mask:
-            raise ConfigError(f"{name} = {one!r}: a whole number from 0 to {mask:#x} fits")
-
-
-def _inner(device: Device) -> Device | VirtioDevice:
-    """What a user made: the virtio device in its transport."""
-    return device.device if isinstance(device, MmioTransport) else device
 
 
 def _close_all(bells: list[Doorbell]) -> None:

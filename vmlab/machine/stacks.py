@@ -52,10 +52,10 @@ CALLERS: dict[str, str | Callable[[FrameType], str]] = {
     "machine/plugboard.py:Plugboard._close": "being closed",
     "machine/plugboard.py:Plugboard.attach": "being plugged in",
     "machine/plugboard.py:Plugboard.detach": "being unplugged",
-    "machine/plugboard.py:Plugboard.directory": "being listed",
-    "machine/plugboard.py:Plugboard.peek": "being looked at",
+    "machine/introspection.py:Introspection.directory": "being listed",
+    "machine/introspection.py:Introspection.peek": "being looked at",
     "machine/plugboard.py:Plugboard.reset": "being reset",
-    "machine/plugboard.py:Plugboard.tell": lambda frame: (
+    "machine/introspection.py:Introspection.tell": lambda frame: (
         f"in its command {frame.f_locals['method']}"
     ),
     "monitor/controller.py:Controller._open": "arriving in the machine",
@@ -71,10 +71,10 @@ _GUESTS = ("core/", "engine/", "virtio/serving.py")
 #: ours that know under which name a device comes or goes, and as what they know it
 _NAMING = {
     "machine/plugboard.py:Plugboard.add": "name",
-    "machine/plugboard.py:Plugboard.peek": "id",
+    "machine/introspection.py:Introspection.peek": "id",
     "machine/plugboard.py:Plugboard.remove": "id",
     "machine/plugboard.py:Plugboard.replace": "id",
-    "machine/plugboard.py:Plugboard.tell": "id",
+    "machine/introspection.py:Introspection.tell": "id",
     "monitor/controller.py:Controller._peek": "command",
     "monitor/controller.py:Controller._tell_device": "command",
 }

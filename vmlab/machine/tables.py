@@ -20,7 +20,11 @@ SLOTS = hotplug.SLOT_COUNT
 
 def told(cpus: int, linux: bool) -> Told:
     """All of it. linux: such a kernel takes devices by ACPI."""
-    mp = bios.mp_table(cpus, platform.LAPIC_BASE, platform.IOAPIC_BASE, platform.IOAPIC_PINS)
+    first, last = platform.SHARED_LINES
+    mp = bios.mp_table(
+        *(cpus, platform.LAPIC_BASE, platform.IOAPIC_BASE, platform.IOAPIC_PINS),
+        range(first, last + 1),
+    )
     return Told(acpi_tables(cpus, SLOTS if linux else 0), mp, platform.COM1_PORT)
 
 

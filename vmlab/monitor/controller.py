@@ -60,7 +60,9 @@ class Controller:
             wire.Replace: lambda c: self._do(
                 lambda: self._up.replace(c.id, self._open(c.device), c.force)
             ),
-            wire.Poke: lambda c: self._do(lambda: self._up.board.poke(c.id, c.register, c.value)),
+            wire.Poke: lambda c: self._do(
+                lambda: self._up.board.introspection.poke(c.id, c.register, c.value)
+            ),
             wire.Tell: self._tell_device,
             wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
             wire.Wrote: self._wrote,
@@ -111,7 +113,7 @@ class Controller:
         return wire.Built(
             machine.engine_name,
             machine.engine_reason,
-            machine.board.directory(),
+            machine.board.introspection.directory(),
             ids,
             machine.linux,
         )
@@ -131,13 +133,15 @@ class Controller:
         return device
 
     def _peek(self, command: wire.Peek) -> wire.Reply:
-        registers, attributes = self._up.board.peek(command.id)
+        registers, attributes = self._up.board.introspection.peek(command.id)
         plain = Plain(summed=True)
         return wire.Peeked(registers, {name: plain.of(value) for name, value in attributes.items()})
 
     def _tell_device(self, command: wire.Tell) -> wire.Reply:
         board = self._up.board
-        told = board.tell(command.id, command.method, command.arguments, command.options)
+        told = board.introspection.tell(
+            command.id, command.method, command.arguments, command.options
+        )
         return wire.Told(Plain(summed=False).of(told))
 
     def _stop(self, command: wire.Stop) -> wire.Reply:
@@ -145,7 +149,7 @@ class Controller:
         return wire.Done(int(stuck))
 
     def _look(self, command: wire.Look) -> wire.Reply:
-        return wire.Devices(self._page.generation, self._up.board.directory())
+        return wire.Devices(self._page.generation, self._up.board.introspection.directory())
 
     def _step(self, command: wire.Step) -> wire.Reply:
         if not 1 <= command.count <= MAX_STEPS:
