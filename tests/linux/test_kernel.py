@@ -42,6 +42,7 @@ def test_its_name_is_its_folders(kernel: LinuxKernel, tmp_path: Path) -> None:
     image = tmp_path / "debian" / "kernel"
     image.parent.mkdir()
     image.write_bytes(kernel.kernel.read_bytes())
-    assert VM(image).config.name == "debian"
-    assert repr(VM(image)).startswith("<VM debian: created")
+    vm = VM(image)
+    assert vm.config.name == "debian"
+    assert repr(vm).startswith("<VM debian: created")
     assert VM("hello").config.name == "hello"

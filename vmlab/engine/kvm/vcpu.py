@@ -153,7 +153,8 @@ class Vcpu:
                 stop = None  # it came too late, when the device had answered
             except BaseException as error:  # this thread is the guest's
                 log.exception("vCPU %d: the handling of an access raised", self.index)
-                text = f"in the handling of an access: {text_of(error)}"
+                name, _, said = text_of(error).partition(": ")
+                text = f"{name} in the handling of an access: {said}"
                 stop = report.failure(text, self.fds, self._config.memory)
             if stop is not None:
                 self._stop(stop)
