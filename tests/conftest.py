@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.parallel import pytest_xdist_make_scheduler, turn  # noqa: F401 - a hook
 from tests.support import NO_KVM, forget_inheritance, kvm_missing, require_kvm, require_module
 
 pytest_plugins = ["tests.box.plugin"]
@@ -33,12 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def _turn(item: pytest.Item) -> int:
-    """Fast tests first. The browser's come last: its client keeps an event loop and processes until
-    the end of the session, which tests of either would trip over."""
-    if "browser" in item.path.relative_to(item.config.rootpath).parts:
-        return 2
-    return 1 if item.get_closest_marker("slow") else 0
+def _turn(item: pytest.Item) -> tuple[int, bool]:
+    """Fast tests first; of several workers' tests the long ones. The browser's come last."""
+    file = item.path.relative_to(item.config.rootpath)
+    slow = item.get_closest_marker("slow") is not None
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return turn(file), slow
+    return int(file.parts[1] == "browser"), slow
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -153,10 +153,12 @@ def test_riscv64_has_1024_lines_and_a_16550() -> None:
     manager, cmdline = MMIODeviceManager(arch="riscv64"), Cmdline()
     assert manager.register_mmio_serial(Dummy(), cmdline) == (0x0A00_0000, 0)
     assert str(cmdline) == "earlycon=uart,mmio,0x0a000000"
-    given = [manager.register_mmio_device(Dummy(), NET, str(n)) for n in range(1023)]
-    assert given[-1] == (0x0A00_0000 + 1023 * MMIO_LEN, 1023)
+    assert manager.irq_interval == (0, 1023)
+    last = MMIODeviceManager(arch="riscv64", irq_interval=(1022, 1023))
+    given = [last.register_mmio_device(Dummy(), NET, str(n)) for n in range(2)]
+    assert given[-1] == (0x0A00_1000, 1023)
     with pytest.raises(IrqsExhausted):
-        manager.register_mmio_device(Dummy(), NET, "1023")
+        last.register_mmio_device(Dummy(), NET, "2")
 
 
 def test_interrupt_controllers_have_their_own_address_and_no_line() -> None:

@@ -47,7 +47,7 @@ WRONG: dict[str, list[Answer]] = {
         Answer(
             "a misspelt device",
             'def characters(vm, command):\n    return vm.traps["com9"].writes\n',
-            says=("KeyError", "A hint:"),
+            says=("did you mean 'com1'?", "A hint:"),
         ),
     ],
     "will-trap": [

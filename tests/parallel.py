@@ -1,0 +1,46 @@
+"""Two workers (`pytest -n 2`): what shares something stays together, and what takes long begins first."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+import pytest
+
+__all__ = ["turn"]
+
+#: one emulated machine and one fetched kernel serve all of these
+BOX = ("tests/linux/", "tests/box/")
+#: files that take minutes, in this order
+LONG = (
+    *BOX,
+    "tests/notebook/test_exercises.py",
+    "tests/notebook/test_notebooks.py",
+    "tests/test_code_that",
+)
+
+
+def turn(file: PurePath) -> int:
+    """When the tests of a file begin. The browser's come last: its client keeps an event loop and processes
+    until the end of the worker, which tests of either would trip over."""
+    path = file.as_posix()
+    if path.startswith("tests/browser/"):
+        return len(LONG) + 1
+    return next((at for at, name in enumerate(LONG) if path.startswith(name)), len(LONG))
+
+
+def _together(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return BOX[0] if file.startswith(BOX) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return _together(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
