@@ -50,6 +50,11 @@ def test_start_hands_over() -> None:
     assert done.stdout == "a b|c|"
 
 
+def test_the_badge_leads_to_a_handout() -> None:
+    assert "urlpath=lab/tree/handouts/01-first-vm.ipynb)" in (ROOT / "README.md").read_text()
+    assert "\npython notebooks/handout.py\n" in (BINDER / "postBuild").read_text()
+
+
 def test_it_follows_the_lock() -> None:
     """Its Python is one that the lock is for, and everything it installs is from there."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

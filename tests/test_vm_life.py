@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ import pytest
 from tests.support import ROOT
 from tests.vms import PATIENCE, PROMPT, after, monitor, peeked
 from vmlab import VM
-from vmlab.errors import EngineError, MonitorLost, StateError
+from vmlab.errors import ConfigError, EngineError, MonitorLost, StateError
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -504,8 +506,28 @@ def test_the_interpreter_ends_without_stop(engine: str, isolate: bool) -> None:
 
 def test_a_monitor_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
+    before = len(os.listdir("/dev/fd"))
     with pytest.raises(EngineError, match="cannot start the monitor process"):
         VM().start()
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_no_folder_for_temporary_files_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with monitor("auto") as vm:
+        os.kill(vm.pid, signal.SIGTERM)
+        vm.wait(PATIENCE)
+        assert "was killed by SIGTERM" in vm.state.reason
+
+
+def test_a_limit_on_the_size_of_files_is_told() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(ConfigError, match="bytes of guest memory: File too large"):
+            VM(memory="16M").start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_listener_may_not_ask_the_machine(engine: str, caplog: pytest.LogCaptureFixture) -> None:

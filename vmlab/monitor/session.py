@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -56,32 +55,35 @@ class MonitorSession:
         self._gone: str | None = None
         #: whose code does not return
         self._busy = ""
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the session
-        self._connection, theirs = socket.socketpair()
-        memory_fd = page_fd = -1
         try:
-            memory_fd = GuestMemory.backing(memory_size)
-            page_fd = HOST.memory_fd("vmlab-counters", PAGE_SIZE)
-            self.memory = GuestMemory.from_fd(memory_fd, memory_size)
-            self._page_map = HOST.map(page_fd, PAGE_SIZE)
-            self.page = CounterPage(memoryview(self._page_map))
-            self._process = self._spawn(theirs.fileno(), memory_fd, memory_size, page_fd)
+            self._begin(memory_size)
         except OSError as error:
-            self._connection.close()
-            self._stderr.close()
             raise EngineError(f"cannot start the monitor process: {error}") from error
-        except BaseException:
-            self._connection.close()
-            self._stderr.close()
-            raise
-        finally:
-            theirs.close()
-            for fd in (memory_fd, page_fd):
-                if fd >= 0:
-                    os.close(fd)
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, name="vmlab-session", daemon=True)
         self._reader.start()
+
+    def _begin(self, memory_size: int) -> None:
+        """Make what is shared, and the process; nothing is left of it when that fails."""
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
+            memory_fd = GuestMemory.backing(memory_size)
+            handed.callback(os.close, memory_fd)
+            page_fd = HOST.memory_fd("vmlab-counters", PAGE_SIZE)
+            handed.callback(os.close, page_fd)
+            self.memory = GuestMemory.from_fd(memory_fd, memory_size)
+            undo.callback(self.memory.close)
+            self._page_map = HOST.map(page_fd, PAGE_SIZE)
+            undo.callback(self._page_map.close)
+            self.page = CounterPage(memoryview(self._page_map))
+            undo.callback(self.page.close)
+            # no file: a host may have no folder for it
+            errors = HOST.memory_fd("vmlab-errors", 0, sealed=False)
+            self._stderr: IO[bytes] = undo.enter_context(open(errors, "w+b"))
+            self._connection, theirs = socket.socketpair()
+            handed.enter_context(theirs)
+            undo.enter_context(self._connection)
+            self._process = self._spawn(theirs.fileno(), memory_fd, memory_size, page_fd)
+            undo.pop_all()
 
     def _spawn(self, connection: int, memory: int, size: int, page: int) -> subprocess.Popen[bytes]:
         # -S and our own path: the monitor sees what this interpreter sees, without site's start-up
