@@ -20,7 +20,7 @@ PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
 step = @printf '== %s\n' $(1)
 
-.PHONY: help setup demo lab lab-teacher test packages check pytest newest lock bench fuzz kernels clean
+.PHONY: help setup demo lab lab-teacher test packages check pytest coverage newest lock bench fuzz kernels clean
 
 help:
 	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
@@ -28,6 +28,7 @@ help:
 	@echo "make lab       the notebooks, to work in: JupyterLab opens at the first one (LAB_ARGS=--no-browser: only its URL)"
 	@echo "make lab-teacher  the same with the solutions and all tests"
 	@echo "make test      everything that can be checked here; says what could not and why"
+	@echo "make coverage  the tests, with what they cover"
 	@echo "make check     only the linters, the type checker and the layers"
 	@echo "make newest    what breaks with the newest versions of everything, in a .venv of its own"
 	@echo "make lock      requirements/ anew, from the newest versions (then: make test)"
@@ -87,6 +88,11 @@ check:
 
 pytest:
 	$(call step,"pytest")
+	@"$(BIN)"/python -m pytest $(PYTEST_ARGS)
+
+# Measuring slows every process of a test, so that those that wait for seconds may fail.
+coverage:
+	@$(PREPARE) venv all
 	@"$(BIN)"/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 # What those who install vmlab from an index have: nothing holds them to the lock.

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from tests.parallel import pytest_xdist_make_scheduler, turn  # noqa: F401 - a hook
 from tests.support import NO_KVM, forget_inheritance, kvm_missing, require_kvm, require_module
@@ -18,9 +17,6 @@ from tests.support import NO_KVM, forget_inheritance, kvm_missing, require_kvm, 
 pytest_plugins = ["tests.box.plugin"]
 # before a test, or what it starts, is there
 forget_inheritance()
-# how long one example takes is the machine's business, not the test's
-settings.register_profile("vmlab", settings(), deadline=None)
-settings.load_profile("vmlab")
 
 #: how long what a test started may take to be gone
 SETTLE = 3.0
@@ -41,6 +37,16 @@ def _turn(item: pytest.Item) -> tuple[int, bool]:
     if "PYTEST_XDIST_WORKER" in os.environ:
         return turn(file), slow
     return int(file.parts[1] == "browser"), slow
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        from hypothesis import settings
+    except ImportError:
+        return  # in the box, where no test wants it
+    # how long one example takes is the machine's business, not the test's
+    settings.register_profile("vmlab", settings(), deadline=None)
+    settings.load_profile("vmlab")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
