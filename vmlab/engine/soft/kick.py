@@ -19,10 +19,10 @@ covers all addresses all the time: correct and slower.
 from __future__ import annotations
 
 import ctypes
-import functools
 import mmap
 from collections.abc import Callable
 
+from vmlab.core.once import once
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.uclib import Uc
 
@@ -121,7 +121,7 @@ class Kick:
         self._begin = ctypes.c_uint64(0)
 
 
-@functools.cache
+@once
 def self_check() -> bool:
     """Does the patched kick work with this library? Done once per process, in about 10 ms."""
     uc = Uc()

@@ -259,8 +259,7 @@ class Vcpu:
             return None
         if self.stop_wanted and not single:
             return None
-        if self._caches.stale:
-            self._caches.refresh()
+        self._caches.begin()
         stop = self._deliver_pending()
         if stop or self.mode is not Mode.RUNNING:
             return stop
