@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from vmlab.core.counters import CounterPage
 from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
+from vmlab.core.once import once
 from vmlab.errors import VmlabError
 from vmlab.monitor import wire
 from vmlab.virtio.device import VirtioDevice
@@ -45,7 +45,7 @@ class Session(Protocol):
         ...
 
 
-@functools.cache
+@once
 def _guard_forks() -> None:
     """Once a process: a hook cannot be taken back."""
     from vmlab.monitor import forks

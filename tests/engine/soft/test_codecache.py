@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -40,7 +44,6 @@ def alias_tables(lab: Lab) -> None:
 def test_the_cure_is_had_here() -> None:
     """Without it all is right, and slower: nobody would notice."""
     import platform
-    import sys
 
     if sys.platform.startswith("linux") and platform.machine() == "x86_64":
         assert codecache.patch() is not None
@@ -96,6 +99,44 @@ def test_the_host_rewrites_code(lab: Lab, how: str) -> None:
     lab.engine.pause()
 
 
+@pytest.mark.parametrize("how", ["write", "view"])
+def test_code_is_rewritten_while_it_is_translated(lab: Lab, how: str) -> None:
+    """The translator has read the page's first code and not yet said so."""
+    lab.memory.write(FUNCTION, b"\xb8\0\0\0\0\xc3")
+    caches = lab.engine._caches
+    protect, writers = caches.protect, []
+
+    def late(uc: int, address: int) -> None:
+        if address // 0x1000 == FUNCTION >> 12 and not writers:
+            writers.append(threading.Thread(target=changed_by, args=(lab, how, 7)))
+            writers[0].start()
+            writers[0].join()
+        protect(uc, address)
+
+    caches.protect = late  # type: ignore[method-assign]
+    lab.load(g.CALL)
+    lab.engine.start()
+    lab.wait_for(lambda: lab.u64(RESULTS + 8) > 1000)
+    if not writers:
+        changed_by(lab, how, 7)  # the hook needs no first code
+    lab.wait_for(lambda: lab.u64(RESULTS) == 7)
+    lab.engine.pause()
+
+
+def test_what_was_written_before_a_turn_is_not_stale_in_it() -> None:
+    """Disk blocks that are read and then executed cost no second translation."""
+    if codecache.patch() is None:
+        pytest.skip("the hook has no notes")
+    with bench() as lab:
+        caches = lab.engine._caches
+        caches.begin()
+        caches.wrote(FUNCTION - 1, 0x1002)
+        assert sum(caches._noted) == 3
+        assert not caches.stale
+        caches.begin()
+        assert not any(caches._noted)
+
+
 def test_another_cpu_rewrites_code() -> None:
     if codecache.patch() is None:
         pytest.skip("what the hook does is for one CPU")
@@ -137,6 +178,49 @@ def test_a_page_of_data_is_written_fast_again() -> None:
         lab.engine._caches.refresh()
         assert not one.own[FUNCTION >> 12]
         assert not lab.engine._caches._counts[FUNCTION >> 12]
+
+
+def test_a_row_is_given_out_once() -> None:
+    patch = codecache.patch()
+    if patch is None:
+        pytest.skip("there are no rows")
+    rows = [patch.row(), patch.row()]
+    for row in rows:
+        assert row is not None
+        row.uc = 1
+    assert len({ctypes.addressof(row) for row in rows if row is not None}) == 2
+
+
+_TOGETHER = """
+import threading, time
+from vmlab.engine.soft import codecache, kick, uclib
+counts = {"patch": 0, "kick": 0}
+def slowly(name, function):
+    def call(*arguments):
+        counts[name] += 1
+        time.sleep(0.2)
+        return function(*arguments)
+    return call
+codecache.alias_is_seen = slowly("patch", codecache.alias_is_seen)
+kick.Uc = slowly("kick", kick.Uc)
+barrier, results = threading.Barrier(2), []
+def first():
+    barrier.wait()
+    results.append((codecache.patch(), kick.self_check()))
+threads = [threading.Thread(target=first) for _ in range(2)]
+for one in threads: one.start()
+for one in threads: one.join()
+print(sorted(counts.items()), results[0] == results[1])
+"""
+
+
+def test_the_first_machines_come_together() -> None:
+    """The library is redirected once: two that do it store over each other's slots."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TOGETHER], capture_output=True, text=True, timeout=60, check=True
+    )
+    tried = int(codecache.patch() is not None)
+    assert done.stdout.strip() == f"[('kick', 1), ('patch', {tried})] True"
 
 
 def test_more_instances_than_rows() -> None:

@@ -15,6 +15,7 @@ from tests.engine.soft import cpu_guests as c
 from tests.engine.soft import guests as g
 from tests.engine.soft.lab import CODE, DEVICE, RESULTS, Lab, bench
 from vmlab.engine.api import CpuState
+from vmlab.engine.soft import engine
 from vmlab.errors import ConfigError, EngineError, StateError
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -344,6 +345,40 @@ def test_without_unicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     uclib.library.cache_clear()
     with pytest.raises(EngineUnavailable), bench():
         pass
+
+
+def test_a_handler_that_does_not_return_holds_close_up_for_a_while(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "JOIN", 0.2)
+    entered, leave = threading.Event(), threading.Event()
+    lab.mmio.reader = lambda address, size: (entered.set(), leave.wait(30), 0)[2]  # type: ignore[func-returns-value]
+    lab.load(g.ACCESS_AND_STORE)
+    lab.engine.start()
+    assert entered.wait(10)
+    try:
+        with pytest.raises(EngineError, match="vCPU 0 is stuck inside a device access"):
+            lab.engine.close()
+    finally:
+        leave.set()
+    lab.wait_for(lambda: not lab.engine._thread.is_alive())  # type: ignore[union-attr]
+    lab.engine.close()
+
+
+def test_a_doorbell_that_does_not_return_holds_close_up_for_a_while(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "JOIN", 0.2)
+    entered, leave = threading.Event(), threading.Event()
+    lab.engine.doorbell(DEVICE, 4, None, lambda count: (entered.set(), leave.wait(30))[0])  # type: ignore[func-returns-value]
+    assert lab.engine._doorbells.take(DEVICE, 4, 1)
+    assert entered.wait(10)
+    try:
+        with pytest.raises(EngineError, match="a doorbell's handler does not return"):
+            lab.engine.close()
+    finally:
+        leave.set()
+    lab.engine.close()
 
 
 def test_a_stopped_cpu_stays_stopped(lab: Lab) -> None:

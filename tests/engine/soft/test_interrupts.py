@@ -219,3 +219,22 @@ def test_many_threads_raise_lines(lab: Lab) -> None:
     before = counted(lab)
     lab.engine.irq_sink(5).pulse()
     lab.wait_for(lambda: counted(lab) > before)
+
+
+def test_the_shadow_of_sti_ends_inside_a_rep(lab: Lab) -> None:
+    lab.gate(0x35, CODE + 0x100)
+    lab.run(g.SHADOW)
+    assert 99_000 < lab.u64(RESULTS) < 100_000
+
+
+def test_the_shadow_of_sti_is_one_step(lab: Lab) -> None:
+    lab.gate(0x35, CODE + 0x100)
+    lab.load(g.SHADOW)
+    rip = CODE
+    for _ in range(20):
+        lab.engine.step()
+        rip = lab.engine.get_regs()["rip"]
+        if rip >= CODE + 0x100:
+            break
+    assert CODE + 0x100 <= rip < CODE + 0x110
+    assert lab.engine.get_regs()["rcx"] in (99_998, 99_999)

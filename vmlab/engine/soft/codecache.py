@@ -17,6 +17,10 @@ functions of the library are called through slots that lead here (see `slots`):
 All but the first are too frequent for Python (one per TLB entry that is written through) and are machine
 code. What one vCPU wrote is thrown away by the others before their next turn, as is what `wrote` tells of.
 
+A device's thread writes while a vCPU translates: of bytes that were read before the write, into a page that
+is counted after it. So each write during a turn is noted, a byte for each page, and a page's first code is
+looked up there. The notes of a turn go before the next: nothing is being translated then.
+
 Where that cannot be had (another host CPU or system, another build of the library, no executable memory) a
 hook for writes to write-protected RAM, of which there is none, makes Unicorn leave the marks on: correct
 for each vCPU by itself, and a store costs ten times as much.
@@ -25,16 +29,16 @@ for each vCPU by itself, and a store costs ten times as much.
 from __future__ import annotations
 
 import ctypes
-import functools
 import mmap
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from vmlab.core.memory import Region
+from vmlab.core.once import once
 from vmlab.engine.soft import slots, uclib
 from vmlab.engine.soft.alias import alias_is_seen
 from vmlab.engine.soft.kick import GATE_CODE
@@ -78,6 +82,8 @@ _ONLY_CPU = -1
 _ENV, _CPU_SIZE = 0x128, 0x10000
 #: of a row that was given back: no instance lies there
 _FREE = 1
+#: of a row that is given out: no instance lies there either
+_TAKEN = 2
 
 
 class _Row(ctypes.Structure):
@@ -125,11 +131,14 @@ class _Patch:
         ):
             raise OSError("no executable memory")
         self._protect = uclib.PROTECT(self._on_first_code)
-        targets = (uclib.address_of(self._protect), *(address + n for n in (_FAST, _DIRTY, _CLEAN)))
+        entries = (address + n for n in (_FAST, _DIRTY, _CLEAN))
+        self._targets = (uclib.address_of(self._protect), *entries)
         self._slots = [ctypes.c_uint64.from_address(slot) for slot in found]
         self._before = [slot.value for slot in self._slots]
-        for slot, target in zip(self._slots, targets, strict=True):
-            slot.value = target
+
+    def apply(self) -> None:
+        for slot, value in zip(self._slots, self._targets, strict=True):
+            slot.value = value
 
     def undo(self) -> None:
         for slot, value in zip(self._slots, self._before, strict=True):
@@ -141,10 +150,11 @@ class _Patch:
             caches.protect(uc, address)
 
     def row(self) -> _Row | None:
-        """A free one; None when all are taken."""
+        """A free one, which is nobody else's from now on; None when all are taken."""
         with self._lock:
             for row in self.rows[:-1]:
                 if row.uc in (0, _FREE):
+                    row.uc = _TAKEN
                     return row
         return None
 
@@ -159,17 +169,29 @@ class _Instance:
 
 
 class CodeCaches:
-    """Those of one machine's vCPUs. All but `wrote` and `forget` belong to the thread that runs them."""
+    """Those of one machine's vCPUs. All but `wrote` and `forget` belong to the thread that runs them.
 
-    def __init__(self, regions: Iterable[Region], patch: _Patch | None) -> None:
+    interrupt: called when the vCPU that runs is to leave the guest, for what it has translated is stale.
+    """
+
+    def __init__(
+        self,
+        regions: Iterable[Region],
+        patch: _Patch | None,
+        interrupt: Callable[[], None] = lambda: None,
+    ) -> None:
         self._regions = tuple(regions)
         self._patch = patch
+        self._interrupt = interrupt
         self._instances: dict[int, _Instance] = {}
         self._plain: list[Uc] = []
         #: (address in Unicorn's RAM, address of the guest, size, address of the host), in Unicorn's order
         self._ram: list[tuple[int, int, int, int]] = []
         self._counts: Any = None
         self._written: Any = None
+        #: a byte for each page: whether it was written from outside during this turn
+        self._noted = bytearray()
+        self._any_noted = False
         #: address ranges in Unicorn's RAM that were written from outside
         self._pending: deque[tuple[int, int]] = deque()
         self._all = False
@@ -212,6 +234,7 @@ class CodeCaches:
         pages = max(start + size for start, _, size, _ in self._ram) // _PAGE
         self._counts = (ctypes.c_uint8 * pages)()
         self._written = (ctypes.c_uint8 * pages)()
+        self._noted = bytearray(pages)
 
     def leave(self, uc: Uc) -> None:
         instance = self._instances.pop(uc.handle, None)
@@ -247,6 +270,11 @@ class CodeCaches:
             if base <= start < base + size:
                 for one in self._instances.values():
                     one.uc.lib.tlb_reset_dirty_x86_64(one.cpu, host + start - base, _PAGE)
+        # counted first and then looked up, as `wrote` notes first and then looks: one of the two sees it
+        if self._noted[page]:
+            self._pending.append((start, start + _PAGE))
+            self.stale = True
+            self._interrupt()
 
     def wrote(self, address: int, size: int) -> bool:
         """Somebody but the CPUs has written to guest memory; any thread -> whether code may be stale."""
@@ -257,7 +285,10 @@ class CodeCaches:
             first, last = max(address, guest), min(address + size, guest + length)
             if first < last:
                 start, end = base + first - guest, base + last - guest
-                if any(self._counts[start // _PAGE : (end - 1) // _PAGE + 1]):
+                page, after = start // _PAGE, (end - 1) // _PAGE + 1
+                self._noted[page:after] = b"\1" * (after - page)
+                self._any_noted = True
+                if any(self._counts[page:after]):
                     self._pending.append((start, end))
                     self.stale = True
         return self.stale
@@ -265,6 +296,14 @@ class CodeCaches:
     def forget(self) -> None:
         """Any of the memory may have been written; any thread."""
         self._all = self.stale = True
+
+    def begin(self) -> None:
+        """A turn begins: nothing is being translated, and what is stale is thrown away."""
+        if self._any_noted:
+            self._any_noted = False
+            self._noted[:] = bytes(len(self._noted))
+        if self.stale:
+            self.refresh()
 
     def refresh(self) -> None:
         """Throw away what is stale; nothing runs now."""
@@ -304,7 +343,7 @@ class CodeCaches:
             )
 
 
-@functools.cache
+@once
 def patch() -> _Patch | None:
     """Made once per process and checked; None: this library, system or machine does not allow it."""
     library = uclib.library()
@@ -314,7 +353,16 @@ def patch() -> _Patch | None:
         made = _Patch(found) if found is not None and internals else None
     except (AttributeError, OSError, ValueError):
         return None
-    if made is not None and not alias_is_seen(lambda regions: CodeCaches(regions, made)):
-        made.undo()
-        return None
-    return made
+    return made if made is not None and _works(made) else None
+
+
+def _works(made: _Patch) -> bool:
+    """Redirect the slots; undone unless it works: they must not lead to a page that goes."""
+    works = False
+    try:
+        made.apply()
+        works = alias_is_seen(lambda regions: CodeCaches(regions, made))
+    finally:
+        if not works:
+            made.undo()
+    return works

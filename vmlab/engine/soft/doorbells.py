@@ -98,11 +98,15 @@ class Doorbells:
             if not taken(error):
                 log.exception("the doorbell at %#x raised", bell.address)
 
-    def close(self) -> None:
+    def close(self, timeout: float) -> bool:
+        """Ring no more -> whether the thread has ended."""
         with self._lock:
             self._closed = True
             self._due.clear()
             self._lock.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
         self._thread = None
+        return True

@@ -28,6 +28,8 @@ __all__ = ["SoftEngine"]
 MAX_CPUS = 8
 #: how long one of several runnable vCPUs runs before the next has its turn
 SLICE_NS = 1_000_000
+#: how long `close` waits for a device access or a doorbell that does not end, in seconds
+JOIN = 2.0
 _SETTABLE = frozenset((*r.NAMES, "rip", "rflags"))
 
 
@@ -69,7 +71,9 @@ class SoftEngine:
         self._chipset = Chipset(config.cpus, self._lock, self._wake, self._signal)
         self._doorbells = Doorbells()
         self._caches = CodeCaches(
-            config.memory.regions, None if deterministic else codecache.patch()
+            config.memory.regions,
+            None if deterministic else codecache.patch(),
+            self._leave_guest,
         )
         slices = (not deterministic and kick.self_check(), deterministic)
         self._vcpus = [
@@ -140,9 +144,12 @@ class SoftEngine:
     def _written(self, address: int, size: int) -> None:
         """The host or a device has written to guest memory; any thread."""
         if self._caches.wrote(address, size):
-            running = self._running
-            if running is not None:
-                running.interrupt()
+            self._leave_guest()
+
+    def _leave_guest(self) -> None:
+        running = self._running
+        if running is not None:
+            running.interrupt()
 
     # -- control -----------------------------------------------------------------------------------
 
@@ -282,6 +289,7 @@ class SoftEngine:
             self._vcpus[cpu].set_registers(dict(values))
 
     def close(self) -> None:
+        """EngineError when code of a device has not ended after 2 s; a later call tries again."""
         if self._thread is threading.current_thread():
             raise StateError("close() on a vCPU's thread would wait for itself")
         with self._changed:
@@ -289,12 +297,18 @@ class SoftEngine:
             for vcpu in self._vcpus:
                 vcpu.interrupt()
             self._changed.notify_all()
+        deadline = time.monotonic() + JOIN
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(JOIN)
+            if self._thread.is_alive():
+                running = self._running
+                number = running.number if running is not None else self._last
+                raise EngineError(f"vCPU {number} is stuck inside a device access")
             self._thread = None
+        if not self._doorbells.close(max(0.0, deadline - time.monotonic())):
+            raise EngineError("a doorbell's handler does not return")
         self._config.memory.on_write = None
         self._chipset.close()
-        self._doorbells.close()
         with self._lock:
             for vcpu in self._vcpus:
                 vcpu.close()

@@ -8,8 +8,9 @@ A *kick* widens that range by one aligned store into Unicorn's `struct hook`, wh
 thread; the callback then runs at the next block and may call `uc_emu_stop` there.
 
 While only an interrupt waits, which a guest with IF = 0 does not take, Python would be called in vain on
-every block. Where machine code of our own can be had (`codecache`), the callback is 27 bytes of it that
-look at IF and the interrupt shadow first.
+every block. Where machine code of our own can be had (`codecache`), the callback is 45 bytes of it that
+look at IF and the interrupt shadow first. The shadow covers one instruction; Unicorn keeps it for all of a
+REP, so it is ended at the second block in a row that begins in it.
 
 `struct hook` (include/uc_priv.h of 2.1.4): begin at +24, end at +32, callback at +40. Both the layout and
 the behaviour are checked once per process; should the check fail, or on demand, the callback simply
@@ -19,10 +20,10 @@ covers all addresses all the time: correct and slower.
 from __future__ import annotations
 
 import ctypes
-import functools
 import mmap
 from collections.abc import Callable
 
+from vmlab.core.once import once
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.uclib import Uc
 
@@ -33,9 +34,12 @@ _BEGIN, _END, _CALLBACK = 24, 32, 40
 #: where the self-check's code lies; any page will do, nothing else is mapped then
 _SCRATCH = 0x1000
 _PAGE = 0x1000
-#: (rcx: _Gate) cmp byte ptr [rcx+24],0; jne 1f; mov rax,[rcx]; test byte ptr [rax+1],2; je 2f;
-#: mov rax,[rcx+8]; test byte ptr [rax],8; jne 2f; 1: jmp [rcx+16]; 2: ret
-GATE_CODE = bytes.fromhex("807918007512488b01f6400102740c488b4108f600087503ff6110c3")
+#: (rcx: _Gate) cmp byte ptr [rcx+24],0; jne 1f; mov rax,[rcx+8]; test byte ptr [rax],8; je 3f; cmp byte ptr
+#: [rcx+32],0; mov byte ptr [rcx+32],1; je 2f; and byte ptr [rax],0xf7; 3: mov byte ptr [rcx+32],0;
+#: mov rax,[rcx]; test byte ptr [rax+1],2; je 2f; 1: jmp [rcx+16]; 2: ret
+GATE_CODE = bytes.fromhex(
+    "807918007523488b4108f60008740d80792000c641200174138020f7c6412000488b01f64001027403ff6110c3"
+)
 # mov ecx,1000; 1: dec ecx; jnz 1b; hlt
 _COUNT_DOWN = bytes.fromhex("b9e8030000 ffc9 75fc f4")
 # 1: inc ecx; jmp 1b
@@ -50,6 +54,7 @@ class _Gate(ctypes.Structure):
         ("hflags", ctypes.c_uint64),
         ("callback", ctypes.c_uint64),
         ("force", ctypes.c_uint64),
+        ("shadowed", ctypes.c_uint64),
     )
 
 
@@ -111,7 +116,7 @@ class Kick:
 
     def relax(self) -> None:
         """From the engine's thread, which must look afterwards whether somebody wants to force."""
-        self._gate.force = 0
+        self._gate.force = self._gate.shadowed = 0
 
     def disarm(self) -> None:
         self._begin.value = _NEVER
@@ -121,7 +126,7 @@ class Kick:
         self._begin = ctypes.c_uint64(0)
 
 
-@functools.cache
+@once
 def self_check() -> bool:
     """Does the patched kick work with this library? Done once per process, in about 10 ms."""
     uc = Uc()

@@ -6,10 +6,10 @@ once a process, when a guest first asks (CPUID leaf 0x15).
 
 from __future__ import annotations
 
-import functools
 import mmap
 import time
 
+from vmlab.core.once import once
 from vmlab.engine.soft.uclib import Uc
 
 __all__ = ["frequency"]
@@ -22,7 +22,7 @@ _CODE = b"\x0f\x31\xf4"
 _RAX, _RDX = 35, 40
 
 
-@functools.cache
+@once
 def frequency() -> int:
     """In Hz."""
     from ctypes import addressof, c_char

@@ -87,6 +87,8 @@ class Vcpu:
         #: leave the guest at the next block, whatever its interrupt flag
         self.stop_wanted = False
         self._hit = False
+        #: the block before began in the interrupt shadow, which covers one instruction only
+        self._shadowed = False
         self._blocks = 0
         self.nmi = self.init = False
         self.startup: int | None = None
@@ -127,15 +129,22 @@ class Vcpu:
                     return
                 self._blocks = _SLICE_BLOCKS
             self.context.load()
-            if self._accepts():
+            if self._accepts() or self._shadow_is_over():
                 self._stop()
-            else:
+            elif not self._shadowed:
                 self._refused()
         else:
             self._kick.disarm()
+            self._shadowed = False
             # whoever set a flag between the look and the disarming has kicked in vain
             if self._wanted():
                 self._rearm()
+
+    def _shadow_is_over(self) -> bool:
+        """Unicorn keeps it for all of a REP: the second block in a row in it is the second iteration."""
+        before, self._shadowed = self._shadowed, bool(self.context.hflags & r.H_SHADOW)
+        self._blocks = int(self._shadowed) or self._blocks  # look at the next block as well
+        return before and self._shadowed
 
     def _refused(self) -> None:
         """IF = 0, or an NMI inside another's handler: not to be looked at on every block from now on."""
@@ -259,18 +268,19 @@ class Vcpu:
             return None
         if self.stop_wanted and not single:
             return None
-        if self._caches.stale:
-            self._caches.refresh()
+        self._caches.begin()
         stop = self._deliver_pending()
         if stop or self.mode is not Mode.RUNNING:
             return stop
         self._kick.relax()
         if self._wanted():
             self._rearm()
+        self._shadowed = False
         halts = single and self._next_is_hlt()
         self.inside = True
         if single:
             self._kick.disarm()
+            self._shadowed = bool(self.context.hflags & r.H_SHADOW)
             self._uc.flush_code()  # what is translated does not count instructions
         status = self._uc.run(self.rip, int(single))
         self.inside = False
@@ -282,6 +292,9 @@ class Vcpu:
         context = self.context
         context.load()
         self.rip = context.rip
+        if self._shadowed and self._hit is (halts is None):  # a step is over unless it was stopped
+            context.hflags &= ~r.H_SHADOW
+            context.store()
         if self.access.failure is not None:
             failure, self.access.failure = self.access.failure, None
             return self._cannot("engine-error", text_of(failure))
