@@ -222,8 +222,9 @@ class Machine:
         It runs on if it ran; a machine that had ended stays paused."""
         with self._command():
             self._require("running", "paused", "stopped", "crashed")
-            self._halt("reset")
-            self._reset()
+            with self.board.quiet:
+                self._halt("reset")
+                self._reset()
 
     def _reset(self) -> None:
         was_running = self.state == "running"
@@ -348,10 +349,12 @@ class Machine:
             return
         if words := waited(self.engine.pause, self.watch.words):
             raise StateError(f"the machine cannot do what the guest asked for: {words}")
-        with self._lock:
-            action, self._pending = self._pending, None
-        if action is not None:
-            action()
+        # what a device's code keeps from being done stays to be done
+        with self.board.quiet if self._pending == self._reset else contextlib.nullcontext():
+            with self._lock:
+                action, self._pending = self._pending, None
+            if action is not None:
+                action()
 
     def _on_debug_exit(self, value: int) -> None:
         status = (value << 1 | 1) & 0xFFFF_FFFF

@@ -72,7 +72,8 @@ class Plugboard:
         self.introspection = Introspection(self.devices, self.watch)
         self.watch.owners += [self, self.introspection, mmio, clock]
         self.force = Force(self.watch)
-        self._lock = Patient(self.watch.words, "devices cannot come or go now")
+        #: held by whoever plugs, unplugs or resets devices
+        self.quiet = Patient(self.watch.words, "devices cannot come or go now")
         self._bells: dict[int, list[Doorbell]] = {}
         self._consents: dict[int, threading.Event] = {}
 
@@ -147,7 +148,7 @@ class Plugboard:
         """Plug in; returns the id. `announce`: a guest is running and is told. at, irq: the window and the
         line that it is to have."""
         kind, bus_device = self._carried(device)
-        with self._lock:
+        with self.quiet:
             name = id or self._free_id(short(type(device).__name__.lower(), 60))
             if name in self.devices:
                 raise ConfigError(f"there is a device {name!r} already; give another id")
@@ -213,9 +214,10 @@ class Plugboard:
             self._remove(id, force, running)
             return
         with self.force.used:
-            if self.force.expel(id) and id not in self.devices:
-                return  # it was on its way in or out, and stuck there
-            self._remove(id, force, running)
+            # it may have been on its way in or out, and stuck there
+            gone = (DeviceNotFound,) if self.force.expel(id) else ()
+            with contextlib.suppress(*gone):
+                self._remove(id, force, running)
 
     def _remove(self, id: str, force: bool, running: bool) -> None:
         plugged = self._added(id)
@@ -226,7 +228,7 @@ class Plugboard:
         bound = force and self._linux and driven(plugged.device)
         if bound and running:
             wean(plugged.device)
-        with self._lock:
+        with self.quiet:
             if self.devices.get(id) is not plugged:
                 raise DeviceNotFound(repr(id))
             left = slot is not None and self.hotplug.let_go(slot, bound)
@@ -253,7 +255,7 @@ class Plugboard:
                     " force=True takes it out under it"
                 )
             return False
-        with self._lock:
+        with self.quiet:
             if slot in self._consents:
                 raise StateError(f"{id!r} is being removed already")
             consent = self._consents[slot] = threading.Event()
@@ -269,7 +271,7 @@ class Plugboard:
                     "force=True takes it out"
                 )
         finally:
-            with self._lock:
+            with self.quiet:
                 del self._consents[slot]
         return True
 
@@ -323,7 +325,7 @@ class Plugboard:
         self._exchange(id, kind, bus_device, announce)
 
     def _exchange(self, id: str, kind: DeviceType, bus_device: Device, announce: bool) -> None:
-        with self._lock:
+        with self.quiet:
             self._check_fits(id, kind, bus_device)
             plugged = self._added(id)
             self._listen(bus_device, id)
@@ -382,7 +384,7 @@ class Plugboard:
 
     def reset(self) -> None:
         """Every device at power-on; what is plugged in stays."""
-        with self._lock:
+        with self.quiet:
             self._left.clear()
             self.manager.forget_lines()
         for plugged in list(self.devices.values()):
