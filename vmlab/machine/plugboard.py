@@ -64,6 +64,8 @@ class Plugboard:
         #: told of (id, what a guest did that the device's data sheet forbids)
         self.on_mistake: Callable[[str, str], None] = lambda *_: None
         self.devices: dict[str, Plugged] = {}
+        #: whose reset was the last to fail
+        self.refused = ""
         self.hotplug = HotPlug()
         self.hotplug.on_released(self._released)
         self._left = LeftWindows(self.manager, self.hotplug)
@@ -383,17 +385,23 @@ class Plugboard:
     # --- all of them ----------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Every device at power-on; what is plugged in stays."""
+        """Every device at power-on; what is plugged in stays. What one raised, the first of them, is raised
+        when all had their turn."""
+        self.refused = ""
+        first: BaseException | None = None
         with self.quiet:
             self._left.clear()
             self.manager.forget_lines()
-        for plugged in list(self.devices.values()):
+        for id, plugged in list(self.devices.items()):
             try:
                 plugged.device.reset()
-            except BaseException as error:
-                if not taken(error):  # by force, out of this very call
-                    raise
+            except BaseException as error:  # noqa: BLE001 - the others are to be reset as well
+                plugged.device.irq.set(False)
+                if first is None and not taken(error):  # by force, out of this very call
+                    self.refused, first = id, error
             plugged.device.counters.state = "added"
+        if first is not None:
+            raise first
 
     def close(self) -> None:
         """End what devices run on the host: threads, files, sockets."""
