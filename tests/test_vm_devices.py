@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 from itertools import pairwise
 from typing import Any
@@ -157,6 +158,33 @@ def test_failures_outside_of_accesses(engine: str) -> None:
             vm.reset()
         assert (vm.state, vm.exit.reason if vm.exit else "") == ("crashed", "reset-failed")
         assert "no such luck" in vm.state.reason
+
+
+@pytest.mark.parametrize("call", ["hot_add", "replace"])
+def test_a_device_that_another_thread_takes_out_at_once_is_gone(
+    engine: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monitor(engine) as vm:
+        device = Dice()
+        sent = vm._sent
+        if call == "replace":
+            vm.hot_add(Dice(), id="d")
+
+        def and_out(id: str, *rest: Any) -> None:
+            sent(id, *rest)
+            thread = threading.Thread(target=vm.hot_remove, args=(id,))
+            thread.start()
+            thread.join()
+
+        monkeypatch.setattr(vm, "_sent", and_out)
+        view = vm.hot_add(device, id="d") if call == "hot_add" else vm.replace("d", device)
+        assert (view.id, view.type, view.state, view.traps) == ("d", Dice.type, "gone", 0)
+        assert "gone" in repr(view)
+        assert "d" not in vm.devices
+        monkeypatch.undo()
+        vm.stop()
+        vm.start()
+        assert "d" not in vm.devices
 
 
 class Raised(Device):
