@@ -281,6 +281,44 @@ def test_elsewhere_nothing_else_waits(vm: VM, where: str) -> None:
     assert peeked(vm, 0x1000) == 0
 
 
+USES = {
+    "attached": ("being plugged in", lambda vm: vm.hot_add(Stuck("attached"))),
+    "detached": ("being unplugged", lambda vm: vm.hot_remove("stuck0")),
+    "irq_level": ("being given B", lambda vm: setattr(vm.devices["stuck0"].r, "B", 1)),
+    "inspect": ("being looked at", lambda vm: vm.devices["stuck0"].peek()),
+}
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("where", USES)
+def test_who_called_it_has_an_answer_and_the_machine_lives(where: str) -> None:
+    doing, use = USES[where]
+    with monitor("kvm") as vm:
+        if where != "attached":
+            vm.hot_add(Stuck(where))
+        began = time.monotonic()
+        with pytest.raises(StateError, match=rf"busy in stuck0.{where}, {doing}.*force=True"):
+            use(vm)
+        assert time.monotonic() - began < ANSWERS + SLACK
+        if where != "inspect":
+            with pytest.raises(StateError, match=rf"busy in stuck0.{where}"):
+                vm.hot_remove("stuck0") if where == "irq_level" else vm.reset()
+        assert vm.state == "running"
+        vm.hot_remove("stuck0", force=True)
+        assert "stuck0" not in vm.devices
+        assert vm.state.busy == ""
+        vm.hot_add(Fine(), id="stuck0")
+        assert peeked(vm, FIRST) == 0x600D
+        vm.reset()
+        vm.console.expect(PROMPT, PATIENCE)
+
+
+@pytest.mark.kvm
+def test_a_command_of_a_device_may_take_its_time() -> None:
+    with monitor("kvm", devices=[Stuck("command", lambda: time.sleep(3.2))]) as vm:
+        assert vm.tell("stuck0", "ask") is None
+
+
 class Handles(VirtioDevice):
     type, device_id, queue_sizes = "virtio-stuck", 60, (8,)
 

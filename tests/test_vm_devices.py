@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 from itertools import pairwise
 from typing import Any
@@ -157,6 +158,84 @@ def test_failures_outside_of_accesses(engine: str) -> None:
             vm.reset()
         assert (vm.state, vm.exit.reason if vm.exit else "") == ("crashed", "reset-failed")
         assert "no such luck" in vm.state.reason
+
+
+@pytest.mark.parametrize("call", ["hot_add", "replace"])
+def test_a_device_that_another_thread_takes_out_at_once_is_gone(
+    engine: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monitor(engine) as vm:
+        device = Dice()
+        sent = vm._sent
+        if call == "replace":
+            vm.hot_add(Dice(), id="d")
+
+        def and_out(id: str, *rest: Any) -> None:
+            sent(id, *rest)
+            thread = threading.Thread(target=vm.hot_remove, args=(id,))
+            thread.start()
+            thread.join()
+
+        monkeypatch.setattr(vm, "_sent", and_out)
+        view = vm.hot_add(device, id="d") if call == "hot_add" else vm.replace("d", device)
+        assert (view.id, view.type, view.state, view.traps) == ("d", Dice.type, "gone", 0)
+        assert "gone" in repr(view)
+        assert "d" not in vm.devices
+        monkeypatch.undo()
+        vm.stop()
+        vm.start()
+        assert "d" not in vm.devices
+
+
+class Raised(Device):
+    """Holds its line up until it is reset."""
+
+    class regs(Registers):
+        VALUE = rw(0x00, "a value", reset=5)
+
+    def irq_level(self) -> bool:
+        return self.r.VALUE != 5
+
+
+class Refuses(Raised):
+    """Up for ever, and raises when it is reset."""
+
+    def reset(self) -> None:
+        raise OSError("no such luck")
+
+
+def test_a_reset_that_raises_keeps_no_other_device_from_its_own(engine: str, isolate: bool) -> None:
+    with monitor(engine, isolate=isolate) as vm:
+        for id, device in (("a", Raised()), ("culprit", Refuses()), ("z", Raised())):
+            vm.hot_add(device, id=id)
+            vm.devices[id].r.VALUE = 1
+        assert all(vm.irqs[id].level for id in ("a", "culprit", "z"))
+        for _ in range(2):
+            with pytest.raises(VmlabError, match="no such luck"):
+                vm.reset()
+            assert (vm.state, vm.exit and vm.exit.reason) == ("crashed", "reset-failed")
+        assert "hot_remove('culprit', force=True)" in vm.state.reason
+        assert [vm.devices[id].r.VALUE for id in ("a", "z")] == [5, 5]
+        assert not any(vm.irqs[id].level for id in ("a", "culprit", "z"))
+        with pytest.raises(StateError, match="crashed"):
+            vm.hot_remove("a")
+        vm.hot_remove("culprit", force=True)
+        vm.reset()
+        assert vm.state == "paused"
+        vm.resume()
+        vm.console.expect(PROMPT, PATIENCE)
+        assert peeked(vm, vm.devices["z"].base) == 5
+
+
+def test_a_machine_starts_again_without_the_device_that_kept_it_from_a_reset(engine: str) -> None:
+    with monitor(engine) as vm:
+        vm.hot_add(Refuses(), id="culprit")
+        with pytest.raises(VmlabError, match="no such luck"):
+            vm.reset()
+        vm.hot_remove("culprit", force=True)
+        vm.start()
+        vm.console.expect(PROMPT, PATIENCE)
+        assert "culprit" not in vm.devices
 
 
 class Leaver(Device):

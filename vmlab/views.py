@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "Traps",
     "address_map",
+    "gone",
     "hexadecimal",
 ]
 
@@ -178,6 +179,11 @@ class DeviceView:
         return (
             f"<{self.id}: {self.type} {self.space} {place}{line} {self.state} traps={self.traps}>"
         )
+
+
+def gone(vm: VM, id: str, type: str) -> DeviceView:
+    """Of a device that has left before it could be looked at."""
+    return DeviceView(vm, DeviceEntry(id, type, "mmio", 0, 0x1000, None, False, -1, []))
 
 
 class Devices(dict[str, DeviceView]):

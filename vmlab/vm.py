@@ -26,7 +26,7 @@ from vmlab.reruns import christen
 from vmlab.seen import Seen
 from vmlab.shown import Shown
 from vmlab.tracing import Trace
-from vmlab.views import DeviceView, State
+from vmlab.views import DeviceView, State, gone
 from vmlab.virtio.device import VirtioDevice
 from vmlab.waiting import Waiting
 
@@ -273,7 +273,17 @@ class VM(Seen, Shown, Waiting):
         if linux:
             with contextlib.suppress(ExpectTimeout):
                 self.wait_until(lambda _: self._taken(added, answers), wait)
-        return self.devices[added]
+        return self._view(added, device)
+
+    def _view(self, id: str, device: AnyDevice) -> DeviceView:
+        """Of the device that has just come; by now another thread may have taken it out again."""
+        view = self.devices.get(id)
+        if view is None:
+            if self._session is not None and self._state not in ("stopped", "crashed"):
+                self._wanted = [one for one in self._wanted if one.device is not device]
+                self._back(id)
+            view = gone(self._vm, id, device.type)
+        return view
 
     def _answers(self) -> int:
         """How often Linux has said, by ACPI, that it has done with an event."""
@@ -316,7 +326,7 @@ class VM(Seen, Shown, Waiting):
         kept = [one for one in self._wanted if one.id != id]
         self._wanted = [*kept, self._placed(Wanted(id, device, parcel=parcel))]
         self._sent(id, device, parcel)
-        return self.devices[id]
+        return self._view(id, device)
 
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
         """Call a method of the device in the machine, one that its class marks with `command`;

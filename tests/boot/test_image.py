@@ -260,3 +260,17 @@ def test_a_note_whose_owner_is_the_rest_of_the_file() -> None:
     image = elf64(note=note * 9 + pvh_note())
     with bounded():
         parse(image, "k")
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [b"\x01\0\0\0\0", b"\x02\0\0\0\x10x", struct.pack("<I", 0x184C_2102)],
+    ids=["empty", "a-byte-each", "frames-without-chunks"],
+)
+def test_chunks_that_give_next_to_nothing_end_soon(chunk: bytes) -> None:
+    require_module("lz4.block")
+    data = struct.pack("<I", 0x184C_2102) + chunk * 5_000_000
+    began = time.monotonic()
+    with pytest.raises(KernelError, match=r"k: its lz4 payload is damaged: more than 1000 chunks"):
+        parse(data, "k")
+    assert time.monotonic() - began < SOON

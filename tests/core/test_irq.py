@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from vmlab.core.counters import CounterPage
@@ -110,3 +112,71 @@ def test_a_shared_line_is_up_while_one_of_its_holders_is() -> None:
     first.set(True)
     first.close()
     assert (sink.calls[6:], shared.held) == ([True, False, "close"], False)
+
+
+def test_a_line_that_is_closed_counts_and_drives_nothing() -> None:
+    sink, page = Sink(), CounterPage()
+    page.format()
+    line = IrqLine(5, sink, page)
+    line.set(True)
+    line.close()
+    before = bytes(page.words)
+    for late in (line.pulse, line.renew, lambda: line.set(True)):
+        late()
+    assert bytes(page.words) == before
+    assert page.line(5) == (1, 1, False)
+    assert sink.calls == [True, "close"]
+
+
+def test_a_call_that_outlives_its_line_writes_no_level() -> None:
+    """Between its check and its write the line is closed."""
+    page = CounterPage()
+    page.format()
+
+    class Late(IrqLine):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "level" and value is True:
+                self.close()
+
+    line = Late(5, Sink(), page)
+    line.set(True)
+    assert page.line(5) == (0, 0, False)
+
+
+def test_a_holder_that_left_meanwhile_drives_a_shared_line_no_more() -> None:
+    sink, page = Sink(None), CounterPage()
+    shared = SharedLine(IrqLine(17, sink, page))
+    leaver, other = shared.hold(), shared.hold()
+    leaver.close()
+    # what its `set` and `pulse` call next, when they had found the line held
+    shared.drive(id(leaver), True)
+    shared.pulse(id(leaver))
+    assert (sink.calls, page.line(17)) == ([], (0, 0, False))
+    other.set(True)
+    other.set(False)
+    other.close()
+    assert sink.calls == [True, False, "close"]
+
+
+def test_a_device_that_drives_its_line_while_it_is_unplugged_leaves_it_down() -> None:
+    stop = threading.Event()
+    for _ in range(300):
+        sink = Sink()
+        shared = SharedLine(IrqLine(17, sink))
+        leaver, other = shared.hold(), shared.hold()
+        stop.clear()
+        thread = threading.Thread(target=_toggle, args=(leaver, stop))
+        thread.start()
+        leaver.set(False)
+        leaver.close()
+        stop.set()
+        thread.join()
+        assert sink.calls[-1:] != [True]
+        other.close()
+
+
+def _toggle(line: IrqLine, stop: threading.Event) -> None:
+    while not stop.is_set():
+        line.set(True)
+        line.set(False)

@@ -67,16 +67,18 @@ class IrqLine:
         self._words[self._now] = level
         if level:
             self._words[self._raised] += 1
-        if self._sink is not None:
-            taken = self._sink.set(level)
+        sink = self._sink
+        if sink is not None:
+            taken = sink.set(level)
             if level:
                 self._count(taken)
 
     def pulse(self) -> None:
         """One edge: up and down again."""
         self._words[self._raised] += 1
-        if self._sink is not None:
-            self._count(self._sink.pulse())
+        sink = self._sink
+        if sink is not None:
+            self._count(sink.pulse())
 
     def renew(self) -> None:
         """Something is left to do when the guest has acknowledged what it knew of. A controller that looks
@@ -85,10 +87,14 @@ class IrqLine:
         self.set(True)
 
     def close(self) -> None:
-        """Drop the line and let the engine forget it."""
+        """Drop the line and let the engine forget it. A thread of the device's that is late drives nothing
+        any more, and counts where nobody looks."""
         sink, self._sink = self._sink, None
+        words, self._words = self._words, memoryview(bytearray(8 * (self._now + 1))).cast("Q")
+        for kept in (self._raised, self._delivered):
+            self._words[kept] = words[kept]
+        words[self._now] = 0
         self.level = False
-        self._words[self._now] = 0
         if sink is not None:
             sink.close()
 
@@ -104,32 +110,35 @@ class SharedLine:
         # devices drive it under locks of their own
         self._lock = threading.Lock()
         self._up: set[int] = set()
-        self._holders = 0
+        self._holders: set[int] = set()
 
     def hold(self) -> IrqLine:
         """The line as one more device sees it."""
+        held = _Held(self, self._line)
         with self._lock:
-            self._holders += 1
-        return _Held(self, self._line)
+            self._holders.add(id(held))
+        return held
 
     @property
     def held(self) -> bool:
-        return self._holders > 0
+        return bool(self._holders)
 
     def drive(self, holder: int, level: bool) -> None:
         with self._lock:
-            (self._up.add if level else self._up.discard)(holder)
-            self._line.set(bool(self._up))
+            if holder in self._holders:  # a thread of a device that has left may be late
+                (self._up.add if level else self._up.discard)(holder)
+                self._line.set(bool(self._up))
 
-    def pulse(self) -> None:
+    def pulse(self, holder: int) -> None:
         with self._lock:
-            self._line.set(True)
-            self._line.set(bool(self._up))
+            if holder in self._holders:
+                self._line.set(True)
+                self._line.set(bool(self._up))
 
     def leave(self, holder: int) -> None:
         with self._lock:
             self._up.discard(holder)
-            self._holders -= 1
+            self._holders.discard(holder)
             self._line.set(bool(self._up))
             if not self._holders:
                 self._line.close()
@@ -145,13 +154,15 @@ class _Held(IrqLine):
         self._raised, self._delivered, self._now = line._raised, line._delivered, line._now
 
     def set(self, level: bool) -> None:
-        if level is not self.level and self._shared is not None:
+        shared = self._shared
+        if level is not self.level and shared is not None:
             self.level = level
-            self._shared.drive(id(self), level)
+            shared.drive(id(self), level)
 
     def pulse(self) -> None:
-        if self._shared is not None:
-            self._shared.pulse()
+        shared = self._shared
+        if shared is not None:
+            shared.pulse(id(self))
 
     def close(self) -> None:
         shared, self._shared = self._shared, None

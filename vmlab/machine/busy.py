@@ -49,6 +49,8 @@ class Watch:
         #: what of the machine calls devices
         self.owners: list[object] = []
         self.on_change: Callable[[list[BusyCall]], None] = lambda calls: None
+        #: told after each look; on the watch's thread
+        self.on_look: Callable[[], None] = lambda: None
         #: whether the guest may execute; set by the machine
         self.running: Callable[[], bool] = lambda: False
         self._seen: dict[int, _Seen] = {}
@@ -92,6 +94,7 @@ class Watch:
                     self._wanted.set()
                 continue
             self.look()
+            self.on_look()
         self._seen, self._told = {}, []
 
     def _idle(self) -> bool:
@@ -156,6 +159,17 @@ class Watch:
             if device in (None, name):
                 found.append(BusyCall(name, where, now - one.since, stacks.text(place)))
         return sorted(found, key=lambda call: -call.seconds)[:MOST]
+
+    def stays(self, thread: int, seconds: float) -> tuple[str, str] | None:
+        """(device, in words where) when the thread is in somebody's code, not vmlab's own, for that long."""
+        one, place = self._seen.get(thread), self._places().get(thread)
+        if one is None or place is None or place.call is not one.frame or place.inside is None:
+            return None
+        lasted = time.monotonic() - one.since
+        if lasted < seconds or stacks.ours(place) or stacks.arrives(place):
+            return None
+        name, where = self._described(place)
+        return name, str(BusyCall(name, where, lasted, ""))
 
     def words(self, device: str | None = None) -> str:
         """What takes longest, for a message; "" when nothing takes long."""

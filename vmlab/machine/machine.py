@@ -17,7 +17,6 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
-from vmlab.core.safely import text_of
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine import choose, create
@@ -31,7 +30,7 @@ from vmlab.machine.config import (
     MachineConfig,
     StateName,
 )
-from vmlab.machine.failure import failure
+from vmlab.machine.failure import RESET_FAILED, failure, reset_failed
 from vmlab.machine.fixed import FixedHooks, fixed_devices
 from vmlab.machine.plugboard import Plugboard
 from vmlab.virtio.device import VirtioDevice
@@ -222,8 +221,9 @@ class Machine:
         It runs on if it ran; a machine that had ended stays paused."""
         with self._command():
             self._require("running", "paused", "stopped", "crashed")
-            self._halt("reset")
-            self._reset()
+            with self.board.quiet:
+                self._halt("reset")
+                self._reset()
 
     def _reset(self) -> None:
         was_running = self.state == "running"
@@ -231,7 +231,7 @@ class Machine:
             self._power_on()
         except BaseException as error:
             self._deafen()
-            self._end("crashed", Exit("reset-failed", 3, f"the reset failed: {text_of(error)}"))
+            self._end("crashed", reset_failed(error, self.board.refused))
             raise
         if was_running:
             self._run()
@@ -348,10 +348,12 @@ class Machine:
             return
         if words := waited(self.engine.pause, self.watch.words):
             raise StateError(f"the machine cannot do what the guest asked for: {words}")
-        with self._lock:
-            action, self._pending = self._pending, None
-        if action is not None:
-            action()
+        # what a device's code keeps from being done stays to be done
+        with self.board.quiet if self._pending == self._reset else contextlib.nullcontext():
+            with self._lock:
+                action, self._pending = self._pending, None
+            if action is not None:
+                action()
 
     def _on_debug_exit(self, value: int) -> None:
         status = (value << 1 | 1) & 0xFFFF_FFFF
@@ -407,16 +409,21 @@ class Machine:
             self._require("created", "running", "paused")
             return self.board.add(device, id, self.state != "created", at, irq)
 
+    def _require_exchange(self, force: bool) -> None:
+        """A device that has kept the machine from a reset can be taken out, for the next one."""
+        if not (force and self.exit is not None and self.exit.reason == RESET_FAILED):
+            self._require("created", "running", "paused")
+
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug a device; its window and line are free again. StateError when the guest does not let
         it go; `force` takes it out under the guest."""
-        self._require("created", "running", "paused")
+        self._require_exchange(force)
         self.board.remove(id, force, running=self.state == "running")
 
     def replace(self, id: str, device: Device | VirtioDevice, force: bool = False) -> None:
         """`device` takes the place of the one called `id`: same window, same line. `force`: whatever the
         guest and the old device's code are about."""
-        self._require("created", "running", "paused")
+        self._require_exchange(force)
         running = self.state == "running"
         self.board.replace(
             id, device, announce=self.state != "created", running=running, force=force

@@ -64,6 +64,8 @@ class Plugboard:
         #: told of (id, what a guest did that the device's data sheet forbids)
         self.on_mistake: Callable[[str, str], None] = lambda *_: None
         self.devices: dict[str, Plugged] = {}
+        #: whose reset was the last to fail
+        self.refused = ""
         self.hotplug = HotPlug()
         self.hotplug.on_released(self._released)
         self._left = LeftWindows(self.manager, self.hotplug)
@@ -72,7 +74,8 @@ class Plugboard:
         self.introspection = Introspection(self.devices, self.watch)
         self.watch.owners += [self, self.introspection, mmio, clock]
         self.force = Force(self.watch)
-        self._lock = Patient(self.watch.words, "devices cannot come or go now")
+        #: held by whoever plugs, unplugs or resets devices
+        self.quiet = Patient(self.watch.words, "devices cannot come or go now")
         self._bells: dict[int, list[Doorbell]] = {}
         self._consents: dict[int, threading.Event] = {}
 
@@ -147,7 +150,7 @@ class Plugboard:
         """Plug in; returns the id. `announce`: a guest is running and is told. at, irq: the window and the
         line that it is to have."""
         kind, bus_device = self._carried(device)
-        with self._lock:
+        with self.quiet:
             name = id or self._free_id(short(type(device).__name__.lower(), 60))
             if name in self.devices:
                 raise ConfigError(f"there is a device {name!r} already; give another id")
@@ -213,9 +216,10 @@ class Plugboard:
             self._remove(id, force, running)
             return
         with self.force.used:
-            if self.force.expel(id) and id not in self.devices:
-                return  # it was on its way in or out, and stuck there
-            self._remove(id, force, running)
+            # it may have been on its way in or out, and stuck there
+            gone = (DeviceNotFound,) if self.force.expel(id) else ()
+            with contextlib.suppress(*gone):
+                self._remove(id, force, running)
 
     def _remove(self, id: str, force: bool, running: bool) -> None:
         plugged = self._added(id)
@@ -226,7 +230,7 @@ class Plugboard:
         bound = force and self._linux and driven(plugged.device)
         if bound and running:
             wean(plugged.device)
-        with self._lock:
+        with self.quiet:
             if self.devices.get(id) is not plugged:
                 raise DeviceNotFound(repr(id))
             left = slot is not None and self.hotplug.let_go(slot, bound)
@@ -253,7 +257,7 @@ class Plugboard:
                     " force=True takes it out under it"
                 )
             return False
-        with self._lock:
+        with self.quiet:
             if slot in self._consents:
                 raise StateError(f"{id!r} is being removed already")
             consent = self._consents[slot] = threading.Event()
@@ -269,7 +273,7 @@ class Plugboard:
                     "force=True takes it out"
                 )
         finally:
-            with self._lock:
+            with self.quiet:
                 del self._consents[slot]
         return True
 
@@ -323,7 +327,7 @@ class Plugboard:
         self._exchange(id, kind, bus_device, announce)
 
     def _exchange(self, id: str, kind: DeviceType, bus_device: Device, announce: bool) -> None:
-        with self._lock:
+        with self.quiet:
             self._check_fits(id, kind, bus_device)
             plugged = self._added(id)
             self._listen(bus_device, id)
@@ -381,17 +385,23 @@ class Plugboard:
     # --- all of them ----------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Every device at power-on; what is plugged in stays."""
-        with self._lock:
+        """Every device at power-on; what is plugged in stays. What one raised, the first of them, is raised
+        when all had their turn."""
+        self.refused = ""
+        first: BaseException | None = None
+        with self.quiet:
             self._left.clear()
             self.manager.forget_lines()
-        for plugged in list(self.devices.values()):
+        for id, plugged in list(self.devices.items()):
             try:
                 plugged.device.reset()
-            except BaseException as error:
-                if not taken(error):  # by force, out of this very call
-                    raise
+            except BaseException as error:  # noqa: BLE001 - the others are to be reset as well
+                plugged.device.irq.set(False)
+                if first is None and not taken(error):  # by force, out of this very call
+                    self.refused, first = id, error
             plugged.device.counters.state = "added"
+        if first is not None:
+            raise first
 
     def close(self) -> None:
         """End what devices run on the host: threads, files, sockets."""

@@ -54,6 +54,9 @@ CALLERS: dict[str, str | Callable[[FrameType], str]] = {
     "machine/plugboard.py:Plugboard.detach": "being unplugged",
     "machine/introspection.py:Introspection.directory": "being listed",
     "machine/introspection.py:Introspection.peek": "being looked at",
+    "machine/introspection.py:Introspection.poke": lambda frame: (
+        f"being given {frame.f_locals['register']}"
+    ),
     "machine/plugboard.py:Plugboard.reset": "being reset",
     "machine/introspection.py:Introspection.tell": lambda frame: (
         f"in its command {frame.f_locals['method']}"
@@ -72,6 +75,7 @@ _GUESTS = ("core/", "engine/", "virtio/serving.py")
 _NAMING = {
     "machine/plugboard.py:Plugboard.add": "name",
     "machine/introspection.py:Introspection.peek": "id",
+    "machine/introspection.py:Introspection.poke": "id",
     "machine/plugboard.py:Plugboard.remove": "id",
     "machine/plugboard.py:Plugboard.replace": "id",
     "machine/introspection.py:Introspection.tell": "id",
@@ -132,6 +136,11 @@ def place(top: FrameType) -> Place | None:
 def ours(found: Place) -> bool:
     """Whether the device is one of vmlab's own."""
     return found.inside is not None and found.inside.f_code.co_filename.startswith(_ROOT)
+
+
+def arrives(found: Place) -> bool:
+    """Whether the device's class is being made, with the modules that it imports."""
+    return _key(found.caller.f_code)[0].endswith("._open")
 
 
 def handles(found: Place) -> bool:

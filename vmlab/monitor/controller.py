@@ -40,6 +40,8 @@ class Controller:
         self._memory = memory
         self._page = page
         self._tell = tell
+        #: told after each look at where the machine's threads are
+        self.on_look: Callable[[], None] = lambda: None
         self.machine: Machine | None = None
         #: devices that are handed over as objects, when no process boundary lies between
         self.parcels: dict[bytes, Device | VirtioDevice] = {}
@@ -97,6 +99,7 @@ class Controller:
             command.config, self._memory, self._page, lambda data: self._tell(wire.Output(data))
         )
         machine.watch.owners.append(self)
+        machine.watch.on_look = self.on_look
         machine.watch.on_change = lambda calls: self._tell(wire.Busy(calls))
         machine.board.on_output = lambda id, port, data: self._tell(wire.Output(data, id, port))
         machine.board.on_mistake = self._on_mistake

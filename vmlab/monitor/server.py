@@ -15,6 +15,8 @@ from vmlab.core import sources
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.host import HOST
 from vmlab.core.memory import GuestMemory
+from vmlab.core.patience import PATIENCE
+from vmlab.machine.busy import TICK
 from vmlab.monitor import forks, wire
 from vmlab.monitor.controller import Controller
 from vmlab.monitor.gather import Gathered
@@ -30,6 +32,10 @@ NAP = 0.25
 LONGEST_NAP = 9e9
 #: seconds that a command waits for the one before it
 RELIEF = 0.25
+#: seconds that a device's code has for a command, as looks see it, before the command is answered without it
+PATIENT = PATIENCE - TICK
+#: commands that may take longer: code of any length is asked for, or the end does not wait for it
+LENGTHY = (wire.Build, wire.Tell, wire.Stop)
 #: seconds that devices have for their end when the notebook is gone
 LAST = 3.0
 #: of what devices print, so many sayings go at once, and more of them only after so many seconds
@@ -53,7 +59,10 @@ class Server:
         self._arrived = threading.Condition()
         self._serving = self._over = False
         self._broken: BaseException | None = None
+        #: number of a request that has no answer yet -> (who does it, since when, what it is)
+        self._under_way: dict[int, tuple[int, float, wire.Request]] = {}
         self.controller = Controller(memory, page, self.tell)
+        self.controller.on_look = self._answer_stuck
         threading.Thread(target=self._pump, name="vmlab-console", daemon=True).start()
 
     def send(self, data: bytes) -> None:
@@ -123,7 +132,7 @@ class Server:
         for granted. What waits for RELIEF because one takes long is done beside it."""
         threading.Thread(target=self._receive, name="vmlab-receive", daemon=True).start()
         while (request := self._next()) is not None:
-            reply = self.controller.handle(request.command)
+            reply = self._handle(request)
             self._serving = False  # before it is told: what follows at once is no reason for relief
             self._answer(request, reply)
         if self._broken is not None:
@@ -164,11 +173,35 @@ class Server:
                 if request not in self._waiting:
                     return
                 self._waiting.remove(request)
-        self._answer(request, self.controller.handle(request.command))
+        self._answer(request, self._handle(request))
+
+    def _handle(self, request: wire.Request) -> wire.Reply:
+        self._under_way[request.number] = threading.get_ident(), time.monotonic(), request
+        return self.controller.handle(request.command)
 
     def _answer(self, request: wire.Request, reply: wire.Reply) -> None:
-        self._flush()
-        self.send(wire.pack_answer(request.number, reply))
+        """Once each: `pop` is what tells two threads apart."""
+        if self._under_way.pop(request.number, None) is not None:
+            self._flush()
+            self.send(wire.pack_answer(request.number, reply))
+
+    def _answer_stuck(self) -> None:
+        """Nobody waits for ever for a device's code. What it was called for goes on, when it returns."""
+        machine = self.controller.machine
+        if machine is None:
+            return
+        for thread, began, request in list(self._under_way.values()):
+            late = time.monotonic() - began >= PATIENT
+            if not late or isinstance(request.command, LENGTHY):
+                continue
+            if (stuck := machine.watch.stays(thread, PATIENT)) is not None:
+                name, where = stuck
+                what = type(request.command).__name__.lower()
+                text = (
+                    f"{what} is not done, and goes on when that returns: {where};"
+                    f" hot_remove({name!r}, force=True) takes the device out of it"
+                )
+                self._answer(request, wire.Failed("StateError", text, ""))
 
 
 def _end_after(seconds: float) -> None:
