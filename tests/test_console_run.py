@@ -76,7 +76,7 @@ def test_a_command_that_takes_longer_than_an_echo(
 ) -> None:
     """The prompt of a late notice, the echo, and the answer when all believed that there is no echo."""
     monkeypatch.setattr(module, "ECHO", 0.2)
-    guest = answering(LATE + "peek 0x10\r\n", "", "", "0x10: 0x07\r\nvmlab> ", delay=0.2)
+    guest = answering(LATE, "peek 0x10\r\n", "", "0x10: 0x07\r\nvmlab> ", delay=0.2)
     assert guest.run("peek 0x10", prompt) == "0x10: 0x07"
 
 
@@ -84,7 +84,7 @@ def test_a_command_that_takes_too_long_names_what_keeps_the_machine() -> None:
     guest = answering(LATE + "peek 0x10\r\n")
     guest._busy = lambda: ("the machine is busy in looper0.spin", "its stack")
     began = time.monotonic()
-    with pytest.raises(ExpectTimeout, match="no match.*busy in looper0.spin") as caught:
+    with pytest.raises(ExpectTimeout, match=r"no match.*busy in looper0\.spin") as caught:
         guest.run("peek 0x10", timeout=0.5)
     assert caught.value.__notes__ == ["its stack"]
     assert time.monotonic() - began < 1.5
@@ -99,7 +99,7 @@ def test_an_echo_that_is_kept_as_well(monkeypatch: pytest.MonkeyPatch, busy: str
     guest = answering(LATE)
     guest._busy = lambda: (busy, "")
     if busy:
-        with pytest.raises(ExpectTimeout, match="busy in looper0.spin"):
+        with pytest.raises(ExpectTimeout, match=r"busy in looper0\.spin"):
             guest.run("peek 0x10", timeout=0.3)
 
 
