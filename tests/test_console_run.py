@@ -75,8 +75,8 @@ def test_a_command_that_takes_longer_than_an_echo(
     monkeypatch: pytest.MonkeyPatch, prompt: str
 ) -> None:
     """The prompt of a late notice, the echo, and the answer when all believed that there is no echo."""
-    monkeypatch.setattr(module, "ECHO", 0.2)
-    guest = answering(LATE, "peek 0x10\r\n", "", "0x10: 0x07\r\nvmlab> ", delay=0.2)
+    monkeypatch.setattr(module, "ECHO", 0.3)
+    guest = answering(LATE, "peek 0x10\r\n", "", "", "", "", "", "0x10: 0x07\r\nvmlab> ", delay=0.1)
     assert guest.run("peek 0x10", prompt) == "0x10: 0x07"
 
 
