@@ -67,6 +67,60 @@ def test_a_guest_that_does_not_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guest.expect("[a-z]+").group() == "later"
 
 
+LATE = "\r\nhot-plug: slot 0: device at 0xd0000000\r\nvmlab> "
+
+
+@pytest.mark.parametrize("prompt", [module.PROMPT, "vmlab> $", "vmlab> "])
+def test_a_command_that_takes_longer_than_an_echo(
+    monkeypatch: pytest.MonkeyPatch, prompt: str
+) -> None:
+    """The prompt of a late notice, the echo, and the answer when all believed that there is no echo."""
+    monkeypatch.setattr(module, "ECHO", 0.3)
+    guest = answering(LATE, "peek 0x10\r\n", "", "", "", "", "", "0x10: 0x07\r\nvmlab> ", delay=0.1)
+    assert guest.run("peek 0x10", prompt) == "0x10: 0x07"
+
+
+def test_a_command_that_takes_too_long_names_what_keeps_the_machine() -> None:
+    guest = answering(LATE + "peek 0x10\r\n")
+    guest._busy = lambda: ("the machine is busy in looper0.spin", "its stack")
+    began = time.monotonic()
+    with pytest.raises(ExpectTimeout, match=r"no match.*busy in looper0\.spin") as caught:
+        guest.run("peek 0x10", timeout=0.5)
+    assert caught.value.__notes__ == ["its stack"]
+    assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("busy", ["busy in looper0.spin", ""])
+def test_an_echo_that_is_kept_as_well(monkeypatch: pytest.MonkeyPatch, busy: str) -> None:
+    monkeypatch.setattr(module, "ECHO", 0.1)
+    guest = answering(LATE, "", "", "", "peek 0x10\r\n0x10: 0x07\r\nvmlab> ", delay=0.1)
+    guest._busy = lambda: (busy, "")
+    assert (guest.run("peek 0x10") == "0x10: 0x07") is bool(busy)
+    guest = answering(LATE)
+    guest._busy = lambda: (busy, "")
+    if busy:
+        with pytest.raises(ExpectTimeout, match=r"busy in looper0\.spin"):
+            guest.run("peek 0x10", timeout=0.3)
+
+
+@pytest.mark.parametrize("prompt", [module.PROMPT, "vmlab> $", "vmlab> "])
+@pytest.mark.parametrize("answer", ["0x10: 0x07\r\n", ""])
+@pytest.mark.parametrize("delay", [0, 0.02])
+def test_a_notice_behind_the_answer(prompt: str, answer: str, delay: float) -> None:
+    """All at once, before anybody has looked: it is no part of the answer, and can be waited for."""
+    said = f"peek 0x10\r\n{answer}vmlab> {LATE}{LATE}"
+    guest = answering(said[:5], said[5:], delay=delay)
+    assert guest.run("peek 0x10", prompt) == answer.strip()
+    assert guest.expect("hot-plug: slot 0").start() == 1
+    guest = answering(f"{LATE}{said}")
+    assert guest.run("peek 0x10", prompt) == answer.strip()
+
+
+def test_lines_that_look_like_a_shells_prompt_are_part_of_the_answer() -> None:
+    guest = answering("cat notes\r\n# \r\n# one\r\n# \r\n# ")
+    assert guest.run("cat notes") == "# \n# one\n# "
+
+
 # --- guests that mean harm ----------------------------------------------------------------------------
 
 FLOOD = 1 << 20

@@ -32,7 +32,7 @@ PROMPT = r"(?:vmlab> |[#$] )(?:\x1b\[6n)?$"
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 #: as `re.Pattern.search`
-Search = Callable[[str], re.Match[str] | None]
+Search = Callable[..., re.Match[str] | None]
 
 
 class Console:
@@ -184,30 +184,35 @@ class Console:
     def run(self, command: str, prompt: str = PROMPT, timeout: float = 5) -> str:
         """Type a command line and return what it printed, up to the next prompt.
 
-        A guest may say something of its own accord while the line is typed, and prompt anew: what
-        it printed begins behind the last echo of the line."""
+        A guest may say something of its own accord while the line is typed or behind the answer, and
+        prompt anew: what it printed begins behind the last echo of the line, and ends at the first prompt
+        that it waited at. ExpectTimeout where there is none within `timeout` seconds."""
         end = time.monotonic() + timeout
         with self._condition:
             self._cursor = start = self._dropped + len(self._data)
         self.send(command + "\n", timeout)
         match = self.expect(prompt, max(end - time.monotonic(), 0))
+        answered, self._cursor = self._cursor, start
         echo, wanted = command + "\n", re.compile(prompt)
-        if echo not in match.string[: match.start()]:
-            with self._condition:
-                answered, self._cursor = self._cursor, start
-
-            def search(text: str) -> re.Match[str] | None:
-                at = text.find(
-                    echo
-                )  # the first one: behind a later one there is no more to be found
-                return wanted.search(text, at + len(echo)) if at >= 0 else None
-
+        echoed = re.compile(re.escape(echo)).search
+        if echoed(match.string, 0, match.start()) or self._echoes(echoed, prompt, end):
+            self._cursor = start
             left = max(end - time.monotonic(), 0)
-            try:
-                match = self._wait(search, prompt, min(left, ECHO))
-            except ExpectTimeout:  # a guest that does not echo has answered already
-                self._cursor = answered
+            match = self._wait(lambda text: _answered(text, echoed, wanted), prompt, left)
+        else:  # a guest that does not echo has answered already
+            self._cursor = answered
         return match.string[: match.start()].rpartition(echo)[2].strip("\n")
+
+    def _echoes(self, echoed: Search, prompt: str, end: float) -> bool:
+        """Whether the line is echoed, after all: a prompt has come first. What keeps the machine may keep
+        the echo as well."""
+        while (left := end - time.monotonic()) > 0:
+            try:
+                return bool(self._wait(echoed, prompt, min(left, ECHO)))
+            except ExpectTimeout:
+                if not self._busy()[0]:
+                    return False
+        raise self._late(prompt, ECHO)
 
     def interact(self) -> None:
         """Give the terminal to the guest, until Ctrl-A x. Needs a real terminal."""
@@ -217,6 +222,21 @@ class Console:
 
     def __repr__(self) -> str:
         return f"<Console {len(self._data) + self._dropped} bytes>"
+
+
+def _answered(text: str, echoed: Search, wanted: re.Pattern[str]) -> re.Match[str] | None:
+    """The first prompt behind the first echo. (Behind a later one there is no more to be found.)
+
+    A pattern that ends with "$" matches the last prompt alone. One before it, with words in it and nothing
+    else on its line, is one that the guest waited at until it said something of its own accord."""
+    echo = echoed(text)
+    match = wanted.search(text, echo.end()) if echo else None
+    if not echo or not match or not re.search(r"\w", match.group()):
+        return match
+    earlier = text.find(f"\n{match.group()}\n", echo.end() - 1, match.start())
+    if earlier < 0:
+        return match
+    return re.compile(re.escape(match.group())).match(text, earlier + 1)
 
 
 def _text(data: bytes) -> str:

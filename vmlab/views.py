@@ -10,7 +10,7 @@ from msgspec import Struct
 from vmlab.core.away import FarRegisters
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_span
-from vmlab.errors import ConfigError, UnknownAttribute, UnknownName
+from vmlab.errors import ConfigError, StateError, UnknownAttribute, UnknownName
 from vmlab.hints import meant, unknown
 from vmlab.machine.config import DeviceEntry, Exit, Fault, Range, RegisterEntry
 
@@ -91,16 +91,28 @@ class State(str):
 class DeviceView:
     """A device of the machine. Numbers are read when asked for."""
 
+    _vm: VM
+    _entry: DeviceEntry
+    id: str
+    type: str
+    space: str
+    base: int
+    size: int
+    irq: int | None
+    fixed: bool
+
     def __init__(self, vm: VM, entry: DeviceEntry) -> None:
-        self._vm = vm
-        self._entry = entry
-        self.id = entry.id
-        self.type = entry.type
-        self.space = entry.space
-        self.base = entry.base
-        self.size = entry.size
-        self.irq = entry.irq
-        self.fixed = entry.fixed
+        vars(self).update(
+            _vm=vm,
+            _entry=entry,
+            id=entry.id,
+            type=entry.type,
+            space=entry.space,
+            base=entry.base,
+            size=entry.size,
+            irq=entry.irq,
+            fixed=entry.fixed,
+        )
 
     @property
     def counts(self) -> DeviceCounts:
@@ -162,6 +174,23 @@ class DeviceView:
             + (f"; did you mean {near!r}?" if near else "")
         )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if any(one.name == name for one in self._entry.registers):
+            hint = f"the register is .r.{name}"
+        elif name in vars(self):
+            hint = "where a device is, hot_add(device, at=..., irq=...) says"
+        else:
+            hint = (
+                "registers do (.r.NAME = ...), and so do methods marked with @command;"
+                f" vm.replace({self.id!r}, device) puts a corrected one in its place"
+            )
+        raise StateError(
+            f"a view of {self.id!r} shows the device: {name} = {value!r:.40} would not reach it; {hint}"
+        )
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(one.name for one in self._entry.commands)]
 
@@ -191,6 +220,16 @@ class Devices(dict[str, DeviceView]):
 
     def __missing__(self, id: str) -> DeviceView:
         raise UnknownName(unknown("device", id, self))
+
+    def __setitem__(self, id: str, device: object) -> None:
+        what = f"vm.replace({id!r}, device)" if id in self else f"vm.hot_add(device, {id!r})"
+        raise ConfigError(f"this is a list of the devices that are there; {what} plugs one in")
+
+    def __delitem__(self, id: str) -> None:
+        self[id]
+        raise ConfigError(
+            f"this is a list of the devices that are there; vm.hot_remove({id!r}) unplugs it"
+        )
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)

@@ -349,3 +349,38 @@ def test_a_bus_hears_again() -> None:
     bus.observe(lambda *access: seen.append(access))
     bus.read(0, 2)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_failure_after_a_repair_does_not_come_from_the_old_one(write: bool) -> None:
+    class Failing:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def read(self, offset: int, size: int) -> int:
+            raise self.error
+
+        def write(self, offset: int, size: int, value: int) -> None:
+            raise self.error
+
+    errors = [ValueError("new"), LookupError("newest")]
+    bus, device, seen = Bus(), Failing(KeyError("old")), []
+
+    def repair(fault: Fault) -> bool:
+        seen.append((fault.error, fault.error.__context__))
+        if not errors:
+            return False
+        device.error = errors.pop(0)
+        return True
+
+    bus.insert(0, 4, device)
+    bus.on_fault = repair
+    if write:
+        bus.write(0, 4, 1)
+    else:
+        assert bus.read(0, 4) == 0xFFFF_FFFF
+    assert [(type(error), context) for error, context in seen] == [
+        (KeyError, None),
+        (ValueError, None),
+        (LookupError, None),
+    ]

@@ -153,7 +153,10 @@ class Bus:
         try:
             return one.device.read(offset + one.offset, size)
         except BaseException as error:  # noqa: BLE001  a device's code may raise anything
-            return self._failed(Fault(one, address, size, None, error))
+            faults = [Fault(one, address, size, None, error)]
+        # out here what another try raises does not come from this; and taken out, for the error's own
+        # traceback has this frame
+        return self._failed(faults.pop())
 
     def _write(self, address: int, size: int, value: int) -> None:
         starts, ranges = self._map
@@ -165,7 +168,10 @@ class Bus:
         try:
             one.device.write(offset + one.offset, size, value)
         except BaseException as error:  # noqa: BLE001
-            self._failed(Fault(one, address, size, value, error))
+            faults = [Fault(one, address, size, value, error)]
+        else:
+            return
+        self._failed(faults.pop())
 
     def _failed(self, fault: Fault) -> int:
         if self.on_fault is None:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, TypeVar
 from vmlab.core.clock import Clock
 from vmlab.core.counters import Block
 from vmlab.core.dispatch import Accessors
-from vmlab.core.handlers import check_class, check_handlers
+from vmlab.core.handlers import check_class, check_handlers, check_names
 from vmlab.core.irq import IrqLine
 from vmlab.core.memory import GuestMemory
 from vmlab.core.values import values_class
@@ -155,6 +155,7 @@ class Device:
         super().__init_subclass__(**rest)
         if "type" not in vars(cls):
             cls.type = cls.__name__.lower()
+        check_names(cls, _TAKEN)
         if not _is_table(cls.regs):
             raise RegisterTableError(
                 f"{cls.__qualname__}.regs is no table; write: class regs(Registers)"
@@ -302,3 +303,5 @@ _WIRING = frozenset(
     {"lock", "irq", "clock", "memory", "r", "counters", "_accessors", "read", "write"}
     | {"on_mistake", "on_output", "_made"}
 )
+#: names that a handler must not have
+_TAKEN = _WIRING | frozenset(dir(Device)) | frozenset(Device.__annotations__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from vmlab.regs import Register, Registers
 if TYPE_CHECKING:
     from vmlab.core.device import Device
 
-__all__ = ["check_class", "check_handlers", "check_methods", "no_number"]
+__all__ = ["check_class", "check_handlers", "check_methods", "check_names", "no_number"]
 
 #: how a kind of handler relates to what the guest may do with the register
 _KINDS = {"read": "readable", "write": "writable", "peek": ""}
@@ -68,6 +68,17 @@ def check_methods(cls: type, called: Mapping[str, tuple[str, ...]]) -> None:
         if isinstance(method, FunctionType):
             for problem in _problems(method, given):
                 raise RegisterTableError(f"{cls.__qualname__}.{name}{_at(method)} {problem}")
+
+
+def check_names(cls: type[Device], taken: Collection[str]) -> None:
+    """RegisterTableError for a handler that has one of the names that every device has `taken`."""
+    for method, value in vars(cls).items():
+        for kind, register in getattr(value, "_vmlab_handles", ()):
+            if method in taken or method in _CALLED:
+                raise RegisterTableError(
+                    f"{cls.__qualname__}.{method}, the on_{kind} of {register}, would hide Device.{method};"
+                    f" call it something else: def {kind}_{register.lower()}(...)"
+                )
 
 
 def check_handlers(cls: type[Device]) -> None:

@@ -96,6 +96,10 @@ def in_words(error: BaseException) -> str:
     """The last line of its traceback: the type, the text, and what Python thinks was meant."""
     from traceback import TracebackException  # here and below: most machines never need it
 
+    from vmlab.core.values import mended
+
+    mended(error)
+
     return "".join(TracebackException.from_exception(error).format_exception_only()).strip()
 
 
@@ -104,6 +108,9 @@ def told(error: BaseException) -> str:
     none of an author's, for then the fault is vmlab's."""
     from traceback import TracebackException
 
+    from vmlab.core.values import mended
+
+    mended(error)
     whole = TracebackException.from_exception(error)
     linked = list(_linked(whole))
     handler = getattr(error, "vmlab_handler", None)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
+from vmlab.hints import meant
 from vmlab.regs import Registers
 
-__all__ = ["values_class"]
+__all__ = ["Values", "mended", "values_class"]
 
 LOW = 0xFFFF_FFFF
 
 
-def values_class(regs: type[Registers]) -> type:
+class Values:
+    """The base of them all. `__regs__`: the table; from it another process makes the class anew."""
+
+    __slots__: Sequence[str] = ()
+    __regs__: type[Registers]
+
+
+def values_class(regs: type[Registers], name: str = "") -> type[Values]:
     """The class of `r` for the table `regs`. A register with banks is a list, one value a bank."""
 
     def init(self: Any) -> None:
@@ -21,11 +31,28 @@ def values_class(regs: type[Registers]) -> type:
     space: dict[str, Any] = {
         "__slots__": [row.name for row in regs.table],
         "__init__": init,
+        "__regs__": regs,
     }
     for name in regs.pairs:
         space[name] = _whole(name)
     # what an AttributeError names: Dice.r
-    return type(f"{regs.__qualname__.rpartition('.')[0].rpartition('.')[2]}.r", (), space)
+    name = name or f"{regs.__qualname__.rpartition('.')[0].rpartition('.')[2]}.r"
+    return type(name, (Values,), space)
+
+
+def mended(error: BaseException) -> None:
+    """Say in it which register was meant. Here and not in a `__setattr__` of the values, which each
+    assignment would pay for."""
+    if type(error) is not AttributeError or [type(one) for one in error.args] != [str]:
+        return
+    found = re.fullmatch(r"'(\w+\.r)' object has no attribute '(\w+)'", error.args[0])
+    # the newest: one of the same name may have been written anew
+    for one in reversed(Values.__subclasses__()):
+        if found and one.__name__ == found[1]:
+            if near := meant(found[2], one.__slots__):
+                error.args = (f"{error}; did you mean {near!r}?",)
+                error.name = ""  # Python says no more
+            return
 
 
 def _whole(name: str) -> property:

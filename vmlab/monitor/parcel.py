@@ -12,6 +12,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vmlab.core.sources import Sources, gather, keep
+from vmlab.core.values import Values, values_class
 from vmlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ def _pickler() -> Any:
                 # runs the same Python
                 self.codes.append(obj)
                 return marshal.loads, (marshal.dumps(obj),)
+            if isinstance(obj, type) and issubclass(obj, Values) and obj is not Values:
+                # cloudpickle's own way loses its slots
+                return values_class, (obj.__regs__, obj.__name__)
             return super().reducer_override(obj)
 
     _made["pickler"] = Pickler
