@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
 import time
 from collections.abc import Callable
 
@@ -113,14 +112,12 @@ def test_two_guests_talk_over_cards_that_came_later(boot: Boot) -> None:
 def test_fifty_rounds_of_adding_and_removing(boot: Boot) -> None:
     guest = boot()
     free = int(guest.run("awk '/MemFree/ {print $2}' /proc/meminfo"))
-    took = []
     for number in range(50):
         if number % 5:
             guest.add(Disk(size="1M"), "d")
         else:
-            took.append(hot_add_to_read(guest.vm, guest.vm.console, "d"))
+            hot_add_to_read(guest.vm, guest.vm.console, "d")  # benchmarks/linux.py has how long
         guest.vm.hot_remove("d")
-    assert statistics.median(took) < 0.5
     assert guest.run("ls /dev/vd* 2>/dev/null") == ""
     assert guest.complaints() == ""
     left = int(guest.run("awk '/MemFree/ {print $2}' /proc/meminfo"))
