@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support import kernel_image
-from vmlab import VM, Device, Registers, bit, command, on_peek, on_read, ro, rw, w1c
+from vmlab import VM, Device, Registers, bit, command, on_peek, on_read, on_write, ro, rw, w1c
 from vmlab.core.memory import GuestMemory
 from vmlab.testing import Check, Socket, Wrong
 from vmlab.virtio import Rng
@@ -98,6 +98,40 @@ def test_errors_that_are_expected() -> None:
     assert "got       ZeroDivisionError: " in text
 
 
+class Slips(Device):
+    class regs(Registers):
+        A = ro(0x00, "raises")
+        B = rw(0x04, "goes on and on")
+        C = ro(0x08, "is not written yet")
+
+    @on_read("A")
+    def a(self) -> int:
+        return 1 // 0
+
+    @on_write("B")
+    def b(self, value: int) -> None:
+        while True:
+            pass
+
+    @on_read("C")
+    def c(self) -> int:
+        raise NotImplementedError
+
+
+def test_what_a_device_without_a_guest_raises() -> None:
+    with Socket(Slips()) as socket:
+        text = said(lambda check: check.read(socket, "A"))
+        assert text.startswith("not yet: your Slips raised\nTraceback")
+        assert "return 1 // 0" in text
+        assert "vmlab/core" not in text
+        assert text.endswith(
+            "ZeroDivisionError: integer division or modulo by zero\n\nA hint: think"
+        )
+        assert said(lambda check: check.read(socket, "C")).startswith("Not written yet")
+        text = said(lambda check: check.write(socket, "B", 1), seconds=0.2)
+        assert "an end within 0.2 s: it is in Slips.b, line " in text
+
+
 def test_what_never_ends() -> None:
     def endless(check: Check) -> None:
         while True:
@@ -105,10 +139,13 @@ def test_what_never_ends() -> None:
 
     before = signal.getsignal(signal.SIGALRM)
     start = time.monotonic()
-    assert "not come to an end within 0.2 s" in said(endless, seconds=0.2)
+    assert "not come to an end within 0.2 s: it is in test_what_never_ends" in said(
+        endless, seconds=0.2
+    )
     assert time.monotonic() - start < 5
     assert signal.getsignal(signal.SIGALRM) is before
     memory = GuestMemory.allocate(1 << 20)
+    assert (Check()._seconds, Check(seconds=1)._seconds) == (5, 1)
     patient = Check(hint="think").patient(memory, reads=3)
     assert [patient.read(0, 1) for _ in range(3)] == [b"\0"] * 3
     with pytest.raises(Wrong, match="no end after 3 reads"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any
 
 import pytest
 
-from tests.vms import FIRST, Dice, monitor
+from tests.vms import FIRST, Broken, Dice, monitor, peeked
 from vmlab import Device, Registers, command, on_peek, on_read, on_write, rw
 from vmlab.errors import (
     ConfigError,
@@ -14,8 +16,10 @@ from vmlab.errors import (
     RegisterTableError,
     StateError,
     UnknownName,
+    VmlabError,
 )
 from vmlab.testing import Socket
+from vmlab.virtio import Disk
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -154,3 +158,89 @@ def test_what_is_assigned_to_a_view_is_not_lost_silently() -> None:
             del vm.devices["dice0"]
         with pytest.raises(UnknownName, match="did you mean 'dice0'"):
             del vm.devices["dise0"]
+
+
+# --- a machine that is paused at a failure -----------------------------------------------------------
+
+
+def test_a_failure_says_how_the_guest_goes_on(isolate: bool) -> None:
+    with monitor("auto", isolate=isolate, devices={"b": Broken()}) as vm:
+        with pytest.raises(DeviceFault) as caught:
+            vm.console.run(f"peek {FIRST:#x}")
+        text = str(caught.value)
+        assert text.startswith(
+            f"device 'b' failed at {FIRST:#x} (reading VALUE): ZeroDivisionError"
+        )
+        assert "; the guest is paused at this access: vm.replace('b', a corrected device)" in text
+        assert "vm.resume()" in text
+        vm.replace("b", Dice())
+        words = r"paused since 'b' failed; 'b' has been replaced; resume\(\) it"
+        with pytest.raises(StateError, match=words):
+            vm.console.run(f"peek {FIRST:#x}")
+        with pytest.raises(StateError, match=words):
+            vm.wait(1)
+        vm.replace("b", Broken())
+        vm.resume()
+        with pytest.raises(DeviceFault, match="the author was tired"):
+            vm.console.expect("nothing")
+        vm.hot_remove("b", force=True)
+        with pytest.raises(StateError, match="'b' has been removed; resume"):
+            vm.console.run("help")
+        vm.resume()
+        vm.console.expect("0xffffffff")
+
+
+# --- what is given instead of an id ------------------------------------------------------------------
+
+
+def test_a_view_or_a_device_instead_of_an_id(isolate: bool) -> None:
+    with monitor("auto", isolate=isolate) as vm:
+        dice = Dice()
+        view = vm.hot_add(dice)
+        for call, words in (
+            (lambda: vm.hot_remove(dice), r"give its id: hot_remove\('dice0'\)"),
+            (lambda: vm.replace(dice, Dice()), r"give its id: replace\('dice0', \.\.\.\)"),
+            (lambda: vm.tell(dice, "x"), r"give its id: tell\('dice0', \.\.\.\)"),
+            (lambda: vm.hot_remove(Dice()), r"vm\.devices shows it: hot_remove\(id\)"),
+            (lambda: vm.hot_remove(None), "None is no id of a device"),
+        ):
+            with pytest.raises(ConfigError, match=words):
+                call()
+        view = vm.replace(view, Dice())
+        assert peeked(vm, FIRST) == 1
+        vm.hot_remove(view)
+        assert "dice0" not in vm.devices
+
+
+def test_words_of_sizes_and_images(tmp_path: Any) -> None:
+    for size, words in (
+        (-1, r"size=-1 is -1 bytes: a disk has one sector.*such as \"16M\""),
+        (0, "size=0 is 0 bytes"),
+        ("64", "size='64' is 64 bytes.*did you mean \"64M\""),
+        (64, 'did you mean "64M"'),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Disk(size=size)
+    path = tmp_path / "my disk.img"
+    with pytest.raises(ConfigError, match=re.escape(f"`truncate -s 64M '{path}'`")):
+        Disk(path)
+
+
+def test_a_wait_says_its_own_time() -> None:
+    with monitor("auto") as vm, pytest.raises(VmlabError, match=r"within 0\.2 s"):
+        asyncio.run(vm.wait_for("nothing", timeout=0.2))
+
+
+def test_a_method_that_is_no_command(isolate: bool) -> None:
+    with monitor("auto", isolate=isolate, devices=[Dice()]) as vm:
+        words = "roll is a method of Dice: mark it with @command"
+        with pytest.raises(VmlabError, match=words):
+            vm.devices["dice0"].roll()
+
+
+def test_interrupt_lines_by_position_and_by_number() -> None:
+    with monitor("auto") as vm:
+        assert vm.irqs.line(4) == vm.irqs["com1"]
+        assert vm.irqs[-1] == list(vm.irqs)[-1]
+        with pytest.raises(IndexError, match=r"position.*irqs\.line\(99\)"):
+            vm.irqs[99]

@@ -15,12 +15,13 @@ from vmlab.errors import ConfigError, DeviceNotFound, VmlabError
 from vmlab.hints import unknown
 from vmlab.monitor import wire
 from vmlab.monitor.parcel import pickled
+from vmlab.views import DeviceView
 from vmlab.virtio.device import VirtioDevice
 
 if TYPE_CHECKING:
     from vmlab.vm import VM
 
-__all__ = ["AnyDevice", "Travels", "check_device", "check_devices"]
+__all__ = ["AnyDevice", "Travels", "check_device", "check_devices", "id_of"]
 
 #: what can be plugged in
 AnyDevice = Device | VirtioDevice
@@ -48,6 +49,21 @@ def check_devices(devices: Sequence[object]) -> None:
             raise ConfigError(
                 f"this {name} is in `devices` twice: an object is one device; make another, {name}(...)"
             )
+
+
+def id_of(given: object, call: str) -> str:
+    """The id of a device of the machine, which is said by itself or by its view."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, DeviceView):
+        return given.id
+    place = place_of(given)
+    example = repr(place.id) if place is not None else "id"
+    where = "" if place is not None else ", as vm.devices shows it"
+    more = "" if call == "hot_remove" else ", ..."
+    raise ConfigError(
+        f"{given!r:.80} is no id of a device; give its id{where}: {call}({example}{more})"
+    )
 
 
 class _Place:
@@ -101,6 +117,11 @@ class Travels:
 
     def _registers(self, id: str) -> FarRegisters:
         return FarRegisters(_Place(self, id))
+
+    def _maker(self, id: str) -> type:
+        """The class of the object that was plugged in as `id`; of one that nobody here has, none."""
+        device, _ = self._objects.get(id, (None, 0))
+        return type(device)
 
     def _has_changed(self: Any, id: str) -> bool:
         """Whether the device would be another one if it were plugged in today: its class was written

@@ -99,15 +99,16 @@ class RegisterTableError(VmlabError):
 
 
 class DeviceFault(VmlabError):
-    """The code of a device raised; `traceback` is its text."""
+    """The code of a device raised; `traceback` is its text, `cure` says how the guest goes on."""
 
-    def __init__(self, message: str, device: str = "", traceback: str = "") -> None:
+    def __init__(self, message: str, device: str = "", traceback: str = "", cure: str = "") -> None:
         super().__init__(message)
         self.device = device
         self.traceback = traceback
+        self.cure = cure
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = super().__str__() + self.cure
         return f"{text}\n{self.traceback}" if self.traceback else text
 
 

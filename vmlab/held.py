@@ -72,6 +72,8 @@ class Held(Travels):
         self._started: float | None = None
         self._ended: float | None = None
         self._fault_shown = False
+        #: what has been done since about the device that failed: "replaced", "removed"
+        self._fault_cured = ""
         #: calls of devices' code that do not return, and when that was told
         self._busy: list[tuple[BusyCall, float]] = []
         #: what devices printed, what guests did wrong and what failed: the last 2,000 entries
@@ -227,7 +229,7 @@ class Held(Travels):
             self._set_busy(event.calls)
         elif isinstance(event, wire.State):
             if event.fault is not None:
-                self._fault_shown = False
+                self._fault_shown, self._fault_cured = False, ""
                 self._note(time.monotonic(), event.fault.device, "fault", _whole(event.fault))
             self._set_state(State(event.state, event.exit, event.fault))
         else:
@@ -282,15 +284,30 @@ class Held(Travels):
         """(in words what keeps the machine, where that is)."""
         return self._busy_words(), self.stuck()
 
-    def _fault_error(self, fault: Fault) -> DeviceFault:
+    def _fault_error(self, fault: Fault) -> VmlabError:
         self._fault_shown = True
+        if self._fault_cured:
+            return StateError(
+                f"the machine is paused since {fault.device!r} failed; {fault.device!r} has been"
+                f" {self._fault_cured}; resume() it"
+            )
         hint = ""
         if self._has_changed(fault.device):
             hint = (
                 f" (the machine has this device as it was when it was plugged in; what has changed here"
                 f" since then, vm.replace({fault.device!r}) brings in)"
             )
-        return DeviceFault(f"{fault.text}{hint}", fault.device, fault.traceback)
+        cure = (
+            f"; the guest is paused at this access: vm.replace({fault.device!r}, a corrected device), and"
+            " vm.resume() tries it again"
+        )
+        return DeviceFault(f"{fault.text}{hint}", fault.device, fault.traceback, cure)
+
+    def _cured(self, id: str, how: str) -> None:
+        """The device is another one, or none."""
+        fault = self._state.fault
+        if fault is not None and fault.device == id:
+            self._fault_cured = how
 
     def _console_of(self, id: str, port: int) -> Console:
         # no lock: the reader's thread comes here while another holds the VM's and waits for it

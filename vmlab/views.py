@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -168,11 +169,18 @@ class DeviceView:
                 call.__name__ = call.__qualname__ = name
                 call.__doc__ = f"{name}{one.signature}\n\n{one.doc}"
                 return call
-        near = meant(name, self.__dir__()) if entry is not None and name[0] != "_" else ""
-        raise UnknownAttribute(
-            f"a view of {vars(self).get('id')!r} has no attribute or command {name!r}"
-            + (f"; did you mean {near!r}?" if near else "")
-        )
+        text = f"a view of {vars(self).get('id')!r} has no attribute or command {name!r}"
+        raise UnknownAttribute(text + (self._instead(name) if entry and name[0] != "_" else ""))
+
+    def _instead(self, name: str) -> str:
+        """What was meant by a name that a view does not have."""
+        maker = self._vm._maker(self.id)
+        if isinstance(getattr(maker, name, None), FunctionType):
+            return (
+                f"; {name} is a method of {maker.__name__}: mark it with @command to call it there"
+            )
+        near = meant(name, self.__dir__())
+        return f"; did you mean {near!r}?" if near else ""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if any(one.name == name for one in self._entry.registers):
@@ -250,9 +258,13 @@ class IrqRow(Struct, frozen=True):
 
 class IrqTable(list[IrqRow]):
     """The interrupt lines that a device holds, as a list that prints as a table; `irqs["com1"]` is the
-    row of a device, `irqs.line(4)` that of a line."""
+    row of a device, `irqs.line(4)` that of a line. `irqs[0]` is the first row: a position, not a line."""
 
     def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, int) and not -len(self) <= key < len(self):
+            raise IndexError(
+                f"no row at position {key}: there are {len(self)}; irqs.line({key}) is the row of a line"
+            )
         if not isinstance(key, str):
             return super().__getitem__(key)
         for row in self:

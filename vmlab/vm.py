@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from vmlab import kernels
-from vmlab.away import AnyDevice, check_device, check_devices
+from vmlab.away import AnyDevice, check_device, check_devices, id_of
 from vmlab.core.away import place_of
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.log import Log
@@ -300,7 +300,9 @@ class VM(Seen, Shown, Waiting):
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug the device; its window and line are free again. force: under the guest, and out of code
         of the device that does not return."""
+        id = id_of(id, "hot_remove")
         self._call(wire.HotRemove(id, force))
+        self._cured(id, "removed")
         self._wanted = [one for one in self._wanted if one.id != id]
         self._back(id)
         for known in [one for one in list(self._consoles) if one[0] == id]:
@@ -315,6 +317,7 @@ class VM(Seen, Shown, Waiting):
         class and today's globals make it. ConfigError when nothing of that is newer.
         force: also when the old one's code does not return (it is left in the middle), and when a guest has
         not let it go."""
+        id = id_of(id, "replace")
         session = self._up()
         if device is None:
             device = self._newest(id)
@@ -323,6 +326,7 @@ class VM(Seen, Shown, Waiting):
         # one that is in the machine already goes as what it was before: two parcels of it are alike
         parcel = session.parcel(device if place_of(device) is None else copy.copy(device))
         self._call(wire.Replace(id, parcel, force), fault=False)
+        self._cured(id, "replaced")
         kept = [one for one in self._wanted if one.id != id]
         self._wanted = [*kept, self._placed(Wanted(id, device, parcel=parcel))]
         self._sent(id, device, parcel)
@@ -331,7 +335,7 @@ class VM(Seen, Shown, Waiting):
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
         """Call a method of the device in the machine, one that its class marks with `command`;
         `vm.devices[id].method(...)` does the same."""
-        command = wire.Tell(id, method, list(arguments), options)
+        command = wire.Tell(id_of(id, "tell"), method, list(arguments), options)
         return self._call(command, fault=False).value
 
     def __reduce__(self) -> NoReturn:

@@ -34,8 +34,10 @@ class Waiting:
             try:
                 # a bounded part at a time: the console's lock is never held across an await
                 return vm.console.expect(pattern, timeout=0)
-            except ExpectTimeout:
+            except ExpectTimeout as error:
                 if time.monotonic() >= end:
+                    within = f" within {timeout:g} s"
+                    error.args = (str(error).replace(" within 0 s", within, 1),)
                     raise
             # a look at megabytes takes long: half of the time at least is the other tasks'
             await asyncio.sleep(max(LOOK, time.monotonic() - began))

@@ -12,14 +12,16 @@ checked in a `vmlab.testing.Socket`, which `read` and `write` take as well.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
+from vmlab.core.safely import trace_of
 from vmlab.errors import DeviceFault, VmlabError
 from vmlab.testing.plug import Socket
 from vmlab.views import DeviceView, IrqRow
@@ -28,10 +30,14 @@ from vmlab.vm import VM
 
 __all__ = ["Check", "Wrong"]
 
-#: seconds that a check may take: a loop without an end shall not hold the notebook
-SECONDS = 30.0
+#: seconds that a check may take: a loop without an end shall not hold the notebook. A guest takes its time;
+#: without one there is nothing but the answer to wait for, and no access of a device's takes so long
+SECONDS, ALONE = 30.0, 5.0
 #: seconds in which a guest looks at what was plugged in
 TAKING = 10.0
+#: where code is that no answer is in
+_OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_LIBRARY = os.path.join(os.path.dirname(contextlib.__file__), "")
 #: characters of a value that are shown
 WIDTH = 300
 
@@ -46,10 +52,11 @@ class Wrong(AssertionError):
 
 class Check:
     """One exercise's check, of a running `vm` or of none. hint: what to say after a wrong answer.
-    seconds: until a loop without an end counts as one."""
+    seconds: until a loop without an end counts as one; else 5, and 30 with a `vm`."""
 
-    def __init__(self, vm: VM | None = None, hint: str = "", seconds: float = SECONDS) -> None:
-        self._vm, self._hint, self._seconds = vm, hint, seconds
+    def __init__(self, vm: VM | None = None, hint: str = "", seconds: float = 0) -> None:
+        self._vm, self._hint = vm, hint
+        self._seconds = seconds or (SECONDS if vm is not None else ALONE)
         self._plugged: list[DeviceView] = []
         self._raised: dict[str, int] = {}
 
@@ -119,7 +126,8 @@ class Check:
         """A guest's read of a register by its name."""
         offset, size = _place(where, register)
         if isinstance(where, Socket):
-            return where.device.read(offset, size)
+            with self._asking(where):
+                return where.device.read(offset, size)
         answer = self._machine().console.run(f"peek {where.base + offset:#x} {size} 1")
         return int(answer.split()[-1], 16)
 
@@ -127,9 +135,22 @@ class Check:
         """A guest's write to a register by its name."""
         offset, size = _place(where, register)
         if isinstance(where, Socket):
-            where.write(offset, size, value)
+            with self._asking(where):
+                where.write(offset, size, value)
         else:
             self._machine().console.run(f"poke {where.base + offset:#x} {value:#x} {size}")
+
+    @contextlib.contextmanager
+    def _asking(self, where: Socket) -> Iterator[None]:
+        """What the device raises is an answer that is not right yet, as it is in a guest."""
+        try:
+            with _limit(min(ALONE, self._seconds), self._endless):
+                yield
+        except (NotImplementedError, Wrong):
+            raise
+        except Exception as error:
+            text = f"not yet: your {type(where.device).__name__} raised\n{trace_of(error)}"
+            raise self._wrong(text.rstrip()) from error
 
     def level(self, view: DeviceView) -> str:
         """Its line: "high" or "low"."""
@@ -180,8 +201,13 @@ class Check:
         elif (told := self._told(error, traceback)) is not None:
             raise told from None
 
-    def _endless(self) -> Wrong:
-        return self._wrong(f"not yet: it has not come to an end within {self._seconds:g} s")
+    def _endless(self, seconds: float, frame: FrameType | None) -> Wrong:
+        place = ""
+        while frame is not None and frame.f_code.co_filename.startswith((_OURS, _LIBRARY)):
+            frame = frame.f_back
+        if frame is not None:
+            place = f": it is in {frame.f_code.co_qualname}, line {frame.f_lineno}"
+        return self._wrong(f"not yet: it has not come to an end within {seconds:g} s{place}")
 
     def _clean(self) -> None:
         """Nothing that a wrong answer left behind may meet the next one."""
@@ -205,7 +231,8 @@ class Check:
                 f"There is no {error.name} yet: run the cells above, your answer's too."
             )
         if isinstance(error, DeviceFault):
-            return self._wrong(f"not yet: your device raised\n{text}")
+            # not how the guest goes on: it has already, without the device
+            return self._wrong(f"not yet: your device raised\n{error.args[0]}\n{error.traceback}")
         if isinstance(error, VmlabError):
             return self._wrong(f"not yet: {text}")
         if self._hint and isinstance(error, Exception):
@@ -250,16 +277,16 @@ def _place(where: DeviceView | Socket, name: str) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _limit(seconds: float, error: Callable[[], Exception]) -> Any:
-    """Raise `error()` after that time, and each second until it is heard; in the main thread of systems
-    that can."""
+def _limit(seconds: float, error: Callable[[float, FrameType | None], Exception]) -> Any:
+    """Raise `error(seconds, where it is)` after that time, and each second until it is heard; in the main
+    thread of systems that can."""
     able = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not able:
         yield
         return
 
-    def over(*_: object) -> None:
-        raise error()
+    def over(_: int, frame: FrameType | None) -> None:
+        raise error(seconds, frame)
 
     handler = signal.signal(signal.SIGALRM, over)
     before, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)

@@ -63,7 +63,7 @@ class Disk(VirtioDevice):
         self.path = None if path is None else os.path.abspath(os.fspath(path))
         self.readonly = readonly
         self._data = b"" if data is None else bytes(data)
-        self._size = _memory_size(len(self._data) if size is None else size)
+        self._size = _memory_size(len(self._data) if size is None else _asked(size))
         if self.path is not None:
             check_image(self.path, writable=not readonly)
         if not serial.isascii() or not serial.isprintable() or len(serial) > blk.ID_SIZE:
@@ -396,6 +396,18 @@ ACTIONS: dict[int, Callable[[Disk, Request], bytes | None]] = {
 def _sectors(size: int) -> int:
     """The last one may be a part of a sector; what it lacks reads as zeroes."""
     return -(-size // blk.SECTOR)
+
+
+def _asked(size: int | str) -> int:
+    """Bytes; a number that lacks its unit is asked for it."""
+    wanted = parse_size(size)
+    if wanted < blk.SECTOR:
+        word = str(size).strip()
+        hint = f'; did you mean "{word}M"?' if word.isdigit() and wanted else ', such as "16M"'
+        raise ConfigError(
+            f"size={size!r} is {wanted} bytes: a disk has one sector, {blk.SECTOR} bytes, or more{hint}"
+        )
+    return wanted
 
 
 def _memory_size(size: int | str) -> int:

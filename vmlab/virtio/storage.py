@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import shlex
 import stat
 import sys
 from typing import Any
@@ -99,7 +100,11 @@ def check_image(path: str, writable: bool) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        hint = f"; `truncate -s 64M {path}` makes one" if error.errno == errno.ENOENT else ""
+        hint = (
+            f"; `truncate -s 64M {shlex.quote(path)}` makes one"
+            if error.errno == errno.ENOENT
+            else ""
+        )
         raise ConfigError(f"disk image {path}: {error.strerror}{hint}") from error
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise ConfigError(f"disk image {path} is neither a file nor a block device")
