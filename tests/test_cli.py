@@ -113,6 +113,10 @@ def test_a_timeout(engine: str) -> None:
         (["demo", "--seconds", "x"], "number of seconds"),
         (["demo", "--engine", "x"], "invalid choice"),
         (["kernels", "extra"], "unrecognized"),
+        (["kernels", "two\nlines"], r"two lines.*--help"),
+        (["run", "no\nfile"], r"no\\nfile"),
+        (["run", "hello", "--stats", "/no/such\nfolder/x"], r"such\\nfolder.*No such file"),
+        (["run", "hello", "--device", "disk,path=/no/such\nfile"], r"such\\nfile.*No such file"),
     ],
 )
 def test_wrong_inputs(arguments: list[str], words: str) -> None:
@@ -120,6 +124,15 @@ def test_wrong_inputs(arguments: list[str], words: str) -> None:
 
     text = said(run(*arguments), 2)
     assert re.search(words, text), text
+
+
+@pytest.mark.parametrize("content", [b"hello", b"\x7fELF", b"\x1f\x8b\x08\0hello"])
+def test_a_name_of_two_lines_does_not_hide_what_is_wrong(tmp_path: Path, content: bytes) -> None:
+    image = tmp_path / "a\nb.elf"
+    image.write_bytes(content)
+    text = said(run("run", str(image)), 2)
+    assert "a\\nb.elf': " in text
+    assert len(text.partition("b.elf': ")[2]) > 10, text
 
 
 def test_statistics_to_a_file_and_to_stdout(engine: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmlab import __version__, kernels
 from vmlab.arch import DEFAULT
+from vmlab.core.safely import named
 from vmlab.errors import ConfigError, VmlabError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
     """One line for a usage error, with where to read more."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"vmlab: {message} (see {self.prog} --help)\n")
+        self.exit(USAGE, f"vmlab: {' '.join(message.splitlines())} (see {self.prog} --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -253,7 +254,7 @@ def _check_stats(target: str) -> None:
             with Path(target).open("a", encoding="utf-8"):
                 pass
         except OSError as error:
-            raise ConfigError(f"--stats {target}: {error.strerror}") from error
+            raise ConfigError(f"--stats {named(target)}: {error.strerror}") from error
 
 
 def _write_stats(vm: VM, target: str) -> None:
@@ -267,7 +268,7 @@ def _write_stats(vm: VM, target: str) -> None:
     try:
         Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"--stats {target}: {error.strerror}") from error
+        raise ConfigError(f"--stats {named(target)}: {error.strerror}") from error
 
 
 # --- the other commands -----------------------------------------------------------------------------

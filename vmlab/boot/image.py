@@ -12,6 +12,7 @@ from typing import BinaryIO
 from vmlab.boot import linux, multiboot, payload
 from vmlab.boot.elf import ELF_MAGIC, ElfFile
 from vmlab.boot.payload import HEAD, MAX_SIZE
+from vmlab.core.safely import named
 from vmlab.errors import KernelError
 
 __all__ = ["SECOND", "beginning", "check_initrd", "guess", "read_image", "read_initrd", "unwrap"]
@@ -32,7 +33,7 @@ def read_image(path: str | Path, what: str = "kernel", limit: int = MAX_SIZE) ->
     """The file's bytes, of an ELF file those that a loader needs; KernelError in words when it cannot be read
     or needs more than `limit`."""
     limit = min(limit, MAX_SIZE)
-    return _read(path, what, lambda file, size: _wanted(file, size, str(path), limit))
+    return _read(path, what, lambda file, size: _wanted(file, size, named(path), limit))
 
 
 def read_initrd(path: str | Path, limit: int) -> bytes:

@@ -28,6 +28,7 @@ from vmlab.boot.layout import (
 from vmlab.boot.payload import MAX_SIZE
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.memory import HIGH_RAM_START, LOW_RAM_END, PAGE, GuestMemory
+from vmlab.core.safely import named
 from vmlab.core.start import CpuState
 from vmlab.errors import KernelError
 
@@ -103,6 +104,7 @@ def check_files(kernel: str, initrd: str | None, memory: int) -> str:
 def check(data: bytes, name: str) -> str:
     """KernelError when this machine cannot boot the image `data`; quick: nothing is unpacked but its first
     bytes. What it would do without: a sentence, or ""."""
+    name = named(name)
     first, size = image.beginning(data, name)
     if linux.is_bzimage(first):
         linux.BzImage(first, name, size)
@@ -116,10 +118,12 @@ def check(data: bytes, name: str) -> str:
 def parse(data: bytes, name: str, limit: int = MAX_SIZE) -> Kernel:
     """The image taken apart; KernelError when this machine cannot boot it. limit: bytes that it may unpack
     to."""
-    whole = image.unwrap(data, name, limit)
+    said = named(name)
+    whole = image.unwrap(data, said, limit)
     if linux.is_bzimage(whole):
-        return _from_bzimage(linux.BzImage(whole, name), min(limit, MAX_SIZE))
-    return _from_whole(whole, name)
+        return _from_bzimage(linux.BzImage(whole, said), min(limit, MAX_SIZE))
+    kernel = _from_whole(whole, said)
+    return kernel._replace(argv0=name) if kernel.argv0 else kernel
 
 
 def _from_bzimage(bzimage: linux.BzImage, limit: int) -> Kernel:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["report", "short", "shown", "text_of", "trace_of"]
+__all__ = ["named", "report", "short", "shown", "text_of", "trace_of"]
 
 #: characters of one value or message; who reads it reads no more
 TEXT = 2_000
@@ -22,6 +22,13 @@ def short(text: str, most: int = TEXT) -> str:
         half = most // 2
         text = f"{text[:half]} [... {len(text):,} characters in all ...] {text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def named(path: object) -> str:
+    """A file's name in a message, which is one line: where it holds a line's end, or what cannot be shown, as
+    Python writes it."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
 
 
 def _tried(call: Callable[[], str], otherwise: str) -> str:

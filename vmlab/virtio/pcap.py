@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
+from vmlab.core.safely import named
 from vmlab.errors import ConfigError
 from vmlab.virtio.packets import describe
 
@@ -46,7 +47,9 @@ class PcapWriter:
         except OSError as error:
             if self._file is not None:
                 self._file.close()
-            raise ConfigError(f"cannot write the capture {self.path}: {error.strerror}") from error
+            raise ConfigError(
+                f"cannot write the capture {named(self.path)}: {error.strerror}"
+            ) from error
 
     def write(self, frames: Iterable[Frame]) -> None:
         """OSError when the disk does not take them; nothing once it is closed."""

@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 from vmlab.core.host import HOST
+from vmlab.core.safely import named
 from vmlab.errors import ConfigError
 from vmlab.virtio.queue import split
 
@@ -105,13 +106,15 @@ def check_image(path: str, writable: bool) -> None:
             if error.errno == errno.ENOENT
             else ""
         )
-        raise ConfigError(f"disk image {path}: {error.strerror}{hint}") from error
+        raise ConfigError(f"disk image {named(path)}: {error.strerror}{hint}") from error
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        raise ConfigError(f"disk image {path} is neither a file nor a block device")
+        raise ConfigError(f"disk image {named(path)} is neither a file nor a block device")
     if not os.access(path, os.R_OK):
-        raise ConfigError(f"disk image {path} cannot be read: permission denied")
+        raise ConfigError(f"disk image {named(path)} cannot be read: permission denied")
     if writable and not os.access(path, os.W_OK):
-        raise ConfigError(f"disk image {path} cannot be written; readonly=True takes it as it is")
+        raise ConfigError(
+            f"disk image {named(path)} cannot be written; readonly=True takes it as it is"
+        )
 
 
 class Storage:
@@ -133,19 +136,19 @@ class Storage:
         try:
             fd = files.open(path, writable)
         except OSError as error:
-            raise ConfigError(f"disk image {path}: {error.strerror}") from error
+            raise ConfigError(f"disk image {named(path)}: {error.strerror}") from error
         try:
             files.lock(fd, exclusive=writable)
             return cls(fd, files)
         except BlockingIOError as error:
             files.close(fd)
             raise ConfigError(
-                f"disk image {path} is in use by another machine;"
+                f"disk image {named(path)} is in use by another machine;"
                 " several can share it when all of them take it with readonly=True"
             ) from error
         except OSError as error:
             files.close(fd)
-            raise ConfigError(f"disk image {path}: {error.strerror}") from error
+            raise ConfigError(f"disk image {named(path)}: {error.strerror}") from error
 
     @classmethod
     def memory(cls, size: int, data: bytes = b"", files: Files = FILES) -> Storage:
