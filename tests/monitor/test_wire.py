@@ -237,3 +237,31 @@ def test_a_devices_failure_brings_its_traceback() -> None:
     with pytest.raises(DeviceFault) as caught:
         wire.raise_failure(wire.Failed("DeviceFault", "it broke", "Traceback ..."))
     assert caught.value.traceback == "Traceback ..."
+
+
+def test_decoders_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """msgspec crashes when two threads look into the same records for the first time."""
+    import time
+
+    made: list[object] = []
+    real = msgspec.msgpack.Decoder
+
+    def slowly(kind: object) -> object:
+        made.append(kind)
+        time.sleep(0.1)
+        return real(kind)
+
+    monkeypatch.setattr(wire, "_decoders", {})
+    monkeypatch.setattr(msgspec.msgpack, "Decoder", slowly)
+    barrier = threading.Barrier(3)
+
+    def ask() -> None:
+        barrier.wait()
+        wire.pack_request(1, wire.Pause())
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [wire.Request]

@@ -9,6 +9,7 @@ The other way, `Build`, `HotAdd` and `Replace` carry a pickle of a user's device
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from typing import Any
 
@@ -290,6 +291,8 @@ FromMonitor = Answer | Output | State | Said | Busy
 _encoder = msgspec.msgpack.Encoder()
 #: built when first needed: a process decodes one direction only
 _decoders: dict[Any, Any] = {}
+#: two threads that make decoders of the same records at once crash msgspec
+_making = threading.Lock()
 
 
 def pack(message: Struct) -> bytes:
@@ -329,14 +332,18 @@ def pack_event(event: Event) -> bytes:
 
 def decode(body: bytes, kind: Any) -> Any:
     """The message of type `kind`; WireError when it is none."""
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
-        return decoder.decode(body)
+        return (_decoders.get(kind) or _made(kind)).decode(body)
     # beside DecodeError, a ValueError: text that is no UTF-8, nesting without end
     except (ValueError, RecursionError) as error:
         raise WireError(f"a message that is none: {error}") from error
+
+
+def _made(kind: Any) -> Any:
+    with _making:
+        if kind not in _decoders:
+            _decoders[kind] = msgspec.msgpack.Decoder(kind)
+        return _decoders[kind]
 
 
 def receive_exactly(connection: socket.socket, size: int) -> bytes | None:
