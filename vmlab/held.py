@@ -298,8 +298,8 @@ class Held(Travels):
                 f" since then, vm.replace({fault.device!r}) brings in)"
             )
         cure = (
-            f"; the guest is paused at this access: vm.replace({fault.device!r}, a corrected device), and"
-            " vm.resume() tries it again"
+            f"; the guest is paused at this access: replace({fault.device!r}, a corrected device), then"
+            " resume() tries it again"
         )
         return DeviceFault(f"{fault.text}{hint}", fault.device, fault.traceback, cure)
 

@@ -48,7 +48,7 @@ def image(tmp_path: Path) -> Path:
         ({"path": "/"}, "neither a file nor a block device"),
         ({"path": "/dev/null"}, "neither a file nor a block device"),
         ({"size": "much"}, "is no size"),
-        ({"size": -512}, "in memory; this host has"),
+        ({"size": -512}, "size=-512 is -512 bytes: a disk has one sector"),
         ({"size": "1000T"}, "in memory; this host has"),
         ({"size": "1M", "serial": "S" * 21}, "20 printable ASCII characters"),
         ({"size": "1M", "serial": "ü"}, "20 printable ASCII characters"),
