@@ -199,7 +199,7 @@ def test_what_the_guest_did_to_the_terminal_is_undone(tmp_path: Path) -> None:
 
 def test_what_was_typed_ahead_is_the_shells() -> None:
     with Terminal("run", "hello") as terminal:
-        assert terminal.wait() == 1
+        assert terminal.wait() == 0
         assert b"\x1b" not in terminal.shown
         terminal.type(b"ls\n")
         assert terminal.unread() == b"ls\n"
@@ -236,7 +236,7 @@ def test_live_on_a_terminal_that_cannot_be_drawn_on() -> None:
 def test_live(engine: str, size: tuple[int, int]) -> None:
     arguments = ("run", "irqlab", "--live", "--engine", engine, "--cmdline", "ticks=60 period=5000")
     with Terminal(*arguments, size=size) as terminal:
-        assert terminal.wait() == 1, terminal.shown
+        assert terminal.wait() == 0, terminal.shown
         assert b"Traceback" not in terminal.shown
         text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", terminal.shown).decode()
         if size[0] >= 24:

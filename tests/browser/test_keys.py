@@ -71,7 +71,7 @@ def test_arrows_go_about_in_a_part(lab: Lab) -> None:
     keys.press("ArrowLeft")
     until(lambda: not board.root.locator(".vml-inner").count(), "the row closed")
     keys.press("ArrowDown")
-    assert focused(lab) == "▸timer0"
+    assert focused(lab) == "▸power"
     # the lines
     board.part("Interrupt lines").get_by_role("button").first.focus()
     keys.press("End")
