@@ -88,7 +88,9 @@ class Guest:
     def complaints(self) -> str:
         """What no healthy kernel says."""
         self.run("true")  # the shell tells of ended jobs first
-        found = self.run("dmesg | grep -iE '[^l]oops|BUG:|WARNING:|Call Trace|hung task|Wrong magic'")
+        found = self.run(
+            "dmesg | grep -iE '[^l]oops|BUG:|WARNING:|Call Trace|hung task|Wrong magic'"
+        )
         return found.strip()
 
 

@@ -65,7 +65,6 @@ def devices() -> dict[str, object]:
     }
 
 
-@pytest.mark.engines("soft", "kvm")
 def test_edges_are_counted_as_they_are_raised(boot: Boot) -> None:
     """One holder a line: every rise is an interrupt, and none is lost."""
     guest = boot(cpus=2, devices=devices())
@@ -77,7 +76,6 @@ def test_edges_are_counted_as_they_are_raised(boot: Boot) -> None:
     assert guest.complaints() == ""
 
 
-@pytest.mark.engines("soft", "kvm")
 def test_a_line_that_is_shared_loses_nothing(boot: Boot) -> None:
     """Levels: of several devices' interrupts at once the kernel may see one, and serves them all."""
     guest = boot(cpus=2)
