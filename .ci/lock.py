@@ -44,7 +44,8 @@ def resolve(extras: tuple[str, ...], *more: str | Path) -> dict[str, str]:
     text = uv(
         *("pip", "compile", "--quiet", "pyproject.toml", "-", "--universal"),
         *("--python-version", PYTHONS[0], "--fork-strategy", "fewest"),
-        *("--generate-hashes", "--no-header", "--no-annotate"),
+        # pip takes the newest of a distribution whose extra somebody needs, unless the pin names the extra
+        *("--generate-hashes", "--no-header", "--no-annotate", "--no-strip-extras"),
         *(f"--extra={extra}" for extra in extras),
         *more,
         input="\n".join(needed),
@@ -54,7 +55,7 @@ def resolve(extras: tuple[str, ...], *more: str | Path) -> dict[str, str]:
 
 
 def versions(text: str) -> dict[str, str]:
-    return dict(re.findall(r"(?m)^([\w.-]+)==(\S+)", text))
+    return dict(re.findall(r"(?m)^([\w.-]+)(?:\[.*\])?==(\S+)", text))
 
 
 def check(lines: str) -> None:

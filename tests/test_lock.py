@@ -21,7 +21,8 @@ ASKED = {
     "test": EXTRAS["test"],
 }
 ENTRY = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9.-]*)==(?P<version>\S+)(?: ; (?P<marker>[^\\\n]+))?"
+    r"(?P<name>[a-z0-9][a-z0-9.-]*)(?:\[(?P<extras>[a-z0-9,.-]+)\])?==(?P<version>\S+)"
+    r"(?: ; (?P<marker>[^\\\n]+))?"
     r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
 )
 WORLDS = [
@@ -68,6 +69,35 @@ def test_it_has_what_pyproject_asks_for(layer: str, world: dict[str, str]) -> No
         wanted = Requirement(line)
         if wanted.name != "vmlab":
             assert held[wanted.name] in wanted.specifier, line
+
+
+def test_a_pin_names_the_extras_that_others_ask_for() -> None:
+    """Else pip takes the newest of that distribution, for which there is no hash, the day it is released."""
+    require_module("packaging")
+    from importlib.metadata import PackageNotFoundError, requires
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    asked: dict[str, set[str]] = {}
+    pinned = {}
+    for layer in LAYERS:
+        for entry in ENTRY.finditer(text(layer)):
+            pinned[entry["name"]] = set((entry["extras"] or "").split(",")) - {""}
+    for name, extras in pinned.items():
+        try:
+            lines = requires(name) or []
+        except PackageNotFoundError:  # one for another system or Python
+            continue
+        for wanted in map(Requirement, lines):
+            worlds = [{"extra": extra} for extra in ("", *extras)]
+            marker = wanted.marker
+            if wanted.extras and (marker is None or any(map(marker.evaluate, worlds))):
+                asked.setdefault(canonicalize_name(wanted.name), set()).update(wanted.extras)
+    assert asked.pop("vmlab", None) is None
+    assert asked.keys() <= pinned.keys()
+    missing = {name: extras - pinned[name] for name, extras in asked.items()}
+    assert not any(missing.values()), missing
 
 
 def test_every_python_of_the_classifiers_is_one_that_it_is_for() -> None:
