@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from figures import Figure, median, plain
+from vmlab.net.stream import BUFFER, LENGTH, connect
 from vmlab.testing import Driver
 from vmlab.virtio import Nic, Switch
-from vmlab.virtio.stream import BUFFER, LENGTH, connect
 
 __all__ = ["measure"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from vmlab import VM
-from vmlab.demo import play
-from vmlab.live import screen
-from vmlab.sampling import Sampler
+from vmlab.cli.demo import play
+from vmlab.cli.live import screen
+from vmlab.vm.rates import Sampler
 
 WIDTH, HEIGHT = 132, 40
 

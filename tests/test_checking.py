@@ -11,7 +11,7 @@ import pytest
 from tests.support import kernel_image
 from vmlab import VM, Device, Registers, bit, command, on_peek, on_read, on_write, ro, rw, w1c
 from vmlab.core.memory import GuestMemory
-from vmlab.testing import Check, Socket, Wrong
+from vmlab.testing import Check, DeviceHarness, Wrong
 from vmlab.virtio import Rng
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -119,7 +119,7 @@ class Slips(Device):
 
 
 def test_what_a_device_without_a_guest_raises() -> None:
-    with Socket(Slips()) as socket:
+    with DeviceHarness(Slips()) as socket:
         text = said(lambda check: check.read(socket, "A"))
         assert text.startswith("not yet: your Slips raised\nTraceback")
         assert "return 1 // 0" in text
@@ -165,10 +165,10 @@ def test_the_table_of_a_class() -> None:
 
 
 def test_a_device_without_a_guest() -> None:
-    with Check() as check, Socket(Lamp()) as socket:
+    with Check() as check, DeviceHarness(Lamp()) as socket:
         check.write(socket, "LIMIT", 0x1FF)
         check("SUM", check.read(socket, "SUM"), 0x100)
-    with Socket(Lamp()) as socket:
+    with DeviceHarness(Lamp()) as socket:
         assert "no register X" in said(lambda check: check.read(socket, "X"))
         with pytest.raises(TypeError, match=r"Check\(vm\)"):
             Check().plug(Lamp())

@@ -15,13 +15,13 @@ import pytest
 from tests.support import require_kvm, require_module
 from tests.vms import FIRST, PATIENCE, PROMPT, peeked
 from vmlab import VM, Device, Registers, on_peek, on_read, on_write, ro, rw
-from vmlab.console import Console
 from vmlab.core.bus import Bus
 from vmlab.core.clock import Clock
 from vmlab.core.device import command
 from vmlab.errors import DeviceFault, StateError, VmlabError
 from vmlab.testing import Driver, DriverError
 from vmlab.virtio.device import VirtioDevice
+from vmlab.vm.console import Console
 
 
 class Odd(BaseException):

@@ -18,7 +18,7 @@ from vmlab.errors import (
     UnknownName,
     VmlabError,
 )
-from vmlab.testing import Socket
+from vmlab.testing import DeviceHarness
 from vmlab.virtio import Disk
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -50,7 +50,7 @@ class Typist(Device):
 def test_a_name_that_is_no_register_is_refused_everywhere(isolate: bool) -> None:
     with pytest.raises(AttributeError, match=r"'Typist\.r' object has no attribute 'TYPO'"):
         Typist().r.TYPO = 3
-    with Socket(Typist()) as socket, pytest.raises(AttributeError, match="LIMTI"):
+    with DeviceHarness(Typist()) as socket, pytest.raises(AttributeError, match="LIMTI"):
         socket.write(0, 4, 3)
     with monitor("auto", isolate=isolate) as vm:
         view = vm.hot_add(Typist())

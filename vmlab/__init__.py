@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _REGS = ("Registers", "bit", "bits", "block", "pair64", "rc", "ro", "rw", "w1c", "wo")
 _DEVICE = ("Device", "command", "on_peek", "on_read", "on_write")
 _HOME = {
-    "VM": "vmlab.vm",
+    "VM": "vmlab.vm.vm",
     **dict.fromkeys(_REGS, "vmlab.regs"),
     **dict.fromkeys(_DEVICE, "vmlab.core.device"),
 }

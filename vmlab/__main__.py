@@ -1,5 +1,5 @@
 """`python -m vmlab`."""
 
-from vmlab.cli import entry
+from vmlab.cli.command import entry
 
 entry()

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import require_program
+from vmlab.arch.x86_64 import platform
 from vmlab.boot.acpi import aml
-from vmlab.boot.layout import TABLES, TABLES_ROOM
+from vmlab.boot.x86_64.layout import TABLES, TABLES_ROOM
 from vmlab.errors import ConfigError
-from vmlab.machine import platform, tables
+from vmlab.machine.board import pc_tables as tables
 
 
 def split(blob: bytes) -> dict[str, bytes]:

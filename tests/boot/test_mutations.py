@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from tests.boot.images import CODE, LOAD, bzimage, elf64, flat, multiboot_elf, pvh_note
 from tests.support import kernel_image
-from vmlab.boot.load import check, parse, place
+from vmlab.boot.x86_64.load import check, parse, place
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import VmlabError
-from vmlab.machine import tables
+from vmlab.machine.board import pc_tables as tables
 
 MIB = 1 << 20
 VMLINUX = elf64(note=b"", segments=[(2 * MIB, CODE * 64, 0x1000)], entry=2 * MIB)

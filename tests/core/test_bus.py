@@ -329,7 +329,7 @@ def test_a_deaf_bus_stays_deaf() -> None:
     bus, echo = Bus(), Echo(3)
     bus.insert(0, 8, echo)
     bus.observe(lambda *access: None)
-    bus.deafen()
+    bus.mute()
     bus.observe(None)
     bus.observe(lambda *access: pytest.fail("observed"))
     assert bus.read(0, 2) == 0xFFFF
@@ -342,8 +342,8 @@ def test_a_deaf_bus_stays_deaf() -> None:
 def test_a_bus_hears_again() -> None:
     bus, echo = Bus(), Echo(3)
     bus.insert(0, 8, echo)
-    bus.deafen()
-    bus.revive()
+    bus.mute()
+    bus.unmute()
     assert bus.read(0, 2) == 3
     seen: list[object] = []
     bus.observe(lambda *access: seen.append(access))

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vmlab.catalogue import CATALOGUE
 from vmlab.core.device import Device
-from vmlab.devices import CATALOGUE
-from vmlab.devices.cmos_rtc import CmosRtc
-from vmlab.devices.debug_exit import DebugExit
-from vmlab.devices.i8042 import I8042
+from vmlab.devices.pc.cmos_rtc import CmosRtc
+from vmlab.devices.pc.debug_exit import DebugExit
+from vmlab.devices.pc.i8042 import I8042
 from vmlab.devices.power import Power
 from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550

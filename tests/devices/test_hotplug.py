@@ -10,7 +10,7 @@ import pytest
 from vmlab.core.device import Device
 from vmlab.devices.hotplug import ANSWERS, NO_LINE, PRESENT, RELEASED, SLOT_COUNT, HotPlug, Slot
 from vmlab.regs import Registers
-from vmlab.testing import Driver, Socket
+from vmlab.testing import DeviceHarness, Driver
 from vmlab.virtio import Rng
 
 REG = HotPlug.regs
@@ -27,7 +27,7 @@ class Board:
 
     def __init__(self) -> None:
         self.controller = HotPlug()
-        self.socket = Socket(self.controller)
+        self.socket = DeviceHarness(self.controller)
         self.released: list[int] = []
         self.controller.on_released(self.released.append)
 

@@ -10,7 +10,7 @@ import pytest
 
 from vmlab.devices import uart16550
 from vmlab.devices.uart16550 import BACKLOG, Uart16550
-from vmlab.testing import Socket
+from vmlab.testing import DeviceHarness
 
 RBR = THR = DLL = 0
 IER = DLM = 1
@@ -252,7 +252,7 @@ def test_what_waits_comes_when_the_guest_has_seen_the_fifo_empty(
 
 
 def test_a_guest_that_only_listens_hears_of_it_a_moment_later() -> None:
-    with Socket(Uart16550()) as socket:
+    with DeviceHarness(Uart16550()) as socket:
         device = socket.device
         assert isinstance(device, Uart16550)
         for order in ((IER, FCR), (FCR, IER)):
@@ -276,7 +276,7 @@ def test_a_guest_that_only_listens_hears_of_it_a_moment_later() -> None:
 
 
 def test_a_pause_ends_with_its_port() -> None:
-    with Socket(Uart16550()) as socket:
+    with DeviceHarness(Uart16550()) as socket:
         device = socket.device
         assert isinstance(device, Uart16550)
         device.write(FCR, 1, 1)

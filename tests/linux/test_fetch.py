@@ -178,7 +178,7 @@ def test_apt_keeps_its_state_in_the_cache(programs: Path, root: Path) -> None:
 
 
 def test_a_raw_kernel_becomes_an_elf_file() -> None:
-    from vmlab.boot.load import parse
+    from vmlab.boot.x86_64.load import parse
 
     made = krun.as_elf(0x100_0000, 0x100_0123, b"\xf4" * 0x1000)
     kernel = parse(made, "krun")

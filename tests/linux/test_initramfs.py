@@ -81,8 +81,8 @@ def test_the_scripts_are_well_formed() -> None:
 
 
 def test_the_scripts_name_the_controller_that_there_is() -> None:
+    from vmlab.arch.x86_64 import platform
     from vmlab.devices.hotplug import RELEASED, HotPlug
-    from vmlab.machine import platform
 
     for script in ("slot.sh", "watch.sh"):
         text = Path(initramfs.__file__).with_name(script).read_text()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.boot.images import elf64
 from tests.support import require_program
-from vmlab.boot.load import check, parse
+from vmlab.boot.x86_64.load import check, parse
 from vmlab.errors import KernelError
 from vmlab.linux import krun, krunfw
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from vmlab.console import Console
 from vmlab.virtio import Disk
 from vmlab.vm import VM
+from vmlab.vm.console import Console
 
 __all__ = ["hot_add_to_read"]
 

@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import pytest
 
+from vmlab.arch.x86_64 import platform
 from vmlab.boot.acpi import aml
 from vmlab.core.irq import IrqLine, SharedLine
 from vmlab.core.manager import MMIO_LEN, MMIODeviceManager
 from vmlab.devices.hotplug import HotPlug, Slot
 from vmlab.devices.power import Power
 from vmlab.devices.uart16550 import Uart16550
-from vmlab.engine.soft.ioapic import IoApic
-from vmlab.machine import platform, tables
-from vmlab.testing import Driver, Socket
+from vmlab.engine.soft.x86_64.ioapic import IoApic
+from vmlab.machine.board import pc_tables as tables
+from vmlab.testing import DeviceHarness, Driver
 from vmlab.virtio import Rng
 from vmlab.virtio.registers import CONFIG_CHANGE
 
@@ -190,7 +191,7 @@ def test_the_hot_plug_controllers_level_stays_until_its_events_are_read() -> Non
     assert DECLARED[pin.line] == [Declared(level=True, shared=False)]
     hotplug = HotPlug()
     hotplug.acpi = True
-    with Socket(hotplug):
+    with DeviceHarness(hotplug):
         hotplug.irq = IrqLine(pin.line, pin)
         for slot, word in ((3, HotPlug.regs.EVENT_LOW), (40, HotPlug.regs.EVENT_HIGH)):
             before = pin.taken

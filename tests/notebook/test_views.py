@@ -21,8 +21,8 @@ from vmlab.notebook.map import MapView
 from vmlab.notebook.meter import two_digits
 from vmlab.notebook.pump import PUMP
 from vmlab.notebook.registers import RegistersView
+from vmlab.notebook.snapshot import Watch
 from vmlab.notebook.traps import TrapView
-from vmlab.notebook.watch import Watch
 
 SINGLE = ["controls_view", "map_view", "irq_view", "trap_view", "console_view", "hotplug_view"]
 NAMES = [*SINGLE, "log_view", "lab"]
@@ -239,7 +239,7 @@ def test_the_pump_ends_with_the_last_view(vm):
 
 def test_a_bare_vm_shows_one_dashboard_in_a_notebook_and_text_elsewhere(vm, monkeypatch):
     assert vm._repr_mimebundle_() == {"text/plain": repr(vm)}
-    monkeypatch.setattr("vmlab.shown._in_notebook", lambda: True)
+    monkeypatch.setattr("vmlab.vm.display._in_notebook", lambda: True)
     first, _ = vm._repr_mimebundle_()
     second, _ = vm._repr_mimebundle_()
     assert first == second

@@ -18,8 +18,8 @@ require_module("anywidget")
 from vmlab.notebook import html
 from vmlab.notebook.meter import Meter
 from vmlab.notebook.registers import RegistersView
-from vmlab.notebook.watch import Watch
-from vmlab.sampling import Sampler
+from vmlab.notebook.snapshot import Watch
+from vmlab.vm.rates import Sampler
 
 
 class Held(Device):

@@ -15,16 +15,16 @@ from vmlab import VM
 
 require_module("anywidget")
 
-from vmlab.devicelog import LogEntry
 from vmlab.notebook import forms
 from vmlab.notebook.irq import IrqView
 from vmlab.notebook.lab import Lab
 from vmlab.notebook.log import LogView
 from vmlab.notebook.pump import IDLE, SELDOM, Pump
 from vmlab.notebook.registers import RegistersView
+from vmlab.notebook.snapshot import ENTRIES
 from vmlab.notebook.traps import TrapView
-from vmlab.notebook.watch import ENTRIES
-from vmlab.views import State
+from vmlab.vm.device_log import LogEntry
+from vmlab.vm.views import State
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.vms import Broken, Dice, monitor
 require_module("anywidget")
 
 from vmlab.notebook.lab import Lab
-from vmlab.notebook.order import Errands, Reorder
+from vmlab.notebook.sequencing import Resequencer, SerialExecutor
 from vmlab.notebook.view import CLIENTS
 
 
@@ -36,7 +36,7 @@ def lab(vm):
 
 @given(st.permutations(range(40)))
 def test_messages_are_put_in_order(order):
-    reorder: Reorder[int] = Reorder(clock=lambda: 0.0)
+    reorder: Resequencer[int] = Resequencer(clock=lambda: 0.0)
     out = [item for number in order for item in reorder.put(number, number)]
     assert out == list(range(40))
     assert not reorder.gap
@@ -44,7 +44,7 @@ def test_messages_are_put_in_order(order):
 
 def test_what_is_lost_holds_up_the_rest_only_so_long():
     now = [0.0]
-    reorder: Reorder[str] = Reorder(clock=lambda: now[0])
+    reorder: Resequencer[str] = Resequencer(clock=lambda: now[0])
     assert list(reorder.put(1, "b")) == []
     now[0] = 0.4
     assert list(reorder.put(2, "c")) == []
@@ -54,7 +54,7 @@ def test_what_is_lost_holds_up_the_rest_only_so_long():
 
 
 def test_many_that_wait_do_not_wait():
-    reorder: Reorder[int] = Reorder(clock=lambda: 0.0)
+    reorder: Resequencer[int] = Resequencer(clock=lambda: 0.0)
     out = [item for number in range(1, 600) for item in reorder.put(number, number)]
     assert out[:2] == [1, 2]
     assert out == sorted(out)
@@ -62,7 +62,7 @@ def test_many_that_wait_do_not_wait():
 
 def test_errands_are_done_in_order_and_survive_one_that_raises(caplog):
     done: list[int] = []
-    errands = Errands("test")
+    errands = SerialExecutor("test")
     with caplog.at_level(logging.CRITICAL):
         for number in range(20):
             errands.put(lambda n=number: done.append(n))
@@ -72,7 +72,7 @@ def test_errands_are_done_in_order_and_survive_one_that_raises(caplog):
 
 
 def test_errands_are_bounded():
-    errands = Errands("test", most=2)
+    errands = SerialExecutor("test", most=2)
     hold = threading.Event()
     errands.put(hold.wait)
     until(lambda: not errands._todo, "the first under way")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.virtio.net import OWN, Peer, Plug
+from tests.net.frames import OWN, Peer, Plug
 from tests.virtio.sample import Sample
 from vmlab.testing import Driver
 from vmlab.virtio import Nic

@@ -13,7 +13,7 @@ import pytest
 
 from tests.vms import PATIENCE, PROMPT
 from vmlab import VM
-from vmlab.devices import make
+from vmlab.catalogue import make
 from vmlab.errors import ConfigError, MonitorLost, StateError
 from vmlab.virtio import Disk
 

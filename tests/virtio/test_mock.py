@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vmlab.core.device import Device, on_write
 from vmlab.core.memory import GuestMemory
 from vmlab.regs import Registers, rw
-from vmlab.testing import Driver, DriverError, Socket
+from vmlab.testing import DeviceHarness, Driver, DriverError
 from vmlab.testing.rings import NEXT, WRITE, Arena
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
@@ -308,7 +308,7 @@ class Gauge(Device):
 
 
 def test_a_socket_for_any_device() -> None:
-    with Socket(Gauge()) as socket:
+    with DeviceHarness(Gauge()) as socket:
         socket.write(0, 4, 1)
         socket.write(0, 4, 1)
         assert socket.irq_count == 1

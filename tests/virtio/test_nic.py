@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.virtio.net import (
+from tests.net.frames import (
     HEADER,
     OWN,
     RX,
@@ -23,12 +23,12 @@ from tests.virtio.net import (
     received,
     soon,
 )
-from vmlab.devices import make
+from vmlab.catalogue import make
 from vmlab.errors import ConfigError, StateError
+from vmlab.net.stream import LENGTH
 from vmlab.testing import Driver, DriverError
 from vmlab.virtio import Nic, Switch
 from vmlab.virtio.mmio import VERSION_1
-from vmlab.virtio.stream import LENGTH
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.virtio.net import (
+from tests.net.frames import (
     BROADCAST,
     CONTROL,
     OWN,

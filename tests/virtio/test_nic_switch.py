@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.kernels import qemu
+from tests.net.frames import BROADCAST, HEADER, TX, buffers, frame, mac, nic_of, received, soon
 from tests.support import ROOT, kernel_image
-from tests.virtio.net import BROADCAST, HEADER, TX, buffers, frame, mac, nic_of, received, soon
 from tests.vms import PATIENCE, command, monitor
 from vmlab import VM
 from vmlab.testing import Driver

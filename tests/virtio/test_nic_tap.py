@@ -12,8 +12,8 @@ import pytest
 from tests.support import ROOT
 from vmlab.core.host import Host
 from vmlab.errors import ConfigError
+from vmlab.net.tap import TUNSETIFF, open_tap
 from vmlab.virtio import Nic
-from vmlab.virtio.tap import TUNSETIFF, open_tap
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="TAP interfaces are Linux's")
 

@@ -11,7 +11,7 @@ from vmlab.errors import ConfigError
 from vmlab.testing import Driver
 from vmlab.testing.rings import WRITE
 from vmlab.virtio import Rng
-from vmlab.virtio.limit import RateLimit
+from vmlab.virtio.rate_limit import TokenBucket
 from vmlab.virtio.rng import MOST
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -112,10 +112,10 @@ def test_it_travels() -> None:
 
 
 def test_limits() -> None:
-    free = RateLimit(None)
+    free = TokenBucket(None)
     free.spend(1 << 40, 0)
     assert (free.wait(0), free.allowance(0)) == (0.0, None)
-    limit = RateLimit(1000)
+    limit = TokenBucket(1000)
     assert (limit.wait(0), limit.allowance(0)) == (0.0, 1000)
     limit.spend(1500, 0)
     assert limit.wait(0) == pytest.approx(0.501)

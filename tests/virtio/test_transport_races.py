@@ -14,7 +14,7 @@ from vmlab.testing.rings import WRITE
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import Chain
 from vmlab.virtio.registers import DRIVER_OK, FEATURES_OK, NEEDS_RESET
-from vmlab.virtio.serving import TURN
+from vmlab.virtio.transport import TURN
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from vmlab.boot import linux, multiboot, payload
+from vmlab.boot import payload
 from vmlab.boot.elf import ELF_MAGIC, ElfFile
 from vmlab.boot.payload import HEAD, MAX_SIZE
+from vmlab.boot.x86_64 import linux, multiboot
 from vmlab.core.safely import named
 from vmlab.errors import KernelError
 

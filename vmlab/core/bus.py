@@ -233,15 +233,15 @@ class Bus:
 
         self.read, self.write = read, write
 
-    def deafen(self) -> None:
+    def mute(self) -> None:
         """From now on nothing is dispatched, observed or counted: the machine has ended, and what the
         guest still does on its way out must not be seen."""
         self._deaf = True
         self.read = lambda address, size: (1 << 8 * size) - 1
         self.write = lambda address, size, value: None
 
-    def revive(self) -> None:
-        """Take back `deafen`: the machine starts anew. Nobody observes."""
+    def unmute(self) -> None:
+        """Take back `mute`: the machine starts anew. Nobody observes."""
         self._deaf = False
         self.observe(None)
 

@@ -30,7 +30,7 @@ def runs_linux(name: str) -> tuple[bool, str]:
     """`available`, and whether the engine's CPU is enough for a Linux kernel."""
     works, why = available(name)
     if works and name == "kvm":
-        from vmlab.engine.kvm import suits
+        from vmlab.engine.kvm import linux_check as suits
 
         enough, trouble = suits.runs_linux()
         if not enough:

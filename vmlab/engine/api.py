@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from vmlab.core.counters import EXIT_KINDS
-from vmlab.core.start import CpuState
+from vmlab.core.cpu_state import CpuState
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from vmlab.boot.load import parse, place, read_image, read_initrd
+from vmlab.arch.x86_64 import platform
+from vmlab.boot.x86_64.load import parse, place, read_image, read_initrd
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
 from vmlab.core.clock import Clock
@@ -22,7 +23,8 @@ from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.errors import StateError
-from vmlab.machine import platform, tables
+from vmlab.machine.board import pc_tables as tables
+from vmlab.machine.board.pc import FixedHooks, fixed_devices
 from vmlab.machine.config import (
     STATES,
     Exit,
@@ -30,9 +32,8 @@ from vmlab.machine.config import (
     MachineConfig,
     StateName,
 )
+from vmlab.machine.device_manager import DeviceManager
 from vmlab.machine.failure import RESET_FAILED, failure, reset_failed
-from vmlab.machine.fixed import FixedHooks, fixed_devices
-from vmlab.machine.plugboard import Plugboard
 from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["Machine"]
@@ -96,7 +97,7 @@ class Machine:
                 exact=not self.linux,
             ),
         )
-        self.board = Plugboard(self.engine, memory, page, self.clock, self.mmio)
+        self.board = DeviceManager(self.engine, memory, page, self.clock, self.mmio)
         self.watch = self.board.watch
         self.watch.owners.append(self.ports)
         self.watch.running = lambda: self.state == "running"
@@ -120,15 +121,15 @@ class Machine:
         """What such a guest is told of the machine beside its memory."""
         # here and below: other guests start without what only Linux needs
         from vmlab.machine import linux
-        from vmlab.machine.reserve import Reserve
+        from vmlab.machine.hotplug.placeholders import Placeholders
 
         self._cmdline = linux.command_line(self.config.cmdline, self.engine_name)
         if self.config.slots:
             # without ACPI it has the 8259As' lines, which are edges, and the windows that it is told of
             self.board.manager.lines.shared = range(0)
             self.board.manager.slots = self.config.slots
-            self.board.reserve = Reserve(self.board.manager, self.config.slots)
-            self.board.reserve.name_in(self._cmdline)
+            self.board.reserve = Placeholders(self.board.manager, self.config.slots)
+            self.board.reserve.add_to_cmdline(self._cmdline)
         else:
             self.board.hotplug.acpi = self.board.manager.paired = True
 
@@ -230,7 +231,7 @@ class Machine:
         try:
             self._power_on()
         except BaseException as error:
-            self._deafen()
+            self._mute()
             self._end("crashed", reset_failed(error, self.board.refused))
             raise
         if was_running:
@@ -240,7 +241,7 @@ class Machine:
 
     def _power_on(self) -> None:
         # an access that waited at a device's failure is given up by `load`: it must not be seen
-        self._deafen()
+        self._mute()
         self.clock.reset()
         self.board.reset()
         self.memory.clear()
@@ -248,7 +249,7 @@ class Machine:
         self._load()
         self._deaf = False
         for bus in (self.mmio, self.ports):
-            bus.revive()
+            bus.unmute()
         if self._log is not None:
             self._watch(self._log)
 
@@ -258,7 +259,7 @@ class Machine:
         with self._command():
             if self.state in ("stopped", "crashed"):
                 return True
-            self._deafen()
+            self._mute()
             quiet = not self._engine_started or self.engine.pause(STOPPING)
             self._end("stopped", Exit("stopped", 0, "stopped by the host"))
             return quiet
@@ -301,12 +302,12 @@ class Machine:
         state = place(self.memory, self._kernel, self._cmdline, self._initrd, self._told)
         self.engine.load(state)
 
-    def _deafen(self) -> None:
+    def _mute(self) -> None:
         """From now on the guest does nothing to this machine, until it is powered on again."""
         with self._lock:
             self._deaf = True
             for bus in (self.mmio, self.ports):
-                bus.deafen()
+                bus.mute()
 
     def _end(self, state: StateName, exit: Exit) -> None:
         self.clock.pause()
@@ -321,7 +322,7 @@ class Machine:
         with self._lock:
             if self._deaf:
                 return
-            self._deafen()
+            self._mute()
             self._pending = action
         self.engine.request_pause()
         threading.Thread(target=self._settle_soon, name="vmlab-settle", daemon=True).start()

@@ -19,7 +19,7 @@ _ROOT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 #: ours that stand between a call and a device's code; other files of ours are devices
 _BETWEEN = (
     "core", "engine", "machine", "monitor", "regs", "testing",
-    "virtio/device.py", "virtio/gone.py", "virtio/mmio.py", "virtio/queue.py", "virtio/serving.py",
+    "virtio/device.py", "virtio/gone.py", "virtio/mmio.py", "virtio/queue.py", "virtio/transport.py",
     "virtio/worker.py",
 )  # fmt: skip
 #: of the standard library, what ours calls
@@ -48,36 +48,36 @@ CALLERS: dict[str, str | Callable[[FrameType], str]] = {
     "core/clock.py:Clock._fire": "in a timed call",
     "engine/kvm/doorbell.py:DoorbellPump._ring": "hearing a notification",
     "engine/soft/doorbells.py:Doorbells._ring": "hearing a notification",
-    "machine/left.py:retired": "being retired",
-    "machine/plugboard.py:Plugboard._close": "being closed",
-    "machine/plugboard.py:Plugboard.attach": "being plugged in",
-    "machine/plugboard.py:Plugboard.detach": "being unplugged",
+    "machine/hotplug/stale.py:retired": "being retired",
+    "machine/device_manager.py:DeviceManager._close": "being closed",
+    "machine/device_manager.py:DeviceManager.attach": "being plugged in",
+    "machine/device_manager.py:DeviceManager.detach": "being unplugged",
     "machine/introspection.py:Introspection.directory": "being listed",
     "machine/introspection.py:Introspection.peek": "being looked at",
     "machine/introspection.py:Introspection.poke": lambda frame: (
         f"being given {frame.f_locals['register']}"
     ),
-    "machine/plugboard.py:Plugboard.reset": "being reset",
+    "machine/device_manager.py:DeviceManager.reset": "being reset",
     "machine/introspection.py:Introspection.tell": lambda frame: (
         f"in its command {frame.f_locals['method']}"
     ),
     "monitor/controller.py:Controller._open": "arriving in the machine",
     "monitor/controller.py:Controller._peek": "being looked at",
     "monitor/controller.py:Controller._tell_device": "answering",
-    "virtio/mmio.py:MmioTransport.abandon": "being unplugged",
-    "virtio/serving.py:Serving._serve_some": lambda frame: (
+    "virtio/mmio.py:MmioTransport.mark_removed": "being unplugged",
+    "virtio/transport.py:VirtioTransport._serve_some": lambda frame: (
         f"serving queue {frame.f_locals['index']}"
     ),
 }
 #: those that act for the guest
-_GUESTS = ("core/", "engine/", "virtio/serving.py")
+_GUESTS = ("core/", "engine/", "virtio/transport.py")
 #: ours that know under which name a device comes or goes, and as what they know it
 _NAMING = {
-    "machine/plugboard.py:Plugboard.add": "name",
+    "machine/device_manager.py:DeviceManager.add": "name",
     "machine/introspection.py:Introspection.peek": "id",
     "machine/introspection.py:Introspection.poke": "id",
-    "machine/plugboard.py:Plugboard.remove": "id",
-    "machine/plugboard.py:Plugboard.replace": "id",
+    "machine/device_manager.py:DeviceManager.remove": "id",
+    "machine/device_manager.py:DeviceManager.replace": "id",
     "machine/introspection.py:Introspection.tell": "id",
     "monitor/controller.py:Controller._peek": "command",
     "monitor/controller.py:Controller._tell_device": "command",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["pickled"]
 
 #: packages whose classes every monitor process has
-_BY_NAME = ("builtins", "vmlab.core", "vmlab.devices", "vmlab.regs", "vmlab.virtio")
+_BY_NAME = ("builtins", "vmlab.core", "vmlab.devices", "vmlab.net", "vmlab.regs", "vmlab.virtio")
 #: objects looked at for the one that cannot be pickled
 LOOKS = 20_000
 

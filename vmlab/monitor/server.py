@@ -19,7 +19,7 @@ from vmlab.core.patience import PATIENCE
 from vmlab.machine.busy import TICK
 from vmlab.monitor import forks, wire
 from vmlab.monitor.controller import Controller
-from vmlab.monitor.gather import Gathered
+from vmlab.monitor.output_buffer import Gathered
 from vmlab.monitor.sayings import NoTerminal, Sayings, Teller, no_debugger, speaker
 
 __all__ = ["main"]

@@ -18,8 +18,8 @@ from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.view import STATIC, Client, Message, View
 
 if TYPE_CHECKING:
-    from vmlab.console import Console
     from vmlab.vm import VM
+    from vmlab.vm.console import Console
 
 __all__ = ["ConsolePart", "ConsoleView"]
 

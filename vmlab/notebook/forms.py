@@ -10,9 +10,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from vmlab.catalogue import CATALOGUE
 from vmlab.core.device import Device
 from vmlab.core.units import parse_size
-from vmlab.devices import CATALOGUE
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.disk import Disk

@@ -13,7 +13,7 @@ from vmlab.notebook.controls import ControlsPart
 from vmlab.notebook.view import STATIC, Client, Message, text_of
 
 if TYPE_CHECKING:
-    from vmlab.notebook.watch import Look
+    from vmlab.notebook.snapshot import Look
     from vmlab.vm import VM
 
 __all__ = ["HotplugPart", "HotplugView"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vmlab.core.units import show_span
 from vmlab.notebook.palette import KINDS
-from vmlab.views import hexadecimal
+from vmlab.vm.views import hexadecimal
 
 if TYPE_CHECKING:
     from vmlab.vm import VM

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmlab.notebook import html
+from vmlab.notebook.snapshot import entries
 from vmlab.notebook.view import STATIC, View
-from vmlab.notebook.watch import entries
 
 if TYPE_CHECKING:
     from vmlab.vm import VM

@@ -20,7 +20,7 @@ from vmlab.core.trace import AccessEvent
 from vmlab.core.units import show_span
 from vmlab.errors import ConfigError, DeviceNotFound
 from vmlab.notebook.palette import BLUE, GREY, KINDS, ORANGE, VERMILION
-from vmlab.views import hexadecimal
+from vmlab.vm.views import hexadecimal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from vmlab.errors import DeviceNotFound
 from vmlab.hints import unknown
 from vmlab.notebook import html
 from vmlab.notebook.pump import PUMP, Pump
+from vmlab.notebook.snapshot import Look
 from vmlab.notebook.view import STATIC, Client, Message, View
-from vmlab.notebook.watch import Look
 
 if TYPE_CHECKING:
     from vmlab.vm import VM

@@ -19,9 +19,9 @@ import anywidget
 import traitlets
 
 from vmlab.errors import VmlabError
-from vmlab.notebook.order import Errands, Reorder
 from vmlab.notebook.pump import PUMP, Pump
-from vmlab.notebook.watch import Look, Watch, watch
+from vmlab.notebook.sequencing import Resequencer, SerialExecutor
+from vmlab.notebook.snapshot import Look, Watch, watch
 
 if TYPE_CHECKING:
     from vmlab.vm import VM
@@ -47,7 +47,7 @@ class Client:
 
     def __init__(self, name: str, now: float) -> None:
         self.name = name
-        self.order: Reorder[Message] = Reorder()
+        self.order: Resequencer[Message] = Resequencer()
         self.visible = False
         self.heard = now
         #: devices whose registers this one has open
@@ -74,7 +74,7 @@ class View(anywidget.AnyWidget):
         self._options = options
         self._guard = threading.RLock()
         self._clients: dict[str, Client] = {}
-        self._errands: dict[str, Errands] = {}
+        self._errands: dict[str, SerialExecutor] = {}
         self._sent: dict[str, Any] | None = None
         self._closed = False
         super().__init__(snapshot=self._compose(self._watch.look()))
@@ -254,7 +254,7 @@ class View(anywidget.AnyWidget):
                     self.tell(client, "done", text=said if isinstance(said, str) else "", **answer)
             self._pump.wake()
 
-        if not self._errands.setdefault(lane, Errands(f"vmlab-does-{lane}")).put(run):
+        if not self._errands.setdefault(lane, SerialExecutor(f"vmlab-does-{lane}")).put(run):
             text = "too much at once: earlier commands still run"
             self.tell(client, "trouble", text=text, **answer)
 

@@ -6,7 +6,7 @@
         check("A + B", adder.peek("SUM"), 42)
 
 In a notebook a wrong answer ends in these lines alone, without a traceback. A device that needs no guest is
-checked in a `vmlab.testing.Socket`, which `read` and `write` take as well.
+checked in a `vmlab.testing.DeviceHarness`, which `read` and `write` take as well.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
 from vmlab.core.safely import trace_of
 from vmlab.errors import DeviceFault, VmlabError
-from vmlab.testing.plug import Socket
-from vmlab.views import DeviceView, IrqRow
+from vmlab.testing.harness import DeviceHarness
 from vmlab.virtio.device import VirtioDevice
 from vmlab.vm import VM
+from vmlab.vm.views import DeviceView, IrqRow
 
 __all__ = ["Check", "Wrong"]
 
@@ -122,26 +122,26 @@ class Check:
         if view.state != "gone":
             vm.hot_remove(view.id, force=True)
 
-    def read(self, where: DeviceView | Socket, register: str) -> int:
+    def read(self, where: DeviceView | DeviceHarness, register: str) -> int:
         """A guest's read of a register by its name."""
         offset, size = _place(where, register)
-        if isinstance(where, Socket):
+        if isinstance(where, DeviceHarness):
             with self._asking(where):
                 return where.device.read(offset, size)
         answer = self._machine().console.run(f"peek {where.base + offset:#x} {size} 1")
         return int(answer.split()[-1], 16)
 
-    def write(self, where: DeviceView | Socket, register: str, value: int) -> None:
+    def write(self, where: DeviceView | DeviceHarness, register: str, value: int) -> None:
         """A guest's write to a register by its name."""
         offset, size = _place(where, register)
-        if isinstance(where, Socket):
+        if isinstance(where, DeviceHarness):
             with self._asking(where):
                 where.write(offset, size, value)
         else:
             self._machine().console.run(f"poke {where.base + offset:#x} {value:#x} {size}")
 
     @contextlib.contextmanager
-    def _asking(self, where: Socket) -> Iterator[None]:
+    def _asking(self, where: DeviceHarness) -> Iterator[None]:
         """What the device raises is an answer that is not right yet, as it is in a guest."""
         try:
             with _limit(min(ALONE, self._seconds), self._endless):
@@ -263,9 +263,9 @@ def _shown(value: object) -> str:
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."
 
 
-def _place(where: DeviceView | Socket, name: str) -> tuple[int, int]:
+def _place(where: DeviceView | DeviceHarness, name: str) -> tuple[int, int]:
     """Offset and size of a register."""
-    if isinstance(where, Socket):
+    if isinstance(where, DeviceHarness):
         row = where.device.regs.by_name.get(name)
         if row is not None:
             return row.offset, row.size

@@ -29,7 +29,7 @@ from vmlab.core.counters import DeviceCounts
 from vmlab.core.memory import GuestMemory
 from vmlab.core.units import parse_size
 from vmlab.errors import VmlabError
-from vmlab.testing.plug import Socket
+from vmlab.testing.harness import DeviceHarness
 from vmlab.testing.rings import Arena, Request, Ring
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
@@ -89,7 +89,7 @@ class Driver:
         self.rings: dict[int, Ring] = {}
         self._collected: dict[int, list[Request]] = {}
         try:
-            self.socket = Socket(self.transport, self.memory)
+            self.socket = DeviceHarness(self.transport, self.memory)
         except BaseException:
             self._close_memory()
             raise

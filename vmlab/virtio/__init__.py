@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vmlab.net.switch import Switch
     from vmlab.virtio.console import Console
     from vmlab.virtio.disk import Disk
     from vmlab.virtio.nic import Nic
     from vmlab.virtio.rng import Rng
-    from vmlab.virtio.switch import Switch
 
 __all__ = ["Console", "Disk", "Nic", "Rng", "Switch"]
 
-_HOME = {name: f"vmlab.virtio.{name.lower()}" for name in __all__}
+_HOME = {name: f"vmlab.virtio.{name.lower()}" for name in __all__} | {"Switch": "vmlab.net.switch"}
 
 
 def __getattr__(name: str) -> Any:

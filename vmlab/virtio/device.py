@@ -21,7 +21,7 @@ from vmlab.errors import ConfigError
 from vmlab.regs.packed import Packed
 from vmlab.virtio.queue import Chain, Virtqueue
 
-__all__ = ["Carrier", "VirtioDevice"]
+__all__ = ["Transport", "VirtioDevice"]
 
 
 #: what the methods are given that a device may define
@@ -34,7 +34,7 @@ _GIVEN = {
 }
 
 
-class Carrier(Protocol):
+class Transport(Protocol):
     """The transport, as its device sees it."""
 
     memory: GuestMemory | None
@@ -97,7 +97,7 @@ class VirtioDevice:
     feature_needs: ClassVar[Mapping[int, int]] = {}
     #: the configuration space. Change its fields on any thread, then call `carrier.config_changed()`
     config: Packed | None = None
-    carrier: Carrier
+    carrier: Transport
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)

@@ -14,8 +14,8 @@ from vmlab.errors import ConfigError
 from vmlab.virtio import blk
 from vmlab.virtio.blk import Request
 from vmlab.virtio.device import VirtioDevice
-from vmlab.virtio.limit import RateLimit
 from vmlab.virtio.queue import Chain
+from vmlab.virtio.rate_limit import TokenBucket
 from vmlab.virtio.storage import FILES, Files, Storage, check_image
 
 __all__ = ["Disk"]
@@ -72,7 +72,7 @@ class Disk(VirtioDevice):
             )
         self.serial = serial
         self.rate, self.iops = _limit("rate", rate), _limit("iops", iops)
-        self._limits = (RateLimit(self.rate), RateLimit(self.iops))
+        self._limits = (TokenBucket(self.rate), TokenBucket(self.iops))
         self._limited = self.rate is not None or self.iops is not None
         self.choose_notify(notify)
         self.features = blk.F_SEG_MAX | blk.F_BLK_SIZE | blk.F_FLUSH | blk.F_TOPOLOGY

@@ -15,7 +15,6 @@ from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import report, text_of
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
-from vmlab.virtio.gone import Gone
 from vmlab.virtio.queue import BrokenRing, Virtqueue
 from vmlab.virtio.registers import (
     CONFIG_CHANGE,
@@ -34,14 +33,15 @@ from vmlab.virtio.registers import (
     MmioRegisters,
     status_words,
 )
-from vmlab.virtio.serving import Serving
+from vmlab.virtio.removed import RemovedDevice
+from vmlab.virtio.transport import VirtioTransport
 
 __all__ = ["MAGIC", "MmioTransport", "status_words"]
 
 T = TypeVar("T")
 
 
-class MmioTransport(Serving):
+class MmioTransport(VirtioTransport):
     """`device` behind a window of registers."""
 
     class regs(MmioRegisters):
@@ -94,12 +94,12 @@ class MmioTransport(Serving):
             self._start()  # the queues hold guest memory
         self.device.detached()
 
-    def abandon(self) -> None:
-        """The device goes, and its driver stays: from now on `Gone` answers it."""
+    def mark_removed(self) -> None:
+        """The device goes, and its driver stays: from now on `RemovedDevice` answers it."""
         with self.lock:
             running, self.running = self.running, False
             self._worker.settle()
-            gone, self.device = self.device, Gone(self.device)
+            gone, self.device = self.device, RemovedDevice(self.device)
             if not self._status_now:
                 self.device.reset()
             self.running = running

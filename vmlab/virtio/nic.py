@@ -15,14 +15,14 @@ from typing import Any
 
 from vmlab.core.device import command
 from vmlab.errors import ConfigError
+from vmlab.net.packets import MIN_FRAME, mac_bytes, mac_text
+from vmlab.net.stream import MAX_FRAME, Link, Outgoing, StreamPlace, check_path
+from vmlab.net.switch import Switch, shared
+from vmlab.net.tap import TapPlace
 from vmlab.regs.packed import Packed, array, u16
 from vmlab.virtio.device import VirtioDevice
-from vmlab.virtio.packets import MIN_FRAME, mac_bytes, mac_text
 from vmlab.virtio.queue import Chain, split
 from vmlab.virtio.rxfilter import MAC, MAC_ADDR_SET, RxFilter
-from vmlab.virtio.stream import MAX_FRAME, Link, Outgoing, StreamPlace, check_path
-from vmlab.virtio.switch import Switch, shared
-from vmlab.virtio.tap import TapPlace
 
 __all__ = ["Nic"]
 

@@ -7,8 +7,8 @@ import random
 
 from vmlab.errors import ConfigError
 from vmlab.virtio.device import VirtioDevice
-from vmlab.virtio.limit import RateLimit
 from vmlab.virtio.queue import Chain
+from vmlab.virtio.rate_limit import TokenBucket
 
 __all__ = ["Rng"]
 
@@ -38,7 +38,7 @@ class Rng(VirtioDevice):
         self.bytes_given = 0
         self._random = random.Random(seed) if seed is not None else None
         self._spare = b""
-        self._limit = RateLimit(rate)
+        self._limit = TokenBucket(rate)
 
     def process(self, index: int) -> bool:
         """One request, when the rate allows it."""

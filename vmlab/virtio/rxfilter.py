@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmlab.virtio.packets import BROADCAST, mac_text
+from vmlab.net.packets import BROADCAST, mac_text
 
 __all__ = ["RxFilter"]
 

@@ -10,7 +10,7 @@ import struct
 
 from vmlab.boot.acpi import dsdt
 from vmlab.boot.acpi.facts import Facts
-from vmlab.boot.layout import TABLES
+from vmlab.boot.x86_64.layout import TABLES
 
 __all__ = ["build"]
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 
 from vmlab.core.host import HOST, Host
 from vmlab.engine.api import CpuState, EngineConfig
-from vmlab.engine.kvm import abi, cpuid, state
+from vmlab.engine.kvm import abi
 from vmlab.engine.kvm.doorbell import DoorbellPump, KvmDoorbell
 from vmlab.engine.kvm.irq import GSIS, KvmIrqSink
 from vmlab.engine.kvm.probe import open_kvm
 from vmlab.engine.kvm.vcpu import EXIT_NAMES, Gate, Vcpu
 from vmlab.engine.kvm.vm import KvmVm, control
+from vmlab.engine.kvm.x86_64 import cpuid, state
 from vmlab.errors import ConfigError, EngineError, VmlabError
 
 __all__ = ["KvmEngine"]

@@ -6,7 +6,8 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from vmlab.engine.api import Stop
-from vmlab.engine.kvm import abi, access, state
+from vmlab.engine.kvm import abi, access
+from vmlab.engine.kvm.x86_64 import state
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:

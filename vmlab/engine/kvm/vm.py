@@ -11,7 +11,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from vmlab.core.host import Host
-from vmlab.engine.kvm import abi, cpuid, state
+from vmlab.engine.kvm import abi
+from vmlab.engine.kvm.x86_64 import cpuid, state
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:

@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vmlab.engine.api import EngineConfig, Tally
-from vmlab.engine.soft import ioapic, lapic, uclib
-from vmlab.engine.soft.chipset import PORTS, Chipset
+from vmlab.engine.soft import uclib
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import IO, MMIO
 from vmlab.engine.soft.uclib import Uc
+from vmlab.engine.soft.x86_64 import ioapic, lapic
+from vmlab.engine.soft.x86_64.chipset import PORTS, Chipset
 
 __all__ = ["Access", "mmio_ranges"]
 

@@ -13,14 +13,15 @@ from collections.abc import Callable, Mapping
 
 from vmlab.core.safely import text_of
 from vmlab.engine.api import CpuState, Doorbell, EngineConfig, IrqSink, Stop
-from vmlab.engine.soft import codecache, exits, kick, lapic, uclib
-from vmlab.engine.soft import registers as r
-from vmlab.engine.soft.chipset import GSIS, Chipset
-from vmlab.engine.soft.codecache import CodeCaches
+from vmlab.engine.soft import exits, kick, uclib
 from vmlab.engine.soft.doorbells import Doorbells
-from vmlab.engine.soft.lapic import Ipi
 from vmlab.engine.soft.undo import Undo
 from vmlab.engine.soft.vcpu import Mode, Vcpu
+from vmlab.engine.soft.x86_64 import codecache, lapic
+from vmlab.engine.soft.x86_64 import registers as r
+from vmlab.engine.soft.x86_64.chipset import GSIS, Chipset
+from vmlab.engine.soft.x86_64.codecache import CodeCaches
+from vmlab.engine.soft.x86_64.lapic import Ipi
 from vmlab.errors import ConfigError, EngineError, StateError
 
 __all__ = ["SoftEngine"]

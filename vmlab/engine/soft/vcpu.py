@@ -8,19 +8,20 @@ from enum import Enum
 
 from vmlab.core.safely import text_of
 from vmlab.engine.api import CpuState, EngineConfig, Stop, Tally
-from vmlab.engine.soft import cpuid, entry, syscalls, uclib
-from vmlab.engine.soft import registers as r
+from vmlab.engine.soft import uclib
 from vmlab.engine.soft.access import Access
-from vmlab.engine.soft.chipset import Chipset
-from vmlab.engine.soft.codecache import CodeCaches
-from vmlab.engine.soft.delivery import WITH_ERROR, Event, deliver
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
 from vmlab.engine.soft.physical import Fault, Paging, Physical
-from vmlab.engine.soft.registers import Context
 from vmlab.engine.soft.uclib import Uc
 from vmlab.engine.soft.undo import Undo
+from vmlab.engine.soft.x86_64 import cpuid, entry, syscalls
+from vmlab.engine.soft.x86_64 import registers as r
+from vmlab.engine.soft.x86_64.chipset import Chipset
+from vmlab.engine.soft.x86_64.codecache import CodeCaches
+from vmlab.engine.soft.x86_64.delivery import WITH_ERROR, Event, deliver
+from vmlab.engine.soft.x86_64.registers import Context
 
 __all__ = ["Mode", "Vcpu"]
 

@@ -1,0 +1,1 @@
+"""How kernels of a PC are loaded and entered."""

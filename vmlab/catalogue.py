@@ -1,0 +1,117 @@
+"""The catalogue: which devices a user may ask for by name, what they take, and how text makes one.
+
+A device is imported when it is asked for. To add one: its file, its test, one line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+from vmlab.core.units import parse_size
+from vmlab.errors import ConfigError
+from vmlab.hints import perhaps
+
+__all__ = ["CATALOGUE", "make", "options"]
+
+#: name -> "module:Class"
+CATALOGUE: dict[str, str] = {
+    "console": "vmlab.virtio.console:Console",
+    "disk": "vmlab.virtio.disk:Disk",
+    "net": "vmlab.virtio.nic:Nic",
+    "rng": "vmlab.virtio.rng:Rng",
+    "timer": "vmlab.devices.timer:Timer",
+}
+
+_WORDS = {"on": True, "yes": True, "true": True, "1": True}
+_WORDS |= {"off": False, "no": False, "false": False, "0": False}
+
+
+def make(spec: str) -> tuple[Any, str | None]:
+    """(the device that `spec` describes, the id given in it or None). The device is a Device or, which
+    this layer knows by name only, a VirtioDevice.
+
+    spec: `name[,key=value][,flag]`, such as `timer,id=t1` or `disk,path=lab.img,readonly`. Keys are the
+    arguments of the device's constructor; integers may be hexadecimal or end in K, M, G or T.
+    ConfigError says what there is.
+    """
+    name, more, rest = spec.partition(",")
+    name = name.strip()
+    known = options(name)
+    given: dict[str, Any] = {}
+    id: str | None = None
+    for item in rest.split(",") if more else ():
+        key, equals, text = (part.strip() for part in item.partition("="))
+        key = key.replace("-", "_")
+        if key == "id":
+            if not text:
+                raise ConfigError(f"{spec!r}: an id must not be empty")
+            id = text
+        elif key not in known:
+            raise ConfigError(f"device {name} has no option {key!r}; it takes: {_listed(known)}")
+        elif key in given:
+            raise ConfigError(f"{spec!r}: option {key} is given twice")
+        else:
+            given[key] = _convert(name, key, known[key].annotation, text if equals else None)
+    for key, parameter in known.items():
+        if parameter.default is parameter.empty and key not in given:
+            raise ConfigError(f"device {name} needs {key}=...; it takes: {_listed(known)}")
+    return _class(name)(**given), id
+
+
+def options(name: str) -> dict[str, inspect.Parameter]:
+    """What the device's constructor takes and a text can say. `annotation` is the type itself."""
+    init = cast("Callable[..., None]", _class(name).__init__)
+    hints = get_type_hints(init)
+    found = {}
+    for key, parameter in inspect.signature(init).parameters.items():
+        kind = _plain(hints.get(key, str))
+        if key != "self" and kind is not None and parameter.kind is not parameter.VAR_POSITIONAL:
+            found[key] = parameter.replace(annotation=kind)
+    return {key: one for key, one in found.items() if one.kind is not one.VAR_KEYWORD}
+
+
+def _class(name: str) -> Callable[..., Any]:
+    if name not in CATALOGUE:
+        hint = perhaps(name, CATALOGUE)
+        raise ConfigError(
+            f"there is no device {name!r}; {hint}there are: {', '.join(sorted(CATALOGUE))}"
+        )
+    module, _, attribute = CATALOGUE[name].partition(":")
+    return cast("Callable[..., Any]", getattr(importlib.import_module(module), attribute))
+
+
+def _plain(annotation: Any) -> type | None:
+    """The type that a text is converted to, or None where none can stand for the argument."""
+    choices = (
+        get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    )
+    for kind in (bool, int, Path, str):
+        if kind in choices:
+            return kind
+    return None
+
+
+def _listed(known: dict[str, inspect.Parameter]) -> str:
+    return ", ".join(["id", *known])
+
+
+def _convert(name: str, key: str, kind: type, text: str | None) -> Any:
+    if kind is bool:
+        if text is None:
+            return True
+        if text.lower() not in _WORDS:
+            raise ConfigError(f"device {name}: {key} is on or off, not {text!r}")
+        return _WORDS[text.lower()]
+    if not text:
+        raise ConfigError(f"device {name}: {key} needs a value, {key}=...")
+    if kind is not int:
+        return kind(text)
+    try:
+        return parse_size(text)
+    except ConfigError as error:
+        raise ConfigError(f"device {name}: {key}: {error}") from error

@@ -1,0 +1,1 @@
+"""What KVM is told of a PC's CPU."""

@@ -1,0 +1,1 @@
+"""Boards: an architecture and its fixed devices."""

@@ -1,0 +1,428 @@
+"""Where devices are plugged in: ids, windows, lines, doorbells, and the guest's consent to a removal."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+from vmlab.arch.x86_64 import platform
+from vmlab.core.bus import Bus
+from vmlab.core.clock import Clock
+from vmlab.core.counters import CounterPage
+from vmlab.core.device import Device, wants_line
+from vmlab.core.irq import IrqLine
+from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
+from vmlab.core.memory import GuestMemory
+from vmlab.core.patience import Patient, taken
+from vmlab.core.safely import report, short, shown
+from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
+from vmlab.engine.api import Doorbell, Engine
+from vmlab.errors import ConfigError, DeviceNotFound, StateError, UpdateFailed
+from vmlab.machine.busy import Watch
+from vmlab.machine.hotplug.force import Force
+from vmlab.machine.hotplug.placeholders import Placeholders
+from vmlab.machine.hotplug.stale import (
+    StaleWindows,
+    driver_bound,
+    prepare_surprise_removal,
+    retired,
+)
+from vmlab.machine.introspection import Introspection
+from vmlab.machine.plugged import Plugged, find
+from vmlab.machine.wires import Wires, drives_level
+from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.mmio import MmioTransport
+
+__all__ = ["DeviceManager"]
+
+#: seconds that a guest has to let a device go
+CONSENT = 5.0
+#: seconds without an access after which a driver that has reset its device is done with it: long, for a
+#: busy host may keep the guest from running, and a guest that tells of it need not wait
+QUIET = 2.0
+
+
+class DeviceManager:
+    """Gives devices their capabilities and takes them back (`core.manager.Wiring`)."""
+
+    def __init__(
+        self, engine: Engine, memory: GuestMemory, page: CounterPage, clock: Clock, mmio: Bus
+    ) -> None:
+        self._engine = engine
+        self._memory = memory
+        self._page = page
+        self._clock = clock
+        self.manager = MMIODeviceManager(
+            bus=mmio,
+            wiring=self,
+            mmio_end=platform.MMIO_END,
+            shared_irqs=platform.SHARED_LINES,
+            slots=SLOT_COUNT,
+        )
+        self._wires = Wires(engine, page, self.manager.lines)
+        #: what a guest without ACPI sees in windows that hold nothing; set by the machine
+        self.reserve = Placeholders(self.manager)
+        #: told of (id, port, bytes) that a device puts out; set by whoever wants it
+        self.on_output: Callable[[str, int, bytes], None] = lambda *_: None
+        #: told of (id, what a guest did that the device's data sheet forbids)
+        self.on_mistake: Callable[[str, str], None] = lambda *_: None
+        self.devices: dict[str, Plugged] = {}
+        #: whose reset was the last to fail
+        self.refused = ""
+        self.hotplug = HotPlug()
+        self.hotplug.on_released(self._released)
+        self._left = StaleWindows(self.manager, self.hotplug)
+        #: who keeps a device's code from returning is known here
+        self.watch = Watch(self._name_of)
+        self.introspection = Introspection(self.devices, self.watch)
+        self.watch.owners += [self, self.introspection, mmio, clock]
+        self.force = Force(self.watch)
+        #: held by whoever plugs, unplugs or resets devices
+        self.quiet = Patient(self.watch.words, "devices cannot come or go now")
+        self._bells: dict[int, list[Doorbell]] = {}
+        self._consents: dict[int, threading.Event] = {}
+
+    # --- capabilities ---------------------------------------------------------------------------
+
+    def attach(self, device: object, base: int, irq: int | None) -> None:
+        """On any error the device has nothing and nothing is left of it."""
+        assert isinstance(device, Device)
+        with contextlib.ExitStack() as undo:
+            block = self._page.allocate([row.name for row in device.regs.table])
+            undo.callback(block.free)
+            device.irq = self._wires.line(irq)
+            device.clock, device.memory = self._clock, self._memory
+            device._wire(block)
+            undo.pop_all()
+            undo.callback(self._strip, device)
+            device.attached()
+            undo.callback(device.detached)
+            bells: list[Doorbell] = []
+            undo.callback(_close_all, bells)
+            for offset, size, match, ring in device.doorbells():
+                bells.append(self._engine.doorbell(base + offset, size, match, ring))
+            self._bells[id(device)] = bells
+            undo.pop_all()
+
+    def detach(self, device: object) -> None:
+        assert isinstance(device, Device)
+        _close_all(self._bells.pop(id(device), []))
+        try:
+            device.detached()
+        except BaseException as error:  # noqa: BLE001 - the device goes whatever its code does
+            if not taken(error):
+                report(error)
+        finally:
+            self._strip(device)
+
+    @staticmethod
+    def _strip(device: Device) -> None:
+        device.irq.set(False)
+        device.irq.close()
+        block = device.counters
+        device.irq, device.clock, device.memory = IrqLine(), Clock(), None
+        device._rewire()
+        block.free()
+
+    # --- plugging -------------------------------------------------------------------------------
+
+    def fix(
+        self,
+        id: str,
+        device: Device,
+        bus: Bus,
+        places: list[tuple[int, int, int]],
+        irq: int | None = None,
+    ) -> None:
+        """Part of the machine: at (address, size, offset in the device) each, for good."""
+        self._listen(device, id)
+        self.attach(device, places[0][0], irq)
+        for base, size, offset in places:
+            bus.insert(base, size, device, offset, id)
+        start, end = places[0][0], places[-1][0] + places[-1][1]
+        self.devices[id] = Plugged(device, bus.name, start, end - start, irq, None)
+
+    def add(
+        self,
+        device: Device | VirtioDevice,
+        id: str | None,
+        announce: bool,
+        at: int | None = None,
+        irq: int | None = None,
+    ) -> str:
+        """Plug in; returns the id. `announce`: a guest is running and is told. at, irq: the window and the
+        line that it is to have."""
+        kind, bus_device = self._carried(device)
+        with self.quiet:
+            name = id or self._free_id(short(type(device).__name__.lower(), 60))
+            if name in self.devices:
+                raise ConfigError(f"there is a device {name!r} already; give another id")
+            size = -(-bus_device.size // MMIO_LEN) * MMIO_LEN
+            self._check_place(kind, at, size, irq)
+            self._listen(bus_device, name)
+            wanted = wants_line(bus_device) if irq is None else irq
+            with self.reserve.suspended():
+                base, irq = self._left.register(bus_device, kind, name, size, at, wanted)
+            self.devices[name] = Plugged(bus_device, "mmio", base, size, irq, kind)
+            slot = self._slot(base)
+            if slot is not None:
+                self._hear(bus_device, slot)
+                self.hotplug.fill(slot, Slot(base, size, irq, kind.number, bus_device), announce)
+            return name
+
+    def _check_place(self, kind: DeviceType, at: int | None, size: int, irq: int | None) -> None:
+        """ConfigError for what no device that is plugged in can have; the manager says the rest."""
+        if irq is not None:
+            self._wires.check(
+                irq, {one.irq: id for id, one in self.devices.items() if one.fixed and one.irq}
+            )
+        if at is None:
+            return
+        for ram in self._memory.regions:
+            if at < ram.end and ram.base < at + size:
+                raise ConfigError(f"{at:#x} is RAM, which ends at {ram.end:#x}")
+        if self._linux and kind.number and not 0 <= at - self.manager.mmio_base < self._slots_size:
+            raise ConfigError(
+                f"{at:#x}: Linux finds virtio devices in its {self.manager.slots} slots alone, from"
+                f" {self.manager.mmio_base:#x} up"
+            )
+
+    def _hear(self, device: Device, slot: int) -> None:
+        if isinstance(device, MmioTransport):
+            device.on_let_go = lambda: self.hotplug.unbound(slot)
+
+    @staticmethod
+    def _carried(device: object) -> tuple[DeviceType, Device]:
+        """The device as a bus takes it: a virtio device gets its transport."""
+        if isinstance(device, VirtioDevice):
+            return DeviceType.virtio(device.device_id), MmioTransport(device)
+        if isinstance(device, Device):
+            return DeviceType.USER, device
+        raise ConfigError(f"{shown(device)} is not a vmlab Device")
+
+    def _listen(self, device: Device, id: str) -> None:
+        device.on_output = lambda data, port: self.on_output(id, port, data)
+        device.on_mistake = lambda _, text: self.on_mistake(id, text)
+
+    def _slot(self, base: int) -> int | None:
+        index = (base - self.manager.mmio_base) // MMIO_LEN
+        return index if 0 <= index < SLOT_COUNT else None
+
+    @property
+    def _slots_size(self) -> int:
+        return (self.manager.slots or 0) * MMIO_LEN
+
+    def remove(self, id: str, force: bool, running: bool) -> None:
+        """Unplug. Unless forced, a guest that has seen the device is asked first and waited for."""
+        if not force:
+            self.force.must_rest(id, self._added(id).device)
+            self._remove(id, force, running)
+            return
+        with self.force.used:
+            # it may have been on its way in or out, and stuck there
+            gone = (DeviceNotFound,) if self.force.expel(id) else ()
+            with contextlib.suppress(*gone):
+                self._remove(id, force, running)
+
+    def _remove(self, id: str, force: bool, running: bool) -> None:
+        plugged = self._added(id)
+        assert plugged.kind is not None
+        slot = self._slot(plugged.base)
+        asked = not force and running and slot is not None
+        consented = asked and slot is not None and self._ask(id, plugged, slot)
+        bound = force and self._linux and driver_bound(plugged.device)
+        if bound and running:
+            prepare_surprise_removal(plugged.device)
+        with self.quiet:
+            if self.devices.get(id) is not plugged:
+                raise DeviceNotFound(repr(id))
+            left = slot is not None and self.hotplug.let_go(slot, bound)
+            if left and slot is not None and isinstance(plugged.device, MmioTransport):
+                self._left.keep(slot, plugged.device, plugged.kind, id)
+            else:
+                with self.reserve.suspended():
+                    self.manager.unregister(plugged.kind, id)
+            del self.devices[id]
+            self._page.outdate()
+            if slot is not None:
+                self.hotplug.empty(slot, announce=bound or (running and not consented))
+
+    def _ask(self, id: str, plugged: Plugged, slot: int) -> bool:
+        """True: the guest has let it go. False: there is no guest that would have to."""
+        counters = plugged.device.counters
+        before = counters.state
+        if before == "added" and not counters.counts().traps:
+            return False
+        if not self.hotplug.watched:
+            if before in ("driver_ok", "failed"):
+                raise StateError(
+                    f"the guest uses {id!r} and does not listen to the hot-plug controller;"
+                    " force=True takes it out under it"
+                )
+            return False
+        with self.quiet:
+            if slot in self._consents:
+                raise StateError(f"{id!r} is being removed already")
+            consent = self._consents[slot] = threading.Event()
+        try:
+            self.hotplug.ask_removal(slot)
+            if not self._released_or_unbound(slot, plugged.device, consent):
+                # a reset of the machine meanwhile has put the state right itself
+                if counters.state == "removing":
+                    counters.state = before
+                done = retired(plugged.device) if self.hotplug.acpi else ""
+                raise StateError(
+                    f"the guest has not let {id!r} go within {CONSENT:g} s; {done}"
+                    "force=True takes it out"
+                )
+        finally:
+            with self.quiet:
+                del self._consents[slot]
+        return True
+
+    def _released_or_unbound(self, slot: int, device: Device, consent: threading.Event) -> bool:
+        """Wait for the guest's word, or for its driver to have reset the device and to be quiet."""
+        end, since, seen = time.monotonic() + CONSENT, 0.0, -1
+        while not consent.wait(QUIET / 20):
+            now = time.monotonic()
+            traps = device.counters.counts().traps
+            if not self.hotplug.is_unbound(slot) or traps != seen:
+                since, seen = now, traps
+            elif now - since >= QUIET:
+                return True
+            if now >= end:
+                return False
+        return True
+
+    def _released(self, slot: int) -> None:
+        consent = self._consents.get(slot)
+        if consent is not None:
+            consent.set()
+
+    @property
+    def _linux(self) -> bool:
+        """Whether the guest's drivers keep a window until they are unbound."""
+        return self.hotplug.acpi or bool(self.reserve.count)
+
+    def replace(
+        self,
+        id: str,
+        device: Device | VirtioDevice,
+        announce: bool,
+        running: bool = False,
+        force: bool = False,
+    ) -> None:
+        """`device` takes the place of the one called `id`: same window, same line. `announce`: a guest is
+        there, and must set the new one up; a Linux that is `running` must let the old one go first, unless
+        it is taken by force, in the middle of its own code if need be."""
+        kind, bus_device = self._carried(device)
+        self._check_fits(id, kind, bus_device)
+        if force:
+            with self.force.used:
+                self.force.expel(id)
+                self._exchange(id, kind, bus_device, announce)
+            return
+        self.force.must_rest(id, self._added(id).device)
+        old = self._added(id)
+        slot = self._slot(old.base)
+        if running and slot is not None and self._linux and driver_bound(old.device):
+            self._ask(id, old, slot)
+        self._exchange(id, kind, bus_device, announce)
+
+    def _exchange(self, id: str, kind: DeviceType, bus_device: Device, announce: bool) -> None:
+        with self.quiet:
+            self._check_fits(id, kind, bus_device)
+            plugged = self._added(id)
+            self._listen(bus_device, id)
+            wanted = wants_line(bus_device)
+            try:
+                self.manager.replace(kind, id, bus_device, wanted, drives_level(bus_device))
+            except UpdateFailed:
+                if self.manager.get_device(kind, id) is None:
+                    self._forget(id, plugged)
+                raise
+            line = self.manager.get_device_info()[kind, id].irq
+            plugged = self.devices[id] = plugged._replace(device=bus_device, irq=line)
+            slot = self._slot(plugged.base)
+            if slot is not None:
+                self._hear(bus_device, slot)
+                new = Slot(plugged.base, plugged.size, plugged.irq, kind.number, bus_device)
+                self.hotplug.fill(slot, new, announce)
+
+    def _name_of(self, device: object) -> str:
+        for id, plugged in list(self.devices.items()):
+            if device is plugged.device or device is plugged.made:
+                return id
+        return ""
+
+    def _forget(self, id: str, plugged: Plugged) -> None:
+        """Neither the new device nor the old one could be attached."""
+        del self.devices[id]
+        self._page.outdate()
+        slot = self._slot(plugged.base)
+        if slot is not None:
+            self.hotplug.empty(slot, announce=True)
+
+    def _check_fits(self, id: str, kind: DeviceType, device: Device) -> None:
+        plugged = self._added(id)
+        if kind != plugged.kind:
+            raise ConfigError(f"{id!r} is a {plugged.device.type}, the new device a {device.type}")
+        if device.size > plugged.size:
+            raise ConfigError(
+                f"the new device needs {device.size:#x} bytes, the window of {id!r} has"
+                f" {plugged.size:#x}"
+            )
+
+    def _added(self, id: str) -> Plugged:
+        plugged = find(self.devices, id)
+        if plugged.fixed:
+            raise ConfigError(f"{id!r} is part of the machine and stays where it is")
+        return plugged
+
+    def _free_id(self, kind: str) -> str:
+        number = 0
+        while f"{kind}{number}" in self.devices:
+            number += 1
+        return f"{kind}{number}"
+
+    # --- all of them ----------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Every device at power-on; what is plugged in stays. What one raised, the first of them, is raised
+        when all had their turn."""
+        self.refused = ""
+        first: BaseException | None = None
+        with self.quiet:
+            self._left.clear()
+            self.manager.forget_lines()
+        for id, plugged in list(self.devices.items()):
+            try:
+                plugged.device.reset()
+            except BaseException as error:  # noqa: BLE001 - the others are to be reset as well
+                plugged.device.irq.set(False)
+                if first is None and not taken(error):  # by force, out of this very call
+                    self.refused, first = id, error
+            plugged.device.counters.state = "added"
+        if first is not None:
+            raise first
+
+    def close(self) -> None:
+        """End what devices run on the host: threads, files, sockets."""
+        for plugged in list(self.devices.values()):
+            if not plugged.fixed:
+                self._close(plugged)
+            plugged.device.irq.close()
+
+    @staticmethod
+    def _close(plugged: Plugged) -> None:
+        try:
+            plugged.device.detached()
+        except BaseException as error:  # noqa: BLE001 - the others are to be closed as well
+            report(error)
+
+
+def _close_all(bells: list[Doorbell]) -> None:
+    for bell in bells:
+        bell.close()

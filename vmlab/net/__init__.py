@@ -1,0 +1,1 @@
+"""Ethernet between machines; it knows no virtio."""

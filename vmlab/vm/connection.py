@@ -1,0 +1,381 @@
+"""What a VM object holds: its configuration, the session with its machine, its state, its consoles."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import structs
+
+from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
+from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig
+from vmlab.monitor import wire
+from vmlab.monitor.local import COMMAND_TIMEOUT, LocalSession, Session
+from vmlab.vm.console import Console
+from vmlab.vm.copies import AnyDevice, Travels
+from vmlab.vm.device_log import DeviceLog, Spout, entry_of
+from vmlab.vm.views import Consoles, State
+
+if TYPE_CHECKING:
+    from vmlab.vm.trace import Trace
+
+__all__ = ["AnyDevice", "Held", "in_notebook"]
+
+#: `exit.reason` of a machine whose monitor process is gone
+LOST = "monitor-lost"
+
+
+class Wanted(NamedTuple):
+    """A device that a machine is built with. at, irq: its place, once it has had one. parcel: the device as
+    it was when it was plugged into a machine that was there already; None: it was there from the start."""
+
+    id: str | None
+    device: AnyDevice
+    at: int | None = None
+    irq: int | None = None
+    parcel: bytes | None = None
+
+
+class Held(Travels):
+    """The base of `VM`: everything that must be there before anything can be asked."""
+
+    def __init__(
+        self, config: MachineConfig, devices: Sequence[tuple[str | None, AnyDevice]], isolate: bool
+    ) -> None:
+        self.config = config
+        self.isolate = isolate
+        #: what a start plugs in
+        self._wanted = [Wanted(id, device) for id, device in devices]
+        #: what it is called in views and messages
+        self.name = config.name
+        #: which run of a notebook's cell has made it, and the cell's text
+        self._cell: tuple[int, str] = (-1, "")
+        self._objects = {}
+        self._session: Session | None = None
+        #: the session that is being begun: code of a device may keep it
+        self._arriving: Session | None = None
+        #: ends the session: called by `stop`, when nobody holds the VM any more, and at exit
+        self._finalizer: Callable[[], object] | None = None
+        self._lock = threading.RLock()
+        self._changed = threading.Condition()
+        self._state = State("created")
+        self._directory: list[DeviceEntry] = []
+        self._generation = -1
+        self._last: dict[str, Any] = {}
+        self._trace: Trace | None = None
+        self._started: float | None = None
+        self._ended: float | None = None
+        self._fault_shown = False
+        #: what has been done since about the device that failed: "replaced", "removed"
+        self._fault_cured = ""
+        #: calls of devices' code that do not return, and when that was told
+        self._busy: list[tuple[BusyCall, float]] = []
+        #: what devices printed, what guests did wrong and what failed: the last 2,000 entries
+        self.log = DeviceLog()
+        self._spout = Spout()
+        #: when the machine was first built, by the monotonic clock
+        self._built: float | None = None
+        self.engine = config.engine
+        self._linux = False
+        self.engine_reason = ""
+        self.console = Console(self._send)
+        self.console._ended, self.console._busy = self._why_silent, self._busy_told
+        #: (device, port) -> its console; ("", 0) is the serial port
+        self._consoles = {("", 0): self.console}
+
+    @property
+    def state(self) -> State:
+        """ "created", "running", "paused", "stopped" or "crashed"; `.reason` says why, `.busy` which
+        device keeps it."""
+        busy = self._busy_words()
+        return self._state.with_busy(busy) if busy else self._state
+
+    def stuck(self) -> str:
+        """What does not return of the devices' code, with the stack of each; "" when all of it does.
+
+        busy in looper0.spin_here, reading A, for 3 s
+        Stack (most recent call last):
+          File ..."""
+        now = time.monotonic()
+        return "\n".join(f"{_aged(call, now - at)}\n{call.stack}" for call, at in self._busy)
+
+    def _busy_words(self) -> str:
+        for call, at in self._busy[:1]:
+            return str(_aged(call, time.monotonic() - at))
+        return ""
+
+    @property
+    def exit(self) -> Exit | None:
+        """Why the machine ended; None while it has not."""
+        return self._state.exit
+
+    @property
+    def pid(self) -> int | None:
+        """The monitor process."""
+        return self._session.pid if self._session is not None else None
+
+    # --- the session ----------------------------------------------------------------------------
+
+    def _up(self) -> Session:
+        """The session, begun if need be."""
+        with self._lock:
+            if self._session is not None:
+                return self._session
+            if self._state != "created":
+                raise StateError(
+                    f"the machine is {self._state} ({self._state.reason}); start() it again"
+                )
+            self._built = self._built or time.monotonic()
+            session: Session
+            if self.isolate:
+                # here: it needs much of the standard library that a machine in-process does not
+                from vmlab.monitor.session import MonitorSession
+
+                session = MonitorSession(
+                    self.config.memory, _weakly(self._on_event), _weakly(self._on_lost)
+                )
+            else:
+                session = LocalSession(self.config.memory, _weakly(self._on_event))
+            self._arriving = session
+            try:
+                first = [one for one in self._wanted if one.parcel is None]
+                sent = [self._as_sent(session, one) for one in first]
+                built = session.call(wire.Build(self.config, sent))
+            except MonitorLost as error:
+                session.close(stuck=True)
+                raise EngineError(f"the machine could not be built: {error}") from None
+            except BaseException:
+                session.close()
+                raise
+            finally:
+                self._arriving = None
+            self._session = session
+            for id, one, command in zip(built.ids, first, sent, strict=True):
+                self._sent(id, one.device, command.device)
+            self._finalizer = weakref.finalize(self, session.close)
+            self.engine, self.engine_reason = built.engine, built.reason
+            self._linux = built.linux
+            self._directory = built.devices
+            self._generation = session.page.generation
+            again = [one for one in self._wanted if one.parcel is not None]
+            self._wanted = [
+                self._placed(one._replace(id=id)) for one, id in zip(first, built.ids, strict=True)
+            ]
+            if self.isolate and self.engine == "soft":
+                tell = _weakly(self._on_write)
+                session.memory.on_write = lambda address, size: tell((address, size))
+            for one in again:
+                self._plug_again(session, one)
+            return session
+
+    def _on_write(self, what: tuple[int, int]) -> None:
+        """It may be code, which the software engine has translated in its own process."""
+        session = self._session
+        if session is None or self._state != "running":
+            return
+        # from a listener on the session's own thread it cannot be told; nor is it needed by what has ended
+        with contextlib.suppress(VmlabError):
+            session.call(wire.Wrote(*what))
+
+    def _as_sent(self, session: Session, one: Wanted) -> wire.HotAdd:
+        # a machine in this process is given the object itself
+        parcel = one.parcel if self.isolate else None
+        return wire.HotAdd(parcel or session.parcel(one.device), one.id, one.at, one.irq)
+
+    def _placed(self, one: Wanted) -> Wanted:
+        """With the place that it has got, for the next start."""
+        for entry in self._entries():
+            if entry.id == one.id:
+                return one._replace(at=entry.base, irq=entry.irq)
+        return one
+
+    def _plug_again(self, session: Session, one: Wanted) -> None:
+        """A device that came to the machine before this one: it is kept, or named."""
+        command = self._as_sent(session, one)
+        try:
+            added = session.call(command).id
+        except VmlabError as error:
+            text = f"{one.id!r} was plugged into the machine before and is not in this one: {error}"
+            warnings.warn(text, stacklevel=5)
+        else:
+            self._wanted.append(one)
+            self._sent(added, one.device, command.device)
+
+    def _call(
+        self, command: wire.Command, fault: bool = True, timeout: float = COMMAND_TIMEOUT
+    ) -> Any:
+        """`fault`: a device's failure that nobody has seen yet is shown first."""
+        session = self._up()
+        if fault:
+            self._show_fault()
+        return session.call(command, timeout)
+
+    def _show_fault(self) -> None:
+        broken = self._state.fault
+        if broken is not None and not self._fault_shown:
+            self._fault_shown = True
+            print(f"vmlab: the guest is paused: {broken.text}\n{broken.traceback}", file=sys.stderr)
+
+    def _on_event(self, event: wire.Event) -> None:
+        if isinstance(event, wire.Output):
+            self._console_of(event.device, event.port).feed(event.data)
+        elif isinstance(event, wire.Busy):
+            self._set_busy(event.calls)
+        elif isinstance(event, wire.State):
+            if event.fault is not None:
+                self._fault_shown, self._fault_cured = False, ""
+                self._note(time.monotonic(), event.fault.device, "fault", _whole(event.fault))
+            self._set_state(State(event.state, event.exit, event.fault))
+        else:
+            for one in event.sayings:
+                self._note(one.time, one.device, one.kind, one.text, event.lost)
+                event.lost = 0
+                if one.kind != "mistake":
+                    self._spout.say(one.text, in_notebook())
+
+    def _note(self, stamp: float, device: str, kind: str, text: str, lost: int = 0) -> None:
+        """Keep it in `log`; a blank line is none of an entry."""
+        if text.strip("\n"):
+            self.log.add(entry_of(self._built or stamp, stamp, device, kind, text), lost)
+
+    def _on_lost(self, reason: str) -> None:
+        self._set_state(State("crashed", Exit(LOST, 3, reason)))
+
+    def _set_busy(self, calls: list[BusyCall]) -> None:
+        now = time.monotonic()
+        with self._changed:
+            if self._state not in ("stopped", "crashed"):
+                self._busy = [(call, now) for call in calls]
+            self._changed.notify_all()
+
+    def _set_state(self, state: State) -> None:
+        with self._changed:
+            self._state = state
+            if state in ("stopped", "crashed"):
+                self._busy = []
+                self._ended = self._ended or time.monotonic()
+            else:
+                self._ended = None
+            self._changed.notify_all()
+        for console in list(self._consoles.values()):
+            console.wake()
+
+    def _why_silent(self) -> BaseException | None:
+        """Why the console will not say anything more, if so."""
+        state = self._state
+        if state.fault is not None:
+            return self._fault_error(state.fault)
+        if state == "running":
+            return None
+        if state.exit is not None and state.exit.reason == LOST:
+            return MonitorLost(state.reason)
+        why = f" ({state.reason})" if state.reason else ""
+        what = "start" if state == "created" else "resume" if state == "paused" else ""
+        hint = f"; {what}() it" if what else ""
+        return StateError(f"the machine is {state}{why}: its console says nothing more{hint}")
+
+    def _busy_told(self) -> tuple[str, str]:
+        """(in words what keeps the machine, where that is)."""
+        return self._busy_words(), self.stuck()
+
+    def _fault_error(self, fault: Fault) -> VmlabError:
+        self._fault_shown = True
+        if self._fault_cured:
+            return StateError(
+                f"the machine is paused since {fault.device!r} failed; {fault.device!r} has been"
+                f" {self._fault_cured}; resume() it"
+            )
+        hint = ""
+        if self._has_changed(fault.device):
+            hint = (
+                f" (the machine has this device as it was when it was plugged in; what has changed here"
+                f" since then, vm.replace({fault.device!r}) brings in)"
+            )
+        cure = (
+            f"; the guest is paused at this access: replace({fault.device!r}, a corrected device), then"
+            " resume() tries it again"
+        )
+        return DeviceFault(f"{fault.text}{hint}", fault.device, fault.traceback, cure)
+
+    def _cured(self, id: str, how: str) -> None:
+        """The device is another one, or none."""
+        fault = self._state.fault
+        if fault is not None and fault.device == id:
+            self._fault_cured = how
+
+    def _console_of(self, id: str, port: int) -> Console:
+        # no lock: the reader's thread comes here while another holds the VM's and waits for it
+        found = self._consoles.get((id, port))
+        if found is None:
+            fresh = Console(lambda data: self._send_to(id, port, data))
+            fresh._ended, fresh._busy = self._why_silent, self._busy_told
+            found = self._consoles.setdefault((id, port), fresh)
+        return found
+
+    @property
+    def consoles(self) -> Consoles:
+        """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
+        but the first are "console0/1", "console0/2"..."""
+        found = Consoles({"com1": self.console})
+        for entry in self._entries_or_build():
+            for port in range(entry.consoles):
+                name = f"{entry.id}/{port}" if port else entry.id
+                found[name] = self._console_of(entry.id, port)
+        return found
+
+    def _send(self, data: bytes) -> int:
+        count: int = self._call(wire.Send(data)).count
+        return count
+
+    def _send_to(self, id: str, port: int, data: bytes) -> int:
+        count: int = self._call(wire.Tell(id, "send", [data, port], {}), fault=False).value
+        return count
+
+    # --- the directory --------------------------------------------------------------------------
+
+    def _entries(self) -> list[DeviceEntry]:
+        """The directory, asked for anew only when a device came or went."""
+        session = self._session
+        if session is not None and session.page.generation != self._generation:
+            with contextlib.suppress(MonitorLost):
+                reply = session.call(wire.Look())
+                self._generation, self._directory = reply.generation, reply.devices
+        return self._directory
+
+    def _entries_or_build(self) -> list[DeviceEntry]:
+        if self._session is None and self._state == "created":
+            self._up()
+        return self._entries()
+
+
+def _aged(call: BusyCall, seconds: float) -> BusyCall:
+    return structs.replace(call, seconds=call.seconds + seconds)
+
+
+def _whole(fault: Fault) -> str:
+    return f"{fault.text}\n{fault.traceback}" if fault.traceback else fault.text
+
+
+def in_notebook() -> bool:
+    """Whether a kernel runs us: what shows widgets talks to one."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`method`, as long as its object is held elsewhere: a session must not keep its VM alive."""
+    found = weakref.WeakMethod(method)
+
+    def call(argument: Any) -> None:
+        alive = found()
+        if alive is not None:
+            alive(argument)
+
+    return call

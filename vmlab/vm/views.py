@@ -1,0 +1,421 @@
+"""What can be seen of a machine: snapshots with names, made from the shared counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from vmlab.core.away import FarRegisters
+from vmlab.core.counters import DeviceCounts
+from vmlab.core.units import show_span
+from vmlab.errors import ConfigError, StateError, UnknownAttribute, UnknownName
+from vmlab.hints import meant, unknown
+from vmlab.machine.config import DeviceEntry, Exit, Fault, Range, RegisterEntry
+
+if TYPE_CHECKING:
+    from vmlab.vm import VM
+    from vmlab.vm.console import Console
+
+__all__ = [
+    "AddressMap",
+    "Consoles",
+    "Cpu",
+    "DeviceView",
+    "Devices",
+    "IrqRow",
+    "IrqTable",
+    "State",
+    "Traps",
+    "address_map",
+    "gone",
+    "hexadecimal",
+]
+
+#: what engines answer themselves, in the host's kernel or in the software engine: no traps there
+INTERRUPT_CONTROLLERS = (
+    Range(0xFEC0_0000, 0xFEC0_0FFF, "interrupt-controller", "ioapic"),
+    Range(0xFEE0_0000, 0xFEE0_0FFF, "interrupt-controller", "local apic"),
+)
+
+
+def hexadecimal(value: int) -> str:
+    """0xd000_0000: groups of four digits."""
+    return f"{value:#_x}" if value > 0xFFFF else f"{value:#x}"
+
+
+class State(str):
+    """The machine's state: equal to its word, and it knows why.
+
+    exit: why the machine ended, or None. fault: the device that failed, or None; its `traceback` is
+    shown by `repr`. busy: the code of a device that has not returned for more than a second, "busy in
+    looper0.spin_here, reading A, for 3 s"; "" when there is none; `vm.stuck()` has its stack."""
+
+    exit: Exit | None
+    fault: Fault | None
+    busy: str
+
+    def __new__(
+        cls, word: str, exit: Exit | None = None, fault: Fault | None = None, busy: str = ""
+    ) -> State:
+        self = super().__new__(cls, word)
+        self.busy = busy
+        self.exit, self.fault = exit, fault
+        return self
+
+    def with_busy(self, busy: str) -> State:
+        """The same, and what the machine is busy in."""
+        new = State(str(self), self.exit, None, busy)
+        new.fault = self.fault
+        return new
+
+    @property
+    def reason(self) -> str:
+        if self.fault is not None:
+            return self.fault.text
+        if self.busy:
+            return self.busy
+        return self.exit.text if self.exit is not None else ""
+
+    @property
+    def traceback(self) -> str:
+        return self.fault.traceback if self.fault is not None else ""
+
+    def __repr__(self) -> str:
+        if self.traceback:
+            return f"{str(self)!r} ({self.reason})\n{self.traceback}"
+        return f"{str(self)!r} ({self.reason})" if self.reason else repr(str(self))
+
+
+class DeviceView:
+    """A device of the machine. Numbers are read when asked for."""
+
+    _vm: VM
+    _entry: DeviceEntry
+    id: str
+    type: str
+    space: str
+    base: int
+    size: int
+    irq: int | None
+    fixed: bool
+
+    def __init__(self, vm: VM, entry: DeviceEntry) -> None:
+        vars(self).update(
+            _vm=vm,
+            _entry=entry,
+            id=entry.id,
+            type=entry.type,
+            space=entry.space,
+            base=entry.base,
+            size=entry.size,
+            irq=entry.irq,
+            fixed=entry.fixed,
+        )
+
+    @property
+    def counts(self) -> DeviceCounts:
+        return self._vm._counts(self._entry)
+
+    @property
+    def traps(self) -> int:
+        """Accesses that trapped, reads and writes together."""
+        return self.counts.traps
+
+    @property
+    def state(self) -> str:
+        """How far the guest is: "added" -> "seen" -> "driver_ok" | "failed" | "removing"; "gone" when it
+        has been unplugged, or another has its place."""
+        if not self._vm._plugged(self._entry):
+            return "gone"
+        return self.counts.progress
+
+    @property
+    def console(self) -> Console:
+        """What the device's first console says and hears; `vm.consoles` has all of them."""
+        found = self._vm.consoles.get(self.id)
+        if found is None:
+            raise ConfigError(f"{self.id!r} ({self.type}) has no console")
+        return found
+
+    @property
+    def registers(self) -> list[RegisterEntry]:
+        """The device's table."""
+        return list(self._entry.registers)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether your code has changed since the device was plugged in: its class, or a function or a
+        global that it uses. `vm.replace(id)` brings that into the machine."""
+        return self._vm._has_changed(self.id)
+
+    @property
+    def r(self) -> FarRegisters:
+        """The register values, as `self.r` in the device's code: to assign one reaches the device, and
+        its interrupt line follows. No handler is called and nothing is counted."""
+        return self._vm._registers(self.id)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """A command of the device's class, as a function."""
+        entry = vars(self).get("_entry")
+        for one in entry.commands if entry is not None else ():
+            if one.name == name:
+
+                def call(*arguments: Any, **options: Any) -> Any:
+                    return self._vm.tell(self.id, name, *arguments, **options)
+
+                call.__name__ = call.__qualname__ = name
+                call.__doc__ = f"{name}{one.signature}\n\n{one.doc}"
+                return call
+        text = f"a view of {vars(self).get('id')!r} has no attribute or command {name!r}"
+        raise UnknownAttribute(text + (self._instead(name) if entry and name[0] != "_" else ""))
+
+    def _instead(self, name: str) -> str:
+        """What was meant by a name that a view does not have."""
+        maker = self._vm._maker(self.id)
+        if isinstance(getattr(maker, name, None), FunctionType):
+            return (
+                f"; {name} is a method of {maker.__name__}: mark it with @command to call it there"
+            )
+        near = meant(name, self.__dir__())
+        return f"; did you mean {near!r}?" if near else ""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if any(one.name == name for one in self._entry.registers):
+            hint = f"the register is .r.{name}"
+        elif name in vars(self):
+            hint = "where a device is, hot_add(device, at=..., irq=...) says"
+        else:
+            hint = (
+                "registers do (.r.NAME = ...), and so do methods marked with @command;"
+                f" vm.replace({self.id!r}, device) puts a corrected one in its place"
+            )
+        raise StateError(
+            f"a view of {self.id!r} shows the device: {name} = {value!r:.40} would not reach it; {hint}"
+        )
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(one.name for one in self._entry.commands)]
+
+    def peek(self, name: str | None = None) -> Any:
+        """Register values and the device's public attributes by name, or one of them; no side
+        effect in the device."""
+        values = self._vm._peek(self.id)
+        if name is None or name in values:
+            return values if name is None else values[name]
+        raise UnknownName(f"{self.id!r} has {unknown('register or attribute', name, values)}")
+
+    def __repr__(self) -> str:
+        place = f"{hexadecimal(self.base)}-{hexadecimal(self.base + self.size - 1)}"
+        line = f" irq {self.irq}" if self.irq is not None else ""
+        return (
+            f"<{self.id}: {self.type} {self.space} {place}{line} {self.state} traps={self.traps}>"
+        )
+
+
+def gone(vm: VM, id: str, type: str) -> DeviceView:
+    """Of a device that has left before it could be looked at."""
+    return DeviceView(vm, DeviceEntry(id, type, "mmio", 0, 0x1000, None, False, -1, []))
+
+
+class Devices(dict[str, DeviceView]):
+    """id -> DeviceView, by address."""
+
+    def __missing__(self, id: str) -> DeviceView:
+        raise UnknownName(unknown("device", id, self))
+
+    def __setitem__(self, id: str, device: object) -> None:
+        what = f"vm.replace({id!r}, device)" if id in self else f"vm.hot_add(device, {id!r})"
+        raise ConfigError(f"this is a list of the devices that are there; {what} plugs one in")
+
+    def __delitem__(self, id: str) -> None:
+        self[id]
+        raise ConfigError(
+            f"this is a list of the devices that are there; vm.hot_remove({id!r}) unplugs it"
+        )
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values()))
+
+
+class IrqRow(Struct, frozen=True):
+    """An interrupt line. delivered: what the interrupt controllers took; None: the engine cannot tell."""
+
+    line: int
+    device: str
+    raised: int
+    delivered: int | None
+    level: bool
+
+
+class IrqTable(list[IrqRow]):
+    """The interrupt lines that a device holds, as a list that prints as a table; `irqs["com1"]` is the
+    row of a device, `irqs.line(4)` that of a line. `irqs[0]` is the first row: a position, not a line."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, int) and not -len(self) <= key < len(self):
+            raise IndexError(
+                f"no row at position {key}: there are {len(self)}; irqs.line({key}) is the row of a line"
+            )
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for row in self:
+            if key in row.device.split(", "):
+                return row
+        raise UnknownName(f"{unknown('interrupt line of', key, self._ipython_key_completions_())}")
+
+    def line(self, number: int) -> IrqRow:
+        """The row of the line `number`; UnknownName when no device holds it."""
+        for row in self:
+            if row.line == number:
+                return row
+        raise UnknownName(unknown("interrupt line", number, (str(row.line) for row in self)))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [id for row in self for id in row.device.split(", ")]
+
+    def __repr__(self) -> str:
+        lines = [f"{'line':>4}  {'device':<16}{'raised':>10}{'delivered':>11}  level"]
+        for row in self:
+            delivered = "-" if row.delivered is None else f"{row.delivered:,}"
+            level = "high" if row.level else "low"
+            lines.append(
+                f"{row.line:>4}  {row.device:<16}{row.raised:>10,}{delivered:>11}  {level}"
+            )
+        return "\n".join(lines)
+
+
+class Consoles(dict[str, "Console"]):
+    """id -> Console."""
+
+    def __missing__(self, id: str) -> Console:
+        raise UnknownName(unknown("console", id, self))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
+
+
+class AddressMap(list[Range]):
+    """Every range by address, as a list that prints as a map: high addresses above."""
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            f"{hexadecimal(one.start):>14} - {hexadecimal(one.end):<14}{show_span(one.size):>10}"
+            f"  {one.name or one.kind}"
+            for one in reversed(self)
+        )
+
+
+class Traps(Mapping[str, DeviceCounts]):
+    """A snapshot: device id -> counts (reads, writes, bytes, kicks, mistakes, registers).
+
+    unmapped: reads and writes of accesses that hit nothing."""
+
+    def __init__(self, devices: dict[str, DeviceCounts], unmapped: tuple[int, int]) -> None:
+        self._devices = devices
+        self.unmapped = unmapped
+
+    def __getitem__(self, id: str) -> DeviceCounts:
+        try:
+            return self._devices[id]
+        except KeyError:
+            raise UnknownName(unknown("device", id, self._devices)) from None
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._devices)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._devices)
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    @property
+    def total(self) -> int:
+        return sum(one.traps for one in self._devices.values()) + sum(self.unmapped)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain numbers, as `--stats` and pandas take them."""
+        return {
+            id: {
+                "reads": one.reads,
+                "writes": one.writes,
+                "bytes": one.bytes,
+                "kicks": one.kicks,
+                "mistakes": one.mistakes,
+                "registers": {
+                    name: {"reads": reg.reads, "writes": reg.writes, "bytes": reg.bytes}
+                    for name, reg in one.registers.items()
+                },
+            }
+            for id, one in self._devices.items()
+        }
+
+    def __repr__(self) -> str:
+        lines = [f"{'device':<12}{'reads':>10}{'writes':>10}{'bytes':>12}{'kicks':>8}"]
+        for id, one in self._devices.items():
+            lines.append(f"{id:<12}{one.reads:>10}{one.writes:>10}{one.bytes:>12}{one.kicks:>8}")
+        reads, writes = self.unmapped
+        lines.append(f"{'(unmapped)':<12}{reads:>10}{writes:>10}{'':>12}{'':>8}")
+        return "\n".join(lines)
+
+
+class Cpu:
+    """A vCPU of a paused machine: `regs` is a dict, name -> value; assign with `set`."""
+
+    def __init__(self, vm: VM, index: int) -> None:
+        self._vm = vm
+        self.index = index
+
+    @property
+    def regs(self) -> dict[str, int]:
+        return self._vm._get_regs(self.index)
+
+    def set(self, **values: int) -> None:
+        """Write general registers, `rip` or `rflags`."""
+        self._vm._set_regs(self.index, values)
+
+    def __repr__(self) -> str:
+        if self._vm.state == "running":
+            return f"<cpu {self.index}: running; pause to see its registers>"
+        regs = self.regs
+        return "\n".join(
+            "  ".join(f"{name:>6} {value:016x}" for name, value in row)
+            for row in _rows(list(regs.items()), 4)
+        )
+
+
+def _rows(items: list[tuple[str, int]], size: int) -> list[list[tuple[str, int]]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def address_map(
+    ram: list[tuple[int, int]], devices: list[DeviceEntry], bits: int = 36
+) -> AddressMap:
+    """Every range of the physical space up to `1 << bits`, RAM and holes included, by address."""
+    used = [Range(base, base + size - 1, "ram", "ram") for base, size in ram]
+    used += [
+        Range(one.base, one.base + one.size - 1, "mmio", one.id)
+        for one in devices
+        if one.space == "mmio"
+    ]
+    used += INTERRUPT_CONTROLLERS
+    used.sort(key=lambda one: one.start)
+    found = AddressMap()
+    at = 0
+    for one in used:
+        if one.start > at:
+            found.append(Range(at, one.start - 1, "hole", ""))
+        found.append(one)
+        at = one.end + 1
+    if at < 1 << bits:
+        found.append(Range(at, (1 << bits) - 1, "hole", ""))
+    return found
