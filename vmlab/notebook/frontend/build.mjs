@@ -1,10 +1,10 @@
-// Bundles every view into one module of its own, style included: `npm run build [folder]`.
+// Bundles every view, a file of src/, into one module of its own, style included: `npm run build [folder]`.
 import { build, transform } from "esbuild";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const views = ["controls", "map", "irq", "traps", "registers", "console", "hotplug", "log", "lab"];
+const views = (await readdir(here("src"))).filter((name) => name.endsWith(".js"));
 
 // a style sheet is imported as its text, and put into the page by the view
 const styles = {
@@ -19,7 +19,7 @@ const styles = {
 };
 
 await build({
-  entryPoints: views.map((name) => here(`src/${name}.js`)),
+  entryPoints: views.map((name) => here(`src/${name}`)),
   outdir: process.argv[2] ?? here("../static"),
   bundle: true,
   minify: true,
