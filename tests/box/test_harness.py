@@ -179,8 +179,8 @@ def test_qemu_goes_with_whoever_started_it() -> None:
         assert starter.stdout is not None
         qemu, folder = starter.stdout.readline().decode().split()
         starter.kill()
-    shutil.rmtree(folder)
     deadline = time.monotonic() + 10
     while Path(f"/proc/{qemu}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    shutil.rmtree(folder)  # nobody writes there any more
