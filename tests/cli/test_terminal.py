@@ -73,7 +73,8 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < end, self.shown[-2000:]
             self.read()
-        self.read(0)
+        while select.select([self.ours], [], [], 0)[0]:  # a terminal gives 4 KiB at a time
+            self.read(0)
         return self.process.returncode
 
     def __enter__(self) -> Self:
