@@ -1,6 +1,8 @@
 # vmlab: everything starts here. `make` alone lists the targets.
 #
 #   PYTHON=python3.12   the interpreter to make .venv with; else the first that is 3.11 or newer
+#   WORKERS=2           processes that run tests side by side (0: none but pytest's own, as a debugger needs it);
+#                       else as many as there are cores, at most 4
 #   PYTEST_ARGS=...     more arguments for pytest,  BENCH_ARGS=...  for benchmarks/run.py,
 #   FUZZ_ARGS=...       for the fuzzer (python -m tests.fuzz --help)
 #   UNLOCKED=1          install the newest versions that pyproject.toml allows, not those of requirements/
@@ -15,6 +17,9 @@ unexport PYTHONDONTWRITEBYTECODE
 SYSTEM_PACKAGES := qemu-system-x86 gcc libc6-dev binutils make tcpdump iproute2 acpica-tools cpio e2fsprogs
 # Not every distribution packages this browser (Ubuntu: a snap): without it the tests in it are skipped.
 BROWSER_PACKAGES := chromium fonts-dejavu-core
+
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+export WORKERS ?= $(shell echo $$(($(CORES) > 4 ? 4 : $(CORES) > 1 ? $(CORES) : 0)))
 
 PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
@@ -88,7 +93,7 @@ check:
 
 pytest:
 	$(call step,"pytest")
-	@"$(BIN)"/python -m pytest $(PYTEST_ARGS)
+	@"$(BIN)"/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 # Measuring slows every process of a test, so that those that wait for seconds may fail.
 coverage:
