@@ -103,5 +103,8 @@ def test_64_slots(boot: Boot) -> None:
     assert all(
         trigger == ("edge" if line < 16 else "fasteoi") for line, (_, trigger) in lines.items()
     )
-    assert guest.run("dd if=/dev/hwrng of=/dev/null bs=16 count=1 2>&1 | tail -n 1") == "1+0 records out"
+    assert (
+        guest.run("dd if=/dev/hwrng of=/dev/null bs=16 count=1 2>&1 | tail -n 1")
+        == "1+0 records out"
+    )
     assert guest.complaints() == ""
