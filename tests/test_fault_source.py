@@ -17,7 +17,7 @@ from vmlab.core.sources import told
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError, DeviceFault
 from vmlab.machine.config import Fault
-from vmlab.vm.views import State
+from vmlab.vm.state import State
 
 CELL, HELPERS = "/nowhere/cell-17.py", "/nowhere/cell-9.py"
 HELP = """

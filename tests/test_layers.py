@@ -8,10 +8,11 @@ import os
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, require_module
 
 #: what no script that only says `import vmlab` should wait for
 HEAVY = [
@@ -113,3 +114,48 @@ def test_every_module_but_the_kvm_engine_imports_without_linux() -> None:
     broken, linux = json.loads(fresh(code))
     assert not broken
     assert not linux, "imported without being asked for"
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Nor any longer circle. What is imported for type checkers alone does not run: of these, only the
+    notebook's views and the VM that shows them name each other."""
+    grimp = require_module("grimp")
+    assert circles(grimp.build_graph("vmlab", exclude_type_checking_imports=True)) == []
+    for circle in circles(grimp.build_graph("vmlab")):
+        others = {name for name in circle if not name.startswith("vmlab.notebook.")}
+        assert others <= {"vmlab.vm", "vmlab.vm.vm", "vmlab.vm.display"}
+
+
+def circles(graph: Any) -> list[list[str]]:
+    """Each of several modules that reach one another (Tarjan)."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    path: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        order[module] = low[module] = len(order)
+        path.append(module)
+        for imported in sorted(graph.find_modules_directly_imported_by(module)):
+            if imported not in order:
+                visit(imported)
+            if imported in path:
+                low[module] = min(low[module], low[imported])
+        if low[module] == order[module]:
+            circle = path[path.index(module) :]
+            del path[path.index(module) :]
+            if len(circle) > 1:
+                found.append(sorted(circle))
+
+    for module in sorted(graph.modules):
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_circles_are_found() -> None:
+    grimp = require_module("grimp")
+    graph = grimp.ImportGraph()
+    for importer, imported in ("ab", "bc", "ca", "cd", "de"):
+        graph.add_import(importer=importer, imported=imported)
+    assert circles(graph) == [["a", "b", "c"]]

@@ -108,7 +108,7 @@ CHANGES = """root => {
 def test_an_idle_page_does_nothing(lab: Lab) -> None:
     book, board = start(lab, "idle")
     # after its first minute, and with its last accesses out of sight
-    book.run_new("vm._started -= 120")
+    book.run_new("vm.connection.started -= 120")
     board.wait()
     lab.page.wait_for_timeout(18_000)
     used = "__import__('time').process_time()"

@@ -70,7 +70,7 @@ GROUND = """screen => {
 #: every count with seven digits, as after an hour of work
 MUCH = """
 for one in vm.devices.values():
-    words, at = vm._session.page.words, one._entry.block + 9
+    words, at = vm.connection.session.page.words, one._entry.block + 9
     words[at], words[at + 1] = 1_234_567, 7_654_321
 """
 

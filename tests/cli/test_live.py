@@ -20,7 +20,7 @@ BIG = 1_234_567
 
 def busy(vm: VM) -> tuple[Sample, Sampler]:
     """A look at a machine whose devices have seven-digit counts."""
-    sampler = Sampler(vm)
+    sampler = Sampler(vm.inspection)
     sample = sampler.sample()
     counts = {
         id: replace(one, reads=BIG + at, writes=2 * BIG + at, bytes=3 * BIG + at)

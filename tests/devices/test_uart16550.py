@@ -220,6 +220,17 @@ def test_iir_says_whether_fifos_are_enabled(port: Port) -> None:
     assert port.get(IIR) == 0x01
 
 
+@pytest.mark.parametrize("fifo", [1, 7])
+def test_what_was_typed_before_there_was_a_driver_is_not_lost(port: Port, fifo: int) -> None:
+    port.device.receive(b"poke\n")
+    port.put(FCR, fifo)
+    assert port.drain() == b""
+    assert port.drain() == b"poke\n"
+    port.device.receive(b"gone")
+    port.put(FCR, 3)
+    assert port.drain() == port.drain() == b""
+
+
 def test_the_fifo_reset_bit_empties_sixteen_bytes(port: Port) -> None:
     port.put(FCR, 0x01)
     port.device.receive(b"0123456789abcdefXYZ")

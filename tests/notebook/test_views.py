@@ -21,7 +21,7 @@ from vmlab.notebook.map import MapView
 from vmlab.notebook.meter import two_digits
 from vmlab.notebook.pump import PUMP
 from vmlab.notebook.registers import RegistersView
-from vmlab.notebook.snapshot import Watch
+from vmlab.notebook.snapshot import Snapshots
 from vmlab.notebook.traps import TrapView
 
 SINGLE = ["controls_view", "map_view", "irq_view", "trap_view", "console_view", "hotplug_view"]
@@ -108,7 +108,7 @@ def test_a_device_that_comes_is_seen_and_one_that_goes_is_not(vm):
 def test_nothing_is_sent_while_nothing_happens(vm):
     view = TrapView(vm, pump=ManualPump())
     vm.pause()
-    watch: Watch = view._watch
+    watch: Snapshots = view._watch
     # as if it had been idle for as long as the past that is shown
     now = [1000.0]
     watch._time = lambda: now[0]
@@ -159,15 +159,19 @@ def test_exits_a_second_come_from_the_shared_counters(vm):
     view._watch._before, view._watch._mark = 0.0, None
     view.refresh()
     assert view.snapshot["machine"]["exits"] == 0
-    before = vm._exit_count
+
+    def exits() -> int:
+        return vm.connection.observation.exit_count
+
+    before = exits()
     vm.console.run("peek 0xcf000000")
     vm.pause()
     now[0] += 0.5
     view.refresh()
-    assert vm._exit_count == sum(vm.exits.values())
-    assert view.snapshot["machine"]["exits"] == two_digits((vm._exit_count - before) / 0.5)
+    assert exits() == sum(vm.exits.values())
+    assert view.snapshot["machine"]["exits"] == two_digits((exits() - before) / 0.5)
     vm.stop()
-    assert vm._exit_count == sum(vm.exits.values()) > before
+    assert exits() == sum(vm.exits.values()) > before
     view.close()
 
 
@@ -239,7 +243,7 @@ def test_the_pump_ends_with_the_last_view(vm):
 
 def test_a_bare_vm_shows_one_dashboard_in_a_notebook_and_text_elsewhere(vm, monkeypatch):
     assert vm._repr_mimebundle_() == {"text/plain": repr(vm)}
-    monkeypatch.setattr("vmlab.vm.display._in_notebook", lambda: True)
+    monkeypatch.setattr("vmlab.vm.display.in_notebook", lambda: True)
     first, _ = vm._repr_mimebundle_()
     second, _ = vm._repr_mimebundle_()
     assert first == second

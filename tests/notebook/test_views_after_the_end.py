@@ -18,7 +18,7 @@ require_module("anywidget")
 from vmlab.notebook import html
 from vmlab.notebook.meter import Meter
 from vmlab.notebook.registers import RegistersView
-from vmlab.notebook.snapshot import Watch
+from vmlab.notebook.snapshot import Snapshots
 from vmlab.vm.rates import Sampler
 
 
@@ -62,8 +62,8 @@ def test_register_values_that_nobody_saw_before(stopped: VM) -> None:
 
 def test_what_ended_has_no_rate_and_no_line_up(stopped: VM) -> None:
     now = 100.0
-    watch = Watch(stopped, lambda: now)
-    sampler = Sampler(stopped)
+    watch = Snapshots(stopped, lambda: now)
+    sampler = Sampler(stopped.inspection)
     watch.look()
     stopped.console.run(f"peek {FIRST:#x}", timeout=20)
     now += 0.1
@@ -82,7 +82,7 @@ def test_what_ended_has_no_rate_and_no_line_up(stopped: VM) -> None:
 
 def test_a_rate_does_not_outlive_a_pause_in_looking(stopped: VM) -> None:
     now = 100.0
-    watch = Watch(stopped, lambda: now)
+    watch = Snapshots(stopped, lambda: now)
     watch.look()
     stopped.console.run(f"peek {FIRST:#x}", timeout=20)
     now += 0.1
@@ -139,7 +139,7 @@ def test_two_machines_are_told_apart(engine: str) -> None:
     assert all(re.fullmatch(r"monitor(-\d+)?", name) for name in names)
     assert repr(named).startswith("<VM my <guest>: created")
     assert "my &lt;guest&gt;" in html.title(named)
-    assert Watch(named).look().machine["name"] == "my <guest>"
+    assert Snapshots(named).look().machine["name"] == "my <guest>"
     for one in (*made, named):
         one.stop()
     again = VM("monitor", engine=engine)

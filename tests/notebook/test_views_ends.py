@@ -24,7 +24,7 @@ from vmlab.notebook.registers import RegistersView
 from vmlab.notebook.snapshot import ENTRIES
 from vmlab.notebook.traps import TrapView
 from vmlab.vm.device_log import LogEntry
-from vmlab.vm.views import State
+from vmlab.vm.state import State
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_device_that_answers_no_more_does_not_hold_up_the_end(vm):
     before = time.monotonic()
     vm.stop()
     assert time.monotonic() - before < 4
-    assert "stuck" not in vm._last["peek"]
+    assert "stuck" not in vm.connection.observation.last_values
 
 
 def test_what_holds_up_a_machine_is_said_by_the_bar(vm):
@@ -99,7 +99,7 @@ def test_what_holds_up_a_machine_is_said_by_the_bar(vm):
     assert shown(view)["busy"] == ""
     state = State("running")
     state.busy = "busy in looper0.spin_here, reading A, for 3 s"
-    vm._set_state(state)
+    vm.connection.set_state(state)
     assert shown(view)["busy"] == "busy in looper0.spin_here, reading A, for 3 s"
     view.close()
 

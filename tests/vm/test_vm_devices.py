@@ -166,7 +166,7 @@ def test_a_device_that_another_thread_takes_out_at_once_is_gone(
 ) -> None:
     with monitor(engine) as vm:
         device = Dice()
-        sent = vm._sent
+        sent = vm.connection.copies.sent
         if call == "replace":
             vm.hot_add(Dice(), id="d")
 
@@ -176,7 +176,7 @@ def test_a_device_that_another_thread_takes_out_at_once_is_gone(
             thread.start()
             thread.join()
 
-        monkeypatch.setattr(vm, "_sent", and_out)
+        monkeypatch.setattr(vm.connection.copies, "sent", and_out)
         view = vm.hot_add(device, id="d") if call == "hot_add" else vm.replace("d", device)
         assert (view.id, view.type, view.state, view.traps) == ("d", Dice.type, "gone", 0)
         assert "gone" in repr(view)

@@ -429,8 +429,8 @@ def test_a_fork_that_ends_does_not_end_the_machine(engine: str) -> None:
         pid = os.fork()
         if not pid:
             try:
-                assert vm._finalizer is not None
-                vm._finalizer()
+                assert vm.connection.finalizer is not None
+                vm.connection.finalizer()
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)

@@ -57,7 +57,7 @@ def watch(
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
         return _plain(vm, end, over)
-    sampler = Sampler(vm)
+    sampler = Sampler(vm.inspection)
     with Live(console=console, auto_refresh=False) as live:
         while True:
             ended = over()
@@ -90,7 +90,7 @@ def _plain(vm: VM, end: float, over: Callable[[], bool]) -> bool:
 
 def report(vm: VM, console: Console | None = None) -> None:
     """The same facts once, as plain tables."""
-    sample = Sampler(vm).sample()
+    sample = Sampler(vm.inspection).sample()
     out = console or Console()
     lines = _lines(vm, out.width, most=len(vm.irqs))
     out.print(

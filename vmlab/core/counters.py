@@ -92,8 +92,13 @@ class Block:
     @classmethod
     def private(cls, names: Sequence[str]) -> Block:
         """A block of its own memory, for a device that no machine holds yet."""
-        words = memoryview(bytearray(8 * ROW * (FIRST_REGISTER + len(names)))).cast("Q")
+        words = memoryview(bytearray(8 * cls.span(len(names)))).cast("Q")
         return cls(None, 0, words, names)
+
+    @staticmethod
+    def span(registers: int) -> int:
+        """Words of the block of a device with so many registers."""
+        return ROW * (FIRST_REGISTER + registers)
 
     def row(self, index: int) -> int:
         """The first word of the row of register `index`."""
@@ -154,7 +159,7 @@ class CounterPage:
         self.words[GENERATION] += 1
 
     def allocate(self, names: Sequence[str]) -> Block:
-        need = ROW * (FIRST_REGISTER + len(names))
+        need = Block.span(len(names))
         for index, (start, size) in enumerate(self._free):
             if size >= need:
                 if size == need:
@@ -170,7 +175,7 @@ class CounterPage:
 
     def attach(self, start: int, names: Sequence[str]) -> Block:
         """A reader's view of a block that the owner allocated at `start`."""
-        need = ROW * (FIRST_REGISTER + len(names))
+        need = Block.span(len(names))
         if not (BLOCKS <= start and start + need <= len(self.words)):
             raise ConfigError(f"counter block [{start}, {start + need}) is outside the page")
         return Block(None, start, self.words[start : start + need], names)

@@ -7,20 +7,39 @@ a bound, so that a guest cannot make the tables grow for ever.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from vmlab.core.counters import ROW, Block
 from vmlab.core.handlers import no_number
+from vmlab.core.irq import IrqLine
 from vmlab.errors import UnknownName
 from vmlab.hints import unknown
-from vmlab.regs import Register
-
-if TYPE_CHECKING:
-    from vmlab.core.device import Device
+from vmlab.regs import Register, Registers
 
 __all__ = ["Accessors", "bound_handlers"]
+
+
+Table: TypeAlias = type[Registers]
+
+
+class Device(Protocol):
+    """What is dispatched to: `core.device.Device`, which is made of this module."""
+
+    type: ClassVar[str]
+    reserved: ClassVar[int]
+    _handlers: ClassVar[dict[tuple[str, str], str]]
+    r: Any
+    irq: IrqLine
+    lock: threading.RLock
+
+    @property
+    def regs(self) -> Table: ...
+
+    def mistake(self, text: str) -> None: ...
+
 
 #: composed accesses kept per device and direction
 KEPT = 4096

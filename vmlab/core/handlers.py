@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from vmlab.core.sources import place_of
 from vmlab.errors import RegisterTableError
 from vmlab.hints import meant
 from vmlab.regs import Register, Registers
 
-if TYPE_CHECKING:
-    from vmlab.core.device import Device
-
 __all__ = ["check_class", "check_handlers", "check_methods", "check_names", "no_number"]
+
+#: core.device.Device, which is made of this module
+Device: TypeAlias = Any
 
 #: how a kind of handler relates to what the guest may do with the register
 _KINDS = {"read": "readable", "write": "writable", "peek": ""}

@@ -162,6 +162,8 @@ class Uart16550(Device):
         self._depth = 1
         #: the FIFO was emptied, and the guest has not seen it yet: the backlog waits
         self._held = False
+        #: the guest has asked what there is: what it clears from then on, it means
+        self._asked = False
         self._overrun = False
         self._thr_emptied = False
         self._thr_enabled = False
@@ -209,6 +211,7 @@ class Uart16550(Device):
 
     @on_read("IIR")
     def _read_iir(self) -> int:
+        self._asked = True
         value = self._identify()
         if value & 0xF == THR_EMPTY:
             # §8.5: reading IIR, if it is the source, resets the THR-empty interrupt
@@ -305,6 +308,7 @@ class Uart16550(Device):
 
     @on_read("RBR")
     def _take(self) -> int:
+        self._asked = True
         value = self._fifo.popleft() if self._fifo else 0
         self._refill()
         return value
@@ -314,6 +318,10 @@ class Uart16550(Device):
         FCR = self.regs.FCR
         enabled = bool(value & FCR.ENABLE)
         if enabled != (self._depth > 1) or (enabled and value & FCR.RX_RESET):
+            if not self._asked:
+                # typed before there was a driver, whose first act this is: as if it were typed after it
+                self._backlog[:0] = bytes(self._fifo)
+            self._asked = True
             self._fifo.clear()
             self._held = bool(self._backlog)
             self._pause_if_held()
@@ -332,6 +340,7 @@ class Uart16550(Device):
 
     @on_read("LSR")
     def _read_lsr(self) -> int:
+        self._asked = True
         value = self._line_status()
         self._overrun = False
         if self._held and not value & self.regs.LSR.DR:

@@ -165,7 +165,9 @@ class ConsoleView(ConsolePart):
 
     def _find(self, vm: VM) -> Console | None:
         # not `vm.consoles`: it may ask the machine, and this is the pump's thread
-        return vm.console if self._place is None else vm._consoles.get(self._place)
+        return (
+            vm.console if self._place is None else vm.connection.consoles_by_place.get(self._place)
+        )
 
     def page_resize(self, client: Client, message: Message) -> None:
         super().page_resize(client, message)

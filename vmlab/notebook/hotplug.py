@@ -13,7 +13,7 @@ from vmlab.notebook.controls import ControlsPart
 from vmlab.notebook.view import STATIC, Client, Message, text_of
 
 if TYPE_CHECKING:
-    from vmlab.notebook.snapshot import Look
+    from vmlab.notebook.snapshot import Snapshot
     from vmlab.vm import VM
 
 __all__ = ["HotplugPart", "HotplugView"]
@@ -33,7 +33,7 @@ class HotplugPart(ControlsPart):
     _chosen_at = 0.0
     _own: dict[str, type] | None = None
 
-    def content(self, look: Look) -> dict[str, Any]:
+    def content(self, look: Snapshot) -> dict[str, Any]:
         now = time.monotonic()
         if self._choices is None or now >= self._chosen_at + CLASSES_EVERY:
             self._chosen_at = now

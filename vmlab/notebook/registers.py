@@ -9,7 +9,7 @@ from vmlab.errors import DeviceNotFound
 from vmlab.hints import unknown
 from vmlab.notebook import html
 from vmlab.notebook.pump import PUMP, Pump
-from vmlab.notebook.snapshot import Look
+from vmlab.notebook.snapshot import Snapshot
 from vmlab.notebook.view import STATIC, Client, Message, View
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class RegistersView(View):
         self._id = id
         super().__init__(vm, pump=pump)
 
-    def content(self, look: Look) -> dict[str, Any]:
+    def content(self, look: Snapshot) -> dict[str, Any]:
         # what another view has open is none of this one's business
         registers = {id: one for id, one in look.registers.items() if id == self._id}
         devices = [one for one in look.devices if one["id"] == self._id]

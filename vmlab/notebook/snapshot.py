@@ -1,6 +1,6 @@
 """What every view of one VM shows, read from the shared counters: looking costs the guest nothing.
 
-A `Watch` is asked by the pump, never asks the machine itself: what needs an answer from the monitor
+`Snapshots` are asked by the pump, and never ask the machine themselves: what needs an answer from the monitor
 process (the directory after a device came or went, register values) is an errand on another thread.
 """
 
@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vmlab.core.counters import BLOCKS, EXITS, DeviceCounts
+from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_size
 from vmlab.errors import VmlabError
 from vmlab.machine.config import DeviceEntry
+from vmlab.monitor.observation import Observation
 from vmlab.notebook.meter import Meter, two_digits
 from vmlab.notebook.sequencing import SerialExecutor
 from vmlab.notebook.values import RegisterWatch
@@ -24,7 +25,7 @@ from vmlab.notebook.values import RegisterWatch
 if TYPE_CHECKING:
     from vmlab.vm import VM
 
-__all__ = ["Look", "Watch", "entries", "watch"]
+__all__ = ["Snapshot", "Snapshots", "entries", "snapshots_of"]
 
 #: seconds between two looks at register values, each a question to the monitor process
 PEEK_EVERY = 0.5
@@ -39,7 +40,7 @@ ENTRIES, ENTRY = 60, 1000
 
 
 @dataclass
-class Look:
+class Snapshot:
     """One look. The dictionaries are plain data, made anew when anything in them changes."""
 
     machine: dict[str, Any]
@@ -51,7 +52,7 @@ class Look:
     log: dict[str, Any] = field(default_factory=dict)
 
 
-class Watch:
+class Snapshots:
     """One for each VM that is shown; see `watch`. The VM's life does not hang on it."""
 
     def __init__(self, vm: VM, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,7 +66,7 @@ class Watch:
         self._meters: dict[str, Meter] = {}
         self._total, self._exits = Meter(), Meter()
         self._values = RegisterWatch()
-        self._last = Look({"state": "gone", "reason": ""})
+        self._last = Snapshot({"state": "gone", "reason": ""})
         #: what a click selected, for every view of this VM
         self.selected: str | None = None
         #: devices whose registers are on screen
@@ -74,7 +75,7 @@ class Watch:
             weakref.WeakKeyDictionary()
         )
 
-    def look(self) -> Look:
+    def look(self) -> Snapshot:
         """What is to be seen now. Never waits for the machine, never raises for its end."""
         vm = self._vm()
         if vm is None:
@@ -90,7 +91,7 @@ class Watch:
         mark = (self._fingerprint(vm), self.opened, self._values.version)
         if mark == self._mark and all(one.quiet for one in self._all_meters()):
             self._last.clock = vm.uptime
-        elif self._current(vm):
+        elif not _seen(vm).stale:
             self._last = self._make(vm, now)
             self._mark = mark
         else:
@@ -107,29 +108,19 @@ class Watch:
 
     def _fingerprint(self, vm: VM) -> object:
         """Equal for two looks between which nothing happened."""
-        session, state = vm._session, vm.state
-        told = (state, state.reason, state.busy, vm.log.total)
-        if session is None:
-            return told
-        words = session.page.words
-        ends = [one.block + 3 * (3 + len(one.registers)) for one in vm._directory]
-        counts = bytes(words[:EXITS]), bytes(words[BLOCKS : max(ends, default=BLOCKS)])
-        return (*told, id(session), vm._exit_count, *counts)
-
-    @staticmethod
-    def _current(vm: VM) -> bool:
-        return vm._session is None or vm._session.page.generation == vm._generation
+        state = vm.state
+        return state, state.reason, state.busy, vm.log.total, _seen(vm).fingerprint()
 
     # --- questions to the monitor process ---------------------------------------------------------
 
     def _ask(self, vm: VM, now: float) -> None:
         if self._errands.busy:
             return
-        if vm._session is None and vm.state == "created":
+        if _is_unbuilt(vm):
             self._put("build", now, RETRY, _build)
-        elif not self._current(vm):
-            self._put("look", now, 0, lambda machine: machine._entries())
-        elif vm._session is not None and self.opened:
+        elif _seen(vm).stale:
+            self._put("look", now, 0, lambda machine: _seen(machine).directory())
+        elif vm.pid is not None and self.opened:
             self._put("peek", now, PEEK_EVERY, self._peek)
 
     def _put(self, kind: str, now: float, pause: float, errand: Callable[[VM], object]) -> None:
@@ -147,29 +138,28 @@ class Watch:
 
     def _peek(self, vm: VM) -> None:
         for id in sorted(self.opened):
-            session = vm._session
-            if session is None:
+            if vm.pid is None:
                 return
             try:
-                self._values.keep(id, *_ask_values(session, id))
+                self._values.keep(id, *_seen(vm).peek(id, PEEK_TIMEOUT))
             except VmlabError as error:
                 self._values.fail(id, str(error))
 
     def _recall(self, vm: VM) -> None:
         """A machine that has ended cannot be asked: what it has left behind."""
-        if vm._session is None:
-            for id, kept in vm._last.get("peek", {}).items():
+        if vm.pid is None:
+            for id, values in _seen(vm).last_values.items():
                 if id in self.opened:
-                    self._values.keep(id, *kept)
+                    self._values.keep(id, *values)
 
     def _all_meters(self) -> list[Meter]:
         return [self._total, self._exits, *self._meters.values()]
 
     # --- the parts --------------------------------------------------------------------------------
 
-    def _make(self, vm: VM, now: float) -> Look:
-        traps = vm.traps if self._current(vm) else None
-        directory = list(vm._directory)
+    def _make(self, vm: VM, now: float) -> Snapshot:
+        traps = None if _seen(vm).stale else vm.traps
+        directory = list(_seen(vm).known)
         counts = {one.id: traps[one.id] for one in directory if traps and one.id in traps}
         for gone in self._meters.keys() - counts.keys():
             del self._meters[gone]
@@ -180,14 +170,14 @@ class Watch:
         self._total.take(
             now, sum(one.traps for one in counts.values()) + sum(unmapped), self._before
         )
-        self._exits.take(now, vm._exit_count, self._before)
+        self._exits.take(now, _seen(vm).exit_count, self._before)
         over = vm.state in ("stopped", "crashed")
         for each in self._all_meters() if over else ():
             each.halt()
         alive = not over
         shown = [one for one in directory if one.id in counts]
         self._values.count(counts, vm.uptime)
-        return Look(
+        return Snapshot(
             {**self._machine(vm), "unmapped": list(unmapped)},
             vm.uptime,
             self._map(vm),
@@ -228,7 +218,7 @@ class Watch:
         }
 
     def _map(self, vm: VM) -> list[dict[str, Any]]:
-        if vm._session is None and vm.state == "created":
+        if _is_unbuilt(vm):
             return []  # asking for it would build the machine here
         return [
             {"start": one.start, "end": one.end, "kind": one.kind, "name": one.name}
@@ -280,24 +270,25 @@ def entries(vm: VM) -> dict[str, Any]:
 def _build(vm: VM) -> None:
     """So that a machine's map can be seen before it is started; what fails is said by `start`."""
     try:
-        vm._up()
+        vm.connection.up()
     except VmlabError:
         pass
 
 
-def _ask_values(session: Any, id: str) -> tuple[dict[str, int], dict[str, Any]]:
-    from vmlab.monitor import wire
-
-    reply = session.call(wire.Peek(id), PEEK_TIMEOUT)
-    return reply.registers, reply.attributes
+def _seen(vm: VM) -> Observation:
+    return vm.connection.observation
 
 
-_watches: weakref.WeakKeyDictionary[VM, Watch] = weakref.WeakKeyDictionary()
+def _is_unbuilt(vm: VM) -> bool:
+    return vm.pid is None and vm.state == "created"
 
 
-def watch(vm: VM) -> Watch:
+_watches: weakref.WeakKeyDictionary[VM, Snapshots] = weakref.WeakKeyDictionary()
+
+
+def snapshots_of(vm: VM) -> Snapshots:
     """The VM's watch, the same for every view of it."""
     found = _watches.get(vm)
     if found is None:
-        found = _watches.setdefault(vm, Watch(vm))
+        found = _watches.setdefault(vm, Snapshots(vm))
     return found

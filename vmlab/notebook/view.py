@@ -21,7 +21,7 @@ import traitlets
 from vmlab.errors import VmlabError
 from vmlab.notebook.pump import PUMP, Pump
 from vmlab.notebook.sequencing import Resequencer, SerialExecutor
-from vmlab.notebook.snapshot import Look, Watch, watch
+from vmlab.notebook.snapshot import Snapshot, Snapshots, snapshots_of
 
 if TYPE_CHECKING:
     from vmlab.vm import VM
@@ -68,7 +68,7 @@ class View(anywidget.AnyWidget):
     def __init__(self, vm: VM, *, pump: Pump = PUMP, **options: Any) -> None:
         self._made = False
         self._vm = weakref.ref(vm)
-        self._watch: Watch = watch(vm)
+        self._watch: Snapshots = snapshots_of(vm)
         self._name = repr(vm).split(":", 1)[0].removeprefix("<")
         self._pump = pump
         self._options = options
@@ -87,11 +87,11 @@ class View(anywidget.AnyWidget):
 
     # --- towards the page -------------------------------------------------------------------------
 
-    def content(self, look: Look) -> dict[str, Any]:
+    def content(self, look: Snapshot) -> dict[str, Any]:
         """What the page is shown; more than `parts` where a view has more."""
         return {part: getattr(look, part) for part in self.parts}
 
-    def _compose(self, look: Look) -> dict[str, Any]:
+    def _compose(self, look: Snapshot) -> dict[str, Any]:
         self._sent = {
             "machine": look.machine,
             "selected": self._watch.selected,

@@ -1,4 +1,4 @@
-"""What a VM object holds: its configuration, the session with its machine, its state, its consoles."""
+"""The connection of a VM with its machine: the session, what the machine tells, its state, its consoles."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
@@ -17,18 +17,23 @@ from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, Vmla
 from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import COMMAND_TIMEOUT, LocalSession, Session
-from vmlab.vm.console import Console
-from vmlab.vm.copies import AnyDevice, Travels
+from vmlab.monitor.observation import Observation, Values
+from vmlab.vm.console import Console, Consoles
+from vmlab.vm.copies import AnyDevice, Copies
 from vmlab.vm.device_log import DeviceLog, Spout, entry_of
-from vmlab.vm.views import Consoles, State
+from vmlab.vm.state import State
 
-if TYPE_CHECKING:
-    from vmlab.vm.trace import Trace
-
-__all__ = ["AnyDevice", "Held", "in_notebook"]
+__all__ = ["Connection", "Wanted", "in_notebook"]
 
 #: `exit.reason` of a machine whose monitor process is gone
 LOST = "monitor-lost"
+
+
+STOPPED = State("stopped", Exit("stopped", 0, "stopped by the host"))
+#: seconds that a machine has for its end; a device's handler that does not return is left behind
+STOP_TIMEOUT = 1.3
+#: seconds between two looks at whether the session can be ended
+LOOK = 0.5
 
 
 class Wanted(NamedTuple):
@@ -42,8 +47,8 @@ class Wanted(NamedTuple):
     parcel: bytes | None = None
 
 
-class Held(Travels):
-    """The base of `VM`: everything that must be there before anything can be asked."""
+class Connection:
+    """What must be there before anything can be asked. Views hold it, and so keep the machine."""
 
     def __init__(
         self, config: MachineConfig, devices: Sequence[tuple[str | None, AnyDevice]], isolate: bool
@@ -51,43 +56,39 @@ class Held(Travels):
         self.config = config
         self.isolate = isolate
         #: what a start plugs in
-        self._wanted = [Wanted(id, device) for id, device in devices]
-        #: what it is called in views and messages
+        self.wanted = [Wanted(id, device) for id, device in devices]
+        #: what the machine is called in views and messages
         self.name = config.name
-        #: which run of a notebook's cell has made it, and the cell's text
-        self._cell: tuple[int, str] = (-1, "")
-        self._objects = {}
-        self._session: Session | None = None
+        self.session: Session | None = None
         #: the session that is being begun: code of a device may keep it
-        self._arriving: Session | None = None
-        #: ends the session: called by `stop`, when nobody holds the VM any more, and at exit
-        self._finalizer: Callable[[], object] | None = None
-        self._lock = threading.RLock()
-        self._changed = threading.Condition()
+        self.arriving: Session | None = None
+        #: ends the session: called by `close`, when nobody holds this any more, and at exit
+        self.finalizer: Callable[[], object] | None = None
+        #: held by who begins or ends the session
+        self.lock = threading.RLock()
+        #: notified when the state is another one
+        self.changed = threading.Condition()
         self._state = State("created")
-        self._directory: list[DeviceEntry] = []
-        self._generation = -1
-        self._last: dict[str, Any] = {}
-        self._trace: Trace | None = None
-        self._started: float | None = None
+        self.observation = Observation(config.cpus)
+        self.copies = Copies(self)
+        #: by the monotonic clock
+        self.started: float | None = None
         self._ended: float | None = None
-        self._fault_shown = False
+        self.fault_shown = False
         #: what has been done since about the device that failed: "replaced", "removed"
         self._fault_cured = ""
         #: calls of devices' code that do not return, and when that was told
         self._busy: list[tuple[BusyCall, float]] = []
-        #: what devices printed, what guests did wrong and what failed: the last 2,000 entries
         self.log = DeviceLog()
         self._spout = Spout()
         #: when the machine was first built, by the monotonic clock
         self._built: float | None = None
         self.engine = config.engine
-        self._linux = False
         self.engine_reason = ""
-        self.console = Console(self._send)
-        self.console._ended, self.console._busy = self._why_silent, self._busy_told
+        self.linux = False
+        self.console = self._new_console(self._send)
         #: (device, port) -> its console; ("", 0) is the serial port
-        self._consoles = {("", 0): self.console}
+        self.consoles_by_place = {("", 0): self.console}
 
     @property
     def state(self) -> State:
@@ -118,15 +119,21 @@ class Held(Travels):
     @property
     def pid(self) -> int | None:
         """The monitor process."""
-        return self._session.pid if self._session is not None else None
+        return self.session.pid if self.session is not None else None
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since `start`, up to the machine's end."""
+        end = self._ended or time.monotonic()
+        return max(end - self.started, 0.0) if self.started is not None else 0.0
 
     # --- the session ----------------------------------------------------------------------------
 
-    def _up(self) -> Session:
+    def up(self) -> Session:
         """The session, begun if need be."""
-        with self._lock:
-            if self._session is not None:
-                return self._session
+        with self.lock:
+            if self.session is not None:
+                return self.session
             if self._state != "created":
                 raise StateError(
                     f"the machine is {self._state} ({self._state.reason}); start() it again"
@@ -142,9 +149,9 @@ class Held(Travels):
                 )
             else:
                 session = LocalSession(self.config.memory, _weakly(self._on_event))
-            self._arriving = session
+            self.arriving = session
             try:
-                first = [one for one in self._wanted if one.parcel is None]
+                first = [one for one in self.wanted if one.parcel is None]
                 sent = [self._as_sent(session, one) for one in first]
                 built = session.call(wire.Build(self.config, sent))
             except MonitorLost as error:
@@ -154,18 +161,17 @@ class Held(Travels):
                 session.close()
                 raise
             finally:
-                self._arriving = None
-            self._session = session
+                self.arriving = None
+            self.session = session
             for id, one, command in zip(built.ids, first, sent, strict=True):
-                self._sent(id, one.device, command.device)
-            self._finalizer = weakref.finalize(self, session.close)
+                self.copies.sent(id, one.device, command.device)
+            self.finalizer = weakref.finalize(self, session.close)
             self.engine, self.engine_reason = built.engine, built.reason
-            self._linux = built.linux
-            self._directory = built.devices
-            self._generation = session.page.generation
-            again = [one for one in self._wanted if one.parcel is not None]
-            self._wanted = [
-                self._placed(one._replace(id=id)) for one, id in zip(first, built.ids, strict=True)
+            self.linux = built.linux
+            self.observation.begin(session, built.devices)
+            again = [one for one in self.wanted if one.parcel is not None]
+            self.wanted = [
+                self.placed(one._replace(id=id)) for one, id in zip(first, built.ids, strict=True)
             ]
             if self.isolate and self.engine == "soft":
                 tell = _weakly(self._on_write)
@@ -176,7 +182,7 @@ class Held(Travels):
 
     def _on_write(self, what: tuple[int, int]) -> None:
         """It may be code, which the software engine has translated in its own process."""
-        session = self._session
+        session = self.session
         if session is None or self._state != "running":
             return
         # from a listener on the session's own thread it cannot be told; nor is it needed by what has ended
@@ -188,9 +194,9 @@ class Held(Travels):
         parcel = one.parcel if self.isolate else None
         return wire.HotAdd(parcel or session.parcel(one.device), one.id, one.at, one.irq)
 
-    def _placed(self, one: Wanted) -> Wanted:
+    def placed(self, one: Wanted) -> Wanted:
         """With the place that it has got, for the next start."""
-        for entry in self._entries():
+        for entry in self.observation.directory():
             if entry.id == one.id:
                 return one._replace(at=entry.base, irq=entry.irq)
         return one
@@ -204,34 +210,34 @@ class Held(Travels):
             text = f"{one.id!r} was plugged into the machine before and is not in this one: {error}"
             warnings.warn(text, stacklevel=5)
         else:
-            self._wanted.append(one)
-            self._sent(added, one.device, command.device)
+            self.wanted.append(one)
+            self.copies.sent(added, one.device, command.device)
 
-    def _call(
+    def call(
         self, command: wire.Command, fault: bool = True, timeout: float = COMMAND_TIMEOUT
     ) -> Any:
         """`fault`: a device's failure that nobody has seen yet is shown first."""
-        session = self._up()
+        session = self.up()
         if fault:
             self._show_fault()
         return session.call(command, timeout)
 
     def _show_fault(self) -> None:
         broken = self._state.fault
-        if broken is not None and not self._fault_shown:
-            self._fault_shown = True
+        if broken is not None and not self.fault_shown:
+            self.fault_shown = True
             print(f"vmlab: the guest is paused: {broken.text}\n{broken.traceback}", file=sys.stderr)
 
     def _on_event(self, event: wire.Event) -> None:
         if isinstance(event, wire.Output):
-            self._console_of(event.device, event.port).feed(event.data)
+            self.console_of(event.device, event.port).feed(event.data)
         elif isinstance(event, wire.Busy):
             self._set_busy(event.calls)
         elif isinstance(event, wire.State):
             if event.fault is not None:
-                self._fault_shown, self._fault_cured = False, ""
+                self.fault_shown, self._fault_cured = False, ""
                 self._note(time.monotonic(), event.fault.device, "fault", _whole(event.fault))
-            self._set_state(State(event.state, event.exit, event.fault))
+            self.set_state(State(event.state, event.exit, event.fault))
         else:
             for one in event.sayings:
                 self._note(one.time, one.device, one.kind, one.text, event.lost)
@@ -245,32 +251,32 @@ class Held(Travels):
             self.log.add(entry_of(self._built or stamp, stamp, device, kind, text), lost)
 
     def _on_lost(self, reason: str) -> None:
-        self._set_state(State("crashed", Exit(LOST, 3, reason)))
+        self.set_state(State("crashed", Exit(LOST, 3, reason)))
 
     def _set_busy(self, calls: list[BusyCall]) -> None:
         now = time.monotonic()
-        with self._changed:
+        with self.changed:
             if self._state not in ("stopped", "crashed"):
                 self._busy = [(call, now) for call in calls]
-            self._changed.notify_all()
+            self.changed.notify_all()
 
-    def _set_state(self, state: State) -> None:
-        with self._changed:
+    def set_state(self, state: State) -> None:
+        with self.changed:
             self._state = state
             if state in ("stopped", "crashed"):
                 self._busy = []
                 self._ended = self._ended or time.monotonic()
             else:
                 self._ended = None
-            self._changed.notify_all()
-        for console in list(self._consoles.values()):
+            self.changed.notify_all()
+        for console in list(self.consoles_by_place.values()):
             console.wake()
 
     def _why_silent(self) -> BaseException | None:
         """Why the console will not say anything more, if so."""
         state = self._state
         if state.fault is not None:
-            return self._fault_error(state.fault)
+            return self.fault_error(state.fault)
         if state == "running":
             return None
         if state.exit is not None and state.exit.reason == LOST:
@@ -284,15 +290,15 @@ class Held(Travels):
         """(in words what keeps the machine, where that is)."""
         return self._busy_words(), self.stuck()
 
-    def _fault_error(self, fault: Fault) -> VmlabError:
-        self._fault_shown = True
+    def fault_error(self, fault: Fault) -> VmlabError:
+        self.fault_shown = True
         if self._fault_cured:
             return StateError(
                 f"the machine is paused since {fault.device!r} failed; {fault.device!r} has been"
                 f" {self._fault_cured}; resume() it"
             )
         hint = ""
-        if self._has_changed(fault.device):
+        if self.copies.has_changed(fault.device):
             hint = (
                 f" (the machine has this device as it was when it was plugged in; what has changed here"
                 f" since then, vm.replace({fault.device!r}) brings in)"
@@ -303,55 +309,105 @@ class Held(Travels):
         )
         return DeviceFault(f"{fault.text}{hint}", fault.device, fault.traceback, cure)
 
-    def _cured(self, id: str, how: str) -> None:
+    def cured(self, id: str, how: str) -> None:
         """The device is another one, or none."""
         fault = self._state.fault
         if fault is not None and fault.device == id:
             self._fault_cured = how
 
-    def _console_of(self, id: str, port: int) -> Console:
+    def console_of(self, id: str, port: int) -> Console:
         # no lock: the reader's thread comes here while another holds the VM's and waits for it
-        found = self._consoles.get((id, port))
+        found = self.consoles_by_place.get((id, port))
         if found is None:
-            fresh = Console(lambda data: self._send_to(id, port, data))
-            fresh._ended, fresh._busy = self._why_silent, self._busy_told
-            found = self._consoles.setdefault((id, port), fresh)
+            fresh = self._new_console(lambda data: self._send_to(id, port, data))
+            found = self.consoles_by_place.setdefault((id, port), fresh)
         return found
+
+    def _new_console(self, send: Callable[[bytes], int]) -> Console:
+        return Console(send, self._why_silent, self._busy_told)
 
     @property
     def consoles(self) -> Consoles:
         """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
         but the first are "console0/1", "console0/2"..."""
         found = Consoles({"com1": self.console})
-        for entry in self._entries_or_build():
+        for entry in self.entries_or_build():
             for port in range(entry.consoles):
                 name = f"{entry.id}/{port}" if port else entry.id
-                found[name] = self._console_of(entry.id, port)
+                found[name] = self.console_of(entry.id, port)
         return found
 
     def _send(self, data: bytes) -> int:
-        count: int = self._call(wire.Send(data)).count
+        count: int = self.call(wire.Send(data)).count
         return count
 
     def _send_to(self, id: str, port: int, data: bytes) -> int:
-        count: int = self._call(wire.Tell(id, "send", [data, port], {}), fault=False).value
+        count: int = self.tell(id, "send", data, port)
         return count
 
-    # --- the directory --------------------------------------------------------------------------
+    # --- what is plugged in ---------------------------------------------------------------------
 
-    def _entries(self) -> list[DeviceEntry]:
-        """The directory, asked for anew only when a device came or went."""
-        session = self._session
-        if session is not None and session.page.generation != self._generation:
-            with contextlib.suppress(MonitorLost):
-                reply = session.call(wire.Look())
-                self._generation, self._directory = reply.generation, reply.devices
-        return self._directory
+    def entries_or_build(self) -> list[DeviceEntry]:
+        """The directory; of a machine that was never started, too."""
+        if self.session is None and self._state == "created":
+            self.up()
+        return self.observation.directory()
 
-    def _entries_or_build(self) -> list[DeviceEntry]:
-        if self._session is None and self._state == "created":
-            self._up()
-        return self._entries()
+    def peek(self, id: str) -> Values:
+        reply: wire.Peeked = self.call(wire.Peek(id))
+        return Values(reply.registers, reply.attributes)
+
+    def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
+        """Call a command of the device in the machine."""
+        command = wire.Tell(id, method, list(arguments), options)
+        return self.call(command, fault=False).value
+
+    def has_come(self, id: str, device: AnyDevice, parcel: bytes) -> None:
+        """The device is in the machine as `id`, instead of what was there."""
+        kept = [one for one in self.wanted if one.id != id]
+        self.wanted = [*kept, self.placed(Wanted(id, device, parcel=parcel))]
+        self.copies.sent(id, device, parcel)
+
+    def has_left(self, id: str) -> None:
+        self.wanted = [one for one in self.wanted if one.id != id]
+        self.copies.back(id)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def end(self, at_last: Callable[[], None]) -> None:
+        """Power off and free everything; what was counted stays in `observation`. at_last: called while the
+        machine can still be asked. Idempotent."""
+        with self._at_last():
+            session = self.session
+            if session is None:
+                if self._state == "created":
+                    self.set_state(STOPPED)
+                return
+            stuck = True
+            with contextlib.suppress(VmlabError):
+                stuck = bool(session.call(wire.Stop(), STOP_TIMEOUT).count)
+                # in this process nothing would end the wait for a device that does not answer
+                self.observation.remember_answers(STOP_TIMEOUT, values=self.isolate)
+                at_last()
+            self.observation.end()
+            self.session = None
+            self.copies.all_back()
+            if self.finalizer is not None:
+                session.close(stuck)
+                self.finalizer()
+            if self._state not in ("stopped", "crashed"):
+                self.set_state(STOPPED)
+
+    @contextlib.contextmanager
+    def _at_last(self) -> Iterator[None]:
+        """`lock`, also when another thread is in an `up` that code of a device keeps."""
+        while not self.lock.acquire(timeout=LOOK):
+            if (arriving := self.arriving) is not None:
+                arriving.close(stuck=True)
+        try:
+            yield
+        finally:
+            self.lock.release()
 
 
 def _aged(call: BusyCall, seconds: float) -> BusyCall:

@@ -10,9 +10,10 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 from vmlab.core.log import Log
-from vmlab.errors import ExpectTimeout
+from vmlab.errors import ExpectTimeout, UnknownName
+from vmlab.hints import unknown
 
-__all__ = ["Console"]
+__all__ = ["Console", "Consoles"]
 
 log = Log(__name__)
 
@@ -38,17 +39,21 @@ Search = Callable[..., re.Match[str] | None]
 class Console:
     """`text` is what the guest has written; `expect` waits for it to write more."""
 
-    def __init__(self, send: Callable[[bytes], int]) -> None:
-        self._send = send
+    def __init__(
+        self,
+        send: Callable[[bytes], int],
+        ended: Callable[[], BaseException | None] = lambda: None,
+        busy: Callable[[], tuple[str, str]] = lambda: ("", ""),
+    ) -> None:
+        """ended: why it will say nothing more, if so. busy: (what keeps the machine, its stack), "" when
+        nothing does."""
+        self._send, self._ended, self._busy = send, ended, busy
         self._condition = threading.Condition()
         self._data = bytearray()
         #: bytes of output that were there before `_data`
         self._dropped = 0
         #: where the next `expect` begins to look, counted from the first byte ever written
         self._cursor = 0
-        self._ended: Callable[[], BaseException | None] = lambda: None
-        #: (what keeps the machine, its stack), "" when nothing does
-        self._busy: Callable[[], tuple[str, str]] = lambda: ("", "")
         self._listeners: dict[object, Callable[[bytes], None]] = {}
 
     def feed(self, data: bytes) -> None:
@@ -293,3 +298,13 @@ def _alarms() -> bool:
         and threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGALRM) is not None
     )
+
+
+class Consoles(dict[str, Console]):
+    """id -> Console."""
+
+    def __missing__(self, id: str) -> Console:
+        raise UnknownName(unknown("console", id, self))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)

@@ -7,21 +7,18 @@ import copy
 import sys
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from vmlab.core.away import FarRegisters, place_of, recall, send
 from vmlab.core.device import Device
 from vmlab.errors import ConfigError, DeviceNotFound, VmlabError
 from vmlab.hints import unknown
 from vmlab.monitor import wire
+from vmlab.monitor.observation import Observation, Values
 from vmlab.monitor.parcel import pickled
 from vmlab.virtio.device import VirtioDevice
-from vmlab.vm.views import DeviceView
 
-if TYPE_CHECKING:
-    from vmlab.vm import VM
-
-__all__ = ["AnyDevice", "Travels", "check_device", "check_devices", "id_of"]
+__all__ = ["AnyDevice", "Copies", "check_device", "check_devices"]
 
 #: what can be plugged in
 AnyDevice = Device | VirtioDevice
@@ -51,104 +48,105 @@ def check_devices(devices: Sequence[object]) -> None:
             )
 
 
-def id_of(given: object, call: str) -> str:
-    """The id of a device of the machine, which is said by itself or by its view."""
-    if isinstance(given, str):
-        return given
-    if isinstance(given, DeviceView):
-        return given.id
-    place = place_of(given)
-    example = repr(place.id) if place is not None else "id"
-    where = "" if place is not None else ", as vm.devices shows it"
-    more = "" if call == "hot_remove" else ", ..."
-    raise ConfigError(
-        f"{given!r:.80} is no id of a device; give its id{where}: {call}({example}{more})"
-    )
-
-
 class _Place:
-    """A device of a VM, whose life does not hang on it (`core.away.Place`)."""
+    """A device of a machine, whose life does not hang on it (`core.away.Place`)."""
 
-    def __init__(self, vm: Any, id: str) -> None:
-        self._vm = weakref.ref(vm)
-        self.id, self.machine = id, vm.name
+    def __init__(self, connection: Connection, id: str) -> None:
+        self._connection = weakref.ref(connection)
+        self.id, self.machine = id, connection.name
 
     @property
     def there(self) -> bool:
-        return self._vm() is not None
+        return self._connection() is not None
 
-    def _held(self) -> VM:
-        return cast("VM", self._vm())
+    def _held(self) -> Connection:
+        return cast("Connection", self._connection())
 
     def peek(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self._held()._peek_both(self.id)
+        return self._held().peek(self.id)
 
     def poke(self, register: str, value: Any) -> None:
-        self._held()._poke(self.id, register, value)
+        self._held().call(wire.Poke(self.id, register, value), fault=False)
 
     def tell(self, method: str, *arguments: Any, **options: Any) -> Any:
         return self._held().tell(self.id, method, *arguments, **options)
 
 
-class Travels:
-    """Mixed into `VM`."""
+class Connection(Protocol):
+    """What of a VM's connection this needs: `vmlab.vm.connection`."""
 
-    #: id -> (the object that was plugged in, what of it was sent)
-    _objects: dict[str, tuple[AnyDevice, int]]
+    name: str
+    isolate: bool
 
-    def _sent(self: Any, id: str, device: AnyDevice, parcel: bytes) -> None:
+    @property
+    def observation(self) -> Observation: ...
+
+    def call(self, command: wire.Command, fault: bool = True) -> Any: ...
+
+    def peek(self, id: str) -> Values: ...
+
+    def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any: ...
+
+
+class Copies:
+    """The objects that were plugged in, by the id of what they have become there."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        #: id -> (the object that was plugged in, what of it was sent)
+        self._objects: dict[str, tuple[AnyDevice, int]] = {}
+
+    def sent(self, id: str, device: AnyDevice, parcel: bytes) -> None:
         """The device is in the machine as `id`, instead of what was there."""
-        self._back(id)
+        self.back(id)
         self._objects[id] = device, hash(parcel)
-        send(device, _Place(self, id), copied=self.isolate)
+        send(device, _Place(self._connection, id), copied=self._connection.isolate)
 
-    def _back(self, id: str) -> None:
+    def back(self, id: str) -> None:
         """The device is in the machine no more."""
         device, _ = self._objects.pop(id, (None, 0))
         if device is not None:
             recall(device)
 
-    def _all_back(self) -> None:
+    def all_back(self) -> None:
         for id in list(self._objects):
-            self._back(id)
+            self.back(id)
 
-    def _poke(self: Any, id: str, register: str, value: Any) -> None:
-        self._call(wire.Poke(id, register, value), fault=False)
+    def registers(self, id: str) -> FarRegisters:
+        return FarRegisters(_Place(self._connection, id))
 
-    def _registers(self, id: str) -> FarRegisters:
-        return FarRegisters(_Place(self, id))
-
-    def _maker(self, id: str) -> type:
+    def maker(self, id: str) -> type:
         """The class of the object that was plugged in as `id`; of one that nobody here has, none."""
         device, _ = self._objects.get(id, (None, 0))
         return type(device)
 
-    def _has_changed(self: Any, id: str) -> bool:
+    def has_changed(self, id: str) -> bool:
         """Whether the device would be another one if it were plugged in today: its class was written
         anew, or something that it uses."""
         device, mark = self._objects.get(id, (None, 0))
-        if device is None or not self.isolate:
+        if device is None or not self._connection.isolate:
             return False
-        here = cast("AnyDevice", copy.copy(device))
+        here = copy.copy(device)
         with contextlib.suppress(VmlabError):
             return _latest(type(here), id) is not type(here) or hash(pickled(here)) != mark
         return False
 
-    def _newest(self: Any, id: str) -> AnyDevice:
+    def newest(self, id: str) -> AnyDevice:
         """The device that was plugged in as `id`, as its newest class, and the newest globals, make it."""
         if id not in self._objects:
-            if id in self.devices:
+            there = [entry.id for entry in self._connection.observation.directory()]
+            if id in there:
                 raise ConfigError(
                     f"{id!r} was not plugged in by this VM object; give the new device"
                 )
-            raise DeviceNotFound(unknown("device", id, self.devices))
+            raise DeviceNotFound(unknown("device", id, there))
         device, _ = self._objects[id]
         old = type(copy.copy(device))
         new = _latest(old, id)
         if new is not old:
             return _reborn(device, new)
-        if self._has_changed(id):
-            return cast("AnyDevice", device)
+        if self.has_changed(id):
+            return device
         raise ConfigError(
             f"there is no newer {old.__name__} than that of {id!r}: {_where(old)} and replace again, or give"
             f" the device: replace({id!r}, {old.__name__}(...))"

@@ -1,4 +1,5 @@
-"""How a VM shows itself in a notebook. The notebook's packages are loaded when first asked for."""
+"""How a VM shows itself in a notebook: functions that `VM` has as methods. The notebook's packages are loaded
+when first asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmlab.core.trace import AccessEvent
 from vmlab.errors import ConfigError
-from vmlab.vm.connection import in_notebook as _in_notebook
+from vmlab.vm.connection import in_notebook
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,8 +23,24 @@ if TYPE_CHECKING:
     from vmlab.notebook.map import MapView
     from vmlab.notebook.registers import RegistersView
     from vmlab.notebook.traps import TrapView
+    from vmlab.vm.vm import VM
 
-__all__ = ["Shown"]
+__all__ = [
+    "console_view",
+    "controls_view",
+    "hotplug_view",
+    "irq_view",
+    "lab",
+    "log_view",
+    "map_view",
+    "mimebundle",
+    "plot_irqs",
+    "plot_map",
+    "plot_timeline",
+    "plot_traps",
+    "regs_view",
+    "trap_view",
+]
 
 
 def _load(module: str) -> Any:
@@ -36,73 +53,83 @@ def _load(module: str) -> Any:
         raise ConfigError(f"{error.name} is not installed: pip install 'vmlab[lab]'") from error
 
 
-class Shown:
-    """Mixed into `VM`."""
+def lab(vm: VM, height: int = 620) -> Lab:
+    """The dashboard, live. height: in pixels, where there is room for two columns."""
+    return _load("lab").Lab(vm, height)  # type: ignore[no-any-return]
 
-    def lab(self, height: int = 620) -> Lab:
-        """The dashboard, live. height: in pixels, where there is room for two columns."""
-        return _load("lab").Lab(self, height)  # type: ignore[no-any-return]
 
-    def controls_view(self) -> ControlsView:
-        """State, exits and traps a second, and the buttons that make sense now."""
-        return _load("controls").ControlsView(self)  # type: ignore[no-any-return]
+def controls_view(vm: VM) -> ControlsView:
+    """State, exits and traps a second, and the buttons that make sense now."""
+    return _load("controls").ControlsView(vm)  # type: ignore[no-any-return]
 
-    def map_view(self) -> MapView:
-        """The address map, live."""
-        return _load("map").MapView(self)  # type: ignore[no-any-return]
 
-    def irq_view(self) -> IrqView:
-        """The interrupt lines, live."""
-        return _load("irq").IrqView(self)  # type: ignore[no-any-return]
+def map_view(vm: VM) -> MapView:
+    """The address map, live."""
+    return _load("map").MapView(vm)  # type: ignore[no-any-return]
 
-    def trap_view(self) -> TrapView:
-        """The devices and their traps, live; a row opens to its registers."""
-        return _load("traps").TrapView(self)  # type: ignore[no-any-return]
 
-    def regs_view(self, id: str) -> RegistersView:
-        """The registers of the device `id`, live. DeviceNotFound when there is no such device."""
-        return _load("registers").RegistersView(self, id)  # type: ignore[no-any-return]
+def irq_view(vm: VM) -> IrqView:
+    """The interrupt lines, live."""
+    return _load("irq").IrqView(vm)  # type: ignore[no-any-return]
 
-    def console_view(self, name: str = "com1", height: int = 360) -> ConsoleView:
-        """A terminal on one of `vm.consoles`; "com1" is the serial port. height: in pixels."""
-        return _load("console").ConsoleView(self, name, height)  # type: ignore[no-any-return]
 
-    def log_view(self) -> LogView:
-        """The device log: what devices printed while no cell ran, what guests did wrong, what failed."""
-        return _load("log").LogView(self)  # type: ignore[no-any-return]
+def trap_view(vm: VM) -> TrapView:
+    """The devices and their traps, live; a row opens to its registers."""
+    return _load("traps").TrapView(vm)  # type: ignore[no-any-return]
 
-    def hotplug_view(self) -> HotplugView:
-        """Plug devices in and out."""
-        return _load("hotplug").HotplugView(self)  # type: ignore[no-any-return]
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The dashboard in a notebook; elsewhere, and without the notebook's packages, the `repr`."""
-        if not _in_notebook():
-            return {"text/plain": repr(self)}
-        try:
-            data, metadata = _load("lab").lab_of(self)._repr_mimebundle_(**options)
-        except ConfigError:
-            return {"text/plain": repr(self)}
-        return {**data, "text/plain": repr(self)}, metadata
+def regs_view(vm: VM, id: str) -> RegistersView:
+    """The registers of the device `id`, live. DeviceNotFound when there is no such device."""
+    return _load("registers").RegistersView(vm, id)  # type: ignore[no-any-return]
 
-    def plot_map(self) -> Figure:
-        """The address space, drawn for a page."""
-        return _load("plots").plot_map(self)  # type: ignore[no-any-return]
 
-    def plot_traps(self, top: int = 12, *, device: str | None = None, log: bool = False) -> Figure:
-        """The `top` registers that trapped most, of all devices or of one; log: a logarithmic axis."""
-        return _load("plots").plot_traps(self, top, device=device, log=log)  # type: ignore[no-any-return]
+def console_view(vm: VM, name: str = "com1", height: int = 360) -> ConsoleView:
+    """A terminal on one of `vm.consoles`; "com1" is the serial port. height: in pixels."""
+    return _load("console").ConsoleView(vm, name, height)  # type: ignore[no-any-return]
 
-    def plot_irqs(self, *, device: str | None = None, log: bool = False) -> Figure:
-        """How often each interrupt line was raised, of all devices or of one; log: a logarithmic axis."""
-        return _load("plots").plot_irqs(self, device=device, log=log)  # type: ignore[no-any-return]
 
-    def plot_timeline(
-        self, events: Sequence[AccessEvent], *, device: str | None = None, log: bool = False
-    ) -> Figure:
-        """Accesses over time by register: the entries of a `vm.trace()`, of all devices or of one; log: a
-        logarithmic axis of time."""
-        plots = _load("plots")
-        return plots.plot_timeline(  # type: ignore[no-any-return]
-            events, device=device, log=log, machine=plots.name_of(self)
-        )
+def log_view(vm: VM) -> LogView:
+    """The device log: what devices printed while no cell ran, what guests did wrong, what failed."""
+    return _load("log").LogView(vm)  # type: ignore[no-any-return]
+
+
+def hotplug_view(vm: VM) -> HotplugView:
+    """Plug devices in and out."""
+    return _load("hotplug").HotplugView(vm)  # type: ignore[no-any-return]
+
+
+def mimebundle(vm: VM, **options: Any) -> Any:
+    """The dashboard in a notebook; elsewhere, and without the notebook's packages, the `repr`."""
+    if not in_notebook():
+        return {"text/plain": repr(vm)}
+    try:
+        data, metadata = _load("lab").lab_of(vm)._repr_mimebundle_(**options)
+    except ConfigError:
+        return {"text/plain": repr(vm)}
+    return {**data, "text/plain": repr(vm)}, metadata
+
+
+def plot_map(vm: VM) -> Figure:
+    """The address space, drawn for a page."""
+    return _load("plots").plot_map(vm)  # type: ignore[no-any-return]
+
+
+def plot_traps(vm: VM, top: int = 12, *, device: str | None = None, log: bool = False) -> Figure:
+    """The `top` registers that trapped most, of all devices or of one; log: a logarithmic axis."""
+    return _load("plots").plot_traps(vm, top, device=device, log=log)  # type: ignore[no-any-return]
+
+
+def plot_irqs(vm: VM, *, device: str | None = None, log: bool = False) -> Figure:
+    """How often each interrupt line was raised, of all devices or of one; log: a logarithmic axis."""
+    return _load("plots").plot_irqs(vm, device=device, log=log)  # type: ignore[no-any-return]
+
+
+def plot_timeline(
+    vm: VM, events: Sequence[AccessEvent], *, device: str | None = None, log: bool = False
+) -> Figure:
+    """Accesses over time by register: the entries of a `vm.trace()`, of all devices or of one; log: a
+    logarithmic axis of time."""
+    plots = _load("plots")
+    return plots.plot_timeline(  # type: ignore[no-any-return]
+        events, device=device, log=log, machine=plots.name_of(vm)
+    )

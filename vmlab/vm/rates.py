@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from vmlab.vm import VM
-    from vmlab.vm.views import Traps
+from vmlab.vm.inspection import Inspection
+from vmlab.vm.views import Traps
 
 __all__ = ["Sample", "Sampler", "show_rate", "sparkline"]
 
@@ -26,10 +25,10 @@ class Sample(NamedTuple):
 
 
 class Sampler:
-    """Looks at a VM's counters; `history` has each device's last rates, oldest first."""
+    """Looks at a machine's counters; `history` has each device's last rates, oldest first."""
 
-    def __init__(self, vm: VM, keep: int = 12) -> None:
-        self._vm = vm
+    def __init__(self, inspection: Inspection, keep: int = 12) -> None:
+        self._inspection, self._connection = inspection, inspection.connection
         self.keep = keep
         self._before: dict[str, int] = {}
         self._unmapped = self._exits = 0
@@ -37,7 +36,7 @@ class Sampler:
         self.history: dict[str, deque[float]] = {}
 
     def sample(self) -> Sample:
-        now, traps = time.monotonic(), self._vm.traps
+        now, traps = time.monotonic(), self._inspection.traps
         passed = max(now - self._time, 1e-3)
         rates = {}
         for id, counts in traps.items():
@@ -47,13 +46,13 @@ class Sampler:
             self.history.setdefault(id, deque(maxlen=self.keep)).append(rates[id])
         unmapped = sum(traps.unmapped)
         total = sum(rates.values()) + (unmapped - self._unmapped) / passed
-        exits = self._vm._exit_count
+        exits = self._connection.observation.exit_count
         exit_rate = max(exits - self._exits, 0) / passed
         for gone in self.history.keys() - traps.keys():
             del self.history[gone]
         self._before = {id: counts.traps for id, counts in traps.items()}
         self._unmapped, self._exits, self._time = unmapped, exits, now
-        if self._vm.state in ("stopped", "crashed"):
+        if self._connection.state in ("stopped", "crashed"):
             # what happened since the last look was before the end
             return Sample(traps, dict.fromkeys(rates, 0.0), 0.0, 0.0)
         return Sample(traps, rates, total, exit_rate)

@@ -14,15 +14,14 @@ import weakref
 from collections.abc import Iterator
 from importlib import import_module
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vmlab.errors import ConfigError
 from vmlab.vm import views
+from vmlab.vm.console import Consoles
 
 if TYPE_CHECKING:
     import ast
-
-    from vmlab.vm.connection import Held
 
 __all__ = ["christen"]
 
@@ -31,10 +30,28 @@ LONGEST = 64
 #: names of IPython's own in a notebook's variables
 _HISTORY = {"In", "Out"}
 
-_all: weakref.WeakSet[Held] = weakref.WeakSet()
+
+class Rerun(Protocol):
+    """What of a VM this needs. cell: which run of a notebook's cell has made it, and the cell's text."""
+
+    cell: tuple[int, str]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def pid(self) -> int | None: ...
+
+    def stop(self) -> None: ...
 
 
-def christen(vm: Held, wanted: str | None, image: str) -> str:
+_all: weakref.WeakSet[Rerun] = weakref.WeakSet()
+
+
+def christen(vm: Rerun, wanted: str | None, image: str) -> str:
     """The VM's name: the one that is wanted, or the image's, with a number where that is taken."""
     if wanted is not None:
         _check(wanted)
@@ -55,35 +72,35 @@ def _check(name: object) -> None:
         raise ConfigError(f"a name of {len(name)} characters; at most {LONGEST} fit a view")
 
 
-def _lives(vm: Held) -> bool:
+def _lives(vm: Rerun) -> bool:
     return vm.state not in ("stopped", "crashed")
 
 
-def _make_room(fresh: Held) -> None:
+def _make_room(fresh: Rerun) -> None:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None:
         return
     with contextlib.suppress(Exception):  # another IPython may have it otherwise
         _let_complete(fresh)
-    fresh._cell = run, text = _cell(shell)
+    fresh.cell = run, text = _cell(shell)
     for old in list(_all):
-        if old._session is None or not _lives(old) or old._cell[0] == run:
+        if old.pid is None or not _lives(old) or old.cell[0] == run:
             continue
         if _is_replaced(old, shell.user_ns):
-            old.stop()  # type: ignore[attr-defined]  # it is a VM
+            old.stop()
             print(f"vmlab: {old.name!r} has been stopped; a new VM takes its variable")
-        elif text and old._cell[1] == text:
+        elif text and old.cell[1] == text:
             print(
                 f"vmlab: {old.name!r}, which this cell has made before, runs on beside the new one"
             )
 
 
-def _let_complete(vm: Held) -> None:
+def _let_complete(vm: Rerun) -> None:
     """Have `vm.devices["<tab>` complete: by itself IPython asks no property for its value."""
     limited = import_module("IPython.core.guarded_eval").EVALUATION_POLICIES["limited"]
     limited.allowed_getattr |= {type(vm), views.DeviceView}
-    limited.allowed_getitem |= {views.Consoles, views.Devices, views.IrqTable, views.Traps}
+    limited.allowed_getitem |= {Consoles, views.Devices, views.IrqTable, views.Traps}
 
 
 def _cell(shell: Any) -> tuple[int, str]:
@@ -101,7 +118,7 @@ def _frame(names: dict[str, Any]) -> FrameType | None:
     return frame
 
 
-def _is_replaced(old: Held, names: dict[str, Any]) -> bool:
+def _is_replaced(old: Rerun, names: dict[str, Any]) -> bool:
     """Whether nothing but variables hold it that the running statement assigns anew."""
     holding = {name for name, value in names.items() if value is old and name[0] != "_"}
     frame = _frame(names)
@@ -117,7 +134,7 @@ def _is_replaced(old: Held, names: dict[str, Any]) -> bool:
     return holding <= assigned - used
 
 
-def _is_contained(old: Held, names: dict[str, Any]) -> bool:
+def _is_contained(old: Rerun, names: dict[str, Any]) -> bool:
     for name, value in list(names.items()):
         if name[0] == "_" or name in _HISTORY or type(value) not in (list, tuple, set, dict):
             continue

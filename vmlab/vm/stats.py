@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from vmlab.vm import VM
+from vmlab.vm.inspection import Inspection
 
 __all__ = ["stats"]
 
 
-def stats(vm: VM) -> dict[str, Any]:
+def stats(seen: Inspection) -> dict[str, Any]:
     """Address map, interrupt lines, counts per device and register, unmapped accesses, exits."""
-    traps, ended = vm.traps.to_dict(), vm.exit
+    traps, connection = seen.traps.to_dict(), seen.connection
+    ended = connection.state.exit
     return {
-        "engine": vm.engine,
-        "engine_reason": vm.engine_reason,
+        "engine": connection.engine,
+        "engine_reason": connection.engine_reason,
         "exit": {"reason": ended.reason, "code": ended.code, "text": ended.text} if ended else None,
         "map": [
-            {"start": one.start, "end": one.end, "kind": one.kind, "name": one.name}
-            for one in vm.address_map
+            {"start": range.start, "end": range.end, "kind": range.kind, "name": range.name}
+            for range in seen.address_map
         ],
         "irqs": [
             {
@@ -28,23 +28,23 @@ def stats(vm: VM) -> dict[str, Any]:
                 "raised": row.raised,
                 "delivered": row.delivered,
             }
-            for row in vm.irqs
+            for row in seen.irqs
         ],
         "devices": {
             id: {
-                "type": one.type,
-                "space": one.space,
-                "base": one.base,
-                "size": one.size,
-                "irq": one.irq,
+                "type": device.type,
+                "space": device.space,
+                "base": device.base,
+                "size": device.size,
+                "irq": device.irq,
                 **traps[id],
             }
-            for id, one in vm.devices.items()
+            for id, device in seen.devices.items()
             if id in traps
         },
         "unmapped": {
             f"{space}:{'elsewhere' if at is None else hex(at)}": {"reads": reads, "writes": writes}
-            for (space, at), (reads, writes) in vm.unmapped.items()
+            for (space, at), (reads, writes) in seen.unmapped.items()
         },
-        "exits": vm.exits,
+        "exits": seen.exits,
     }

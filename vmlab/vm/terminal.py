@@ -9,12 +9,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from vmlab.errors import StateError, VmlabError
-from vmlab.vm.console import Console
 
 __all__ = ["ESCAPE", "EscapeReader", "Keyboard", "Printer", "attached", "interact", "raw_mode"]
+
+
+class Console(Protocol):
+    """What is typed at and listened to: `vmlab.vm.console.Console`."""
+
+    @property
+    def ended(self) -> bool: ...
+
+    def send(self, text: str | bytes, timeout: float = 5) -> int: ...
+
+    def listen(
+        self, listener: Callable[[bytes], None], replay: bool = False
+    ) -> Callable[[], None]: ...
+
 
 #: Ctrl-A; then x leaves, Ctrl-A sends one to the guest
 ESCAPE = b"\x01"

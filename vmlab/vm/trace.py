@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from vmlab.core.trace import AccessEvent
 from vmlab.errors import MonitorLost, StateError
 from vmlab.monitor import wire
-
-if TYPE_CHECKING:
-    from vmlab.vm import VM
+from vmlab.vm.connection import Connection
 
 __all__ = ["Trace", "describe"]
 
@@ -22,8 +20,8 @@ class Trace:
 
     The newest `last` accesses are kept."""
 
-    def __init__(self, vm: VM, last: int) -> None:
-        self._vm = vm
+    def __init__(self, connection: Connection, last: int) -> None:
+        self._connection = connection
         self._events: deque[AccessEvent] = deque(maxlen=last)
         self._taken = 0
         self._on = True
@@ -45,7 +43,7 @@ class Trace:
         """Take over what the machine has logged. Nothing more comes from a machine that is gone."""
         while self._on:
             try:
-                reply = self._vm._call(wire.TakeTrace(), fault=False)
+                reply = self._connection.call(wire.TakeTrace(), fault=False)
             except (MonitorLost, StateError):
                 self._on = False
                 return
@@ -61,7 +59,7 @@ class Trace:
         if self._on:
             self._on = False
             with contextlib.suppress(MonitorLost, StateError):
-                self._vm._call(wire.Trace(False, 1, None), fault=False)
+                self._connection.call(wire.Trace(False, 1, None), fault=False)
 
     def __enter__(self) -> Self:
         return self

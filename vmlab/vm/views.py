@@ -4,34 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 
-from vmlab.core.away import FarRegisters
+from vmlab.core.away import FarRegisters, place_of
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_span
 from vmlab.errors import ConfigError, StateError, UnknownAttribute, UnknownName
 from vmlab.hints import meant, unknown
-from vmlab.machine.config import DeviceEntry, Exit, Fault, Range, RegisterEntry
-
-if TYPE_CHECKING:
-    from vmlab.vm import VM
-    from vmlab.vm.console import Console
+from vmlab.machine.config import DeviceEntry, Range, RegisterEntry
+from vmlab.monitor import wire
+from vmlab.vm.connection import Connection
+from vmlab.vm.console import Console
 
 __all__ = [
     "AddressMap",
-    "Consoles",
     "Cpu",
     "DeviceView",
     "Devices",
     "IrqRow",
     "IrqTable",
-    "State",
     "Traps",
     "address_map",
     "gone",
     "hexadecimal",
+    "id_of",
 ]
 
 #: what engines answer themselves, in the host's kernel or in the software engine: no traps there
@@ -46,53 +44,10 @@ def hexadecimal(value: int) -> str:
     return f"{value:#_x}" if value > 0xFFFF else f"{value:#x}"
 
 
-class State(str):
-    """The machine's state: equal to its word, and it knows why.
-
-    exit: why the machine ended, or None. fault: the device that failed, or None; its `traceback` is
-    shown by `repr`. busy: the code of a device that has not returned for more than a second, "busy in
-    looper0.spin_here, reading A, for 3 s"; "" when there is none; `vm.stuck()` has its stack."""
-
-    exit: Exit | None
-    fault: Fault | None
-    busy: str
-
-    def __new__(
-        cls, word: str, exit: Exit | None = None, fault: Fault | None = None, busy: str = ""
-    ) -> State:
-        self = super().__new__(cls, word)
-        self.busy = busy
-        self.exit, self.fault = exit, fault
-        return self
-
-    def with_busy(self, busy: str) -> State:
-        """The same, and what the machine is busy in."""
-        new = State(str(self), self.exit, None, busy)
-        new.fault = self.fault
-        return new
-
-    @property
-    def reason(self) -> str:
-        if self.fault is not None:
-            return self.fault.text
-        if self.busy:
-            return self.busy
-        return self.exit.text if self.exit is not None else ""
-
-    @property
-    def traceback(self) -> str:
-        return self.fault.traceback if self.fault is not None else ""
-
-    def __repr__(self) -> str:
-        if self.traceback:
-            return f"{str(self)!r} ({self.reason})\n{self.traceback}"
-        return f"{str(self)!r} ({self.reason})" if self.reason else repr(str(self))
-
-
 class DeviceView:
     """A device of the machine. Numbers are read when asked for."""
 
-    _vm: VM
+    _connection: Connection
     _entry: DeviceEntry
     id: str
     type: str
@@ -102,9 +57,9 @@ class DeviceView:
     irq: int | None
     fixed: bool
 
-    def __init__(self, vm: VM, entry: DeviceEntry) -> None:
+    def __init__(self, connection: Connection, entry: DeviceEntry) -> None:
         vars(self).update(
-            _vm=vm,
+            _connection=connection,
             _entry=entry,
             id=entry.id,
             type=entry.type,
@@ -117,7 +72,7 @@ class DeviceView:
 
     @property
     def counts(self) -> DeviceCounts:
-        return self._vm._counts(self._entry)
+        return self._connection.observation.counts(self._entry)
 
     @property
     def traps(self) -> int:
@@ -128,14 +83,14 @@ class DeviceView:
     def state(self) -> str:
         """How far the guest is: "added" -> "seen" -> "driver_ok" | "failed" | "removing"; "gone" when it
         has been unplugged, or another has its place."""
-        if not self._vm._plugged(self._entry):
+        if not self._connection.observation.is_plugged(self._entry):
             return "gone"
         return self.counts.progress
 
     @property
     def console(self) -> Console:
         """What the device's first console says and hears; `vm.consoles` has all of them."""
-        found = self._vm.consoles.get(self.id)
+        found = self._connection.consoles.get(self.id)
         if found is None:
             raise ConfigError(f"{self.id!r} ({self.type}) has no console")
         return found
@@ -149,13 +104,13 @@ class DeviceView:
     def outdated(self) -> bool:
         """Whether your code has changed since the device was plugged in: its class, or a function or a
         global that it uses. `vm.replace(id)` brings that into the machine."""
-        return self._vm._has_changed(self.id)
+        return self._connection.copies.has_changed(self.id)
 
     @property
     def r(self) -> FarRegisters:
         """The register values, as `self.r` in the device's code: to assign one reaches the device, and
         its interrupt line follows. No handler is called and nothing is counted."""
-        return self._vm._registers(self.id)
+        return self._connection.copies.registers(self.id)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """A command of the device's class, as a function."""
@@ -164,7 +119,7 @@ class DeviceView:
             if one.name == name:
 
                 def call(*arguments: Any, **options: Any) -> Any:
-                    return self._vm.tell(self.id, name, *arguments, **options)
+                    return self._connection.tell(self.id, name, *arguments, **options)
 
                 call.__name__ = call.__qualname__ = name
                 call.__doc__ = f"{name}{one.signature}\n\n{one.doc}"
@@ -174,7 +129,7 @@ class DeviceView:
 
     def _instead(self, name: str) -> str:
         """What was meant by a name that a view does not have."""
-        maker = self._vm._maker(self.id)
+        maker = self._connection.copies.maker(self.id)
         if isinstance(getattr(maker, name, None), FunctionType):
             return (
                 f"; {name} is a method of {maker.__name__}: mark it with @command to call it there"
@@ -205,7 +160,8 @@ class DeviceView:
     def peek(self, name: str | None = None) -> Any:
         """Register values and the device's public attributes by name, or one of them; no side
         effect in the device."""
-        values = self._vm._peek(self.id)
+        registers, attributes = self._connection.peek(self.id)
+        values = {**attributes, **registers}
         if name is None or name in values:
             return values if name is None else values[name]
         raise UnknownName(f"{self.id!r} has {unknown('register or attribute', name, values)}")
@@ -218,9 +174,24 @@ class DeviceView:
         )
 
 
-def gone(vm: VM, id: str, type: str) -> DeviceView:
+def id_of(given: object, call: str) -> str:
+    """The id of a device of the machine, which is said by itself or by its view."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, DeviceView):
+        return given.id
+    place = place_of(given)
+    example = repr(place.id) if place is not None else "id"
+    where = "" if place is not None else ", as vm.devices shows it"
+    more = "" if call == "hot_remove" else ", ..."
+    raise ConfigError(
+        f"{given!r:.80} is no id of a device; give its id{where}: {call}({example}{more})"
+    )
+
+
+def gone(connection: Connection, id: str, type: str) -> DeviceView:
     """Of a device that has left before it could be looked at."""
-    return DeviceView(vm, DeviceEntry(id, type, "mmio", 0, 0x1000, None, False, -1, []))
+    return DeviceView(connection, DeviceEntry(id, type, "mmio", 0, 0x1000, None, False, -1, []))
 
 
 class Devices(dict[str, DeviceView]):
@@ -293,16 +264,6 @@ class IrqTable(list[IrqRow]):
         return "\n".join(lines)
 
 
-class Consoles(dict[str, "Console"]):
-    """id -> Console."""
-
-    def __missing__(self, id: str) -> Console:
-        raise UnknownName(unknown("console", id, self))
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(self)
-
-
 class AddressMap(list[Range]):
     """Every range by address, as a list that prints as a map: high addresses above."""
 
@@ -371,20 +332,21 @@ class Traps(Mapping[str, DeviceCounts]):
 class Cpu:
     """A vCPU of a paused machine: `regs` is a dict, name -> value; assign with `set`."""
 
-    def __init__(self, vm: VM, index: int) -> None:
-        self._vm = vm
+    def __init__(self, connection: Connection, index: int) -> None:
+        self._connection = connection
         self.index = index
 
     @property
     def regs(self) -> dict[str, int]:
-        return self._vm._get_regs(self.index)
+        values: dict[str, int] = self._connection.call(wire.GetRegs(self.index)).values
+        return values
 
     def set(self, **values: int) -> None:
         """Write general registers, `rip` or `rflags`."""
-        self._vm._set_regs(self.index, values)
+        self._connection.call(wire.SetRegs(self.index, values))
 
     def __repr__(self) -> str:
-        if self._vm.state == "running":
+        if self._connection.state == "running":
             return f"<cpu {self.index}: running; pause to see its registers>"
         regs = self.regs
         return "\n".join(

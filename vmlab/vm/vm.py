@@ -2,51 +2,48 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from vmlab import kernels
-from vmlab.core.away import place_of
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.log import Log
-from vmlab.core.units import parse_size, show_size
-from vmlab.errors import ConfigError, ExpectTimeout, MonitorLost, StateError, VmlabError
+from vmlab.core.memory import GuestMemory
+from vmlab.core.units import show_size
+from vmlab.errors import ConfigError, MonitorLost, StateError
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import PAUSE_TIMEOUT
-from vmlab.virtio.device import VirtioDevice
-from vmlab.vm.connection import Wanted
-from vmlab.vm.copies import AnyDevice, check_device, check_devices, id_of
-from vmlab.vm.display import Shown
-from vmlab.vm.inspection import Seen
+from vmlab.vm import display, waiting
+from vmlab.vm.connection import Connection
+from vmlab.vm.console import Console, Consoles
+from vmlab.vm.copies import AnyDevice, check_devices
+from vmlab.vm.device_log import DeviceLog
+from vmlab.vm.inspection import Inspection
+from vmlab.vm.options import complete, memory_of, named
+from vmlab.vm.plugging import TAKING, Plugging
 from vmlab.vm.reruns import christen
+from vmlab.vm.state import State
+from vmlab.vm.stats import stats
 from vmlab.vm.trace import Trace
-from vmlab.vm.views import DeviceView, State, gone
-from vmlab.vm.waiting import Waiting
+from vmlab.vm.views import AddressMap, Cpu, Devices, DeviceView, IrqTable, Traps, id_of
 
 log = Log(__name__)
 
 __all__ = ["VM", "Trace"]
 
-#: seconds that a machine has for its end; a device's handler that does not return is left behind
-STOP_TIMEOUT = 1.3
-#: seconds that a running Linux has by default to take a device that comes
-TAKING = 1.0
 #: instructions in one request of `step`, so that each is answered in time
 STEPS = 10_000
 #: seconds after which a wait wakes up for a look
 WAIT = 0.5
-#: the least memory that a machine may have
-MEBIBYTE = 1 << 20
 
 
-class VM(Seen, Shown, Waiting):
+class VM:
     """A virtual machine.
 
         vm = VM(kernel="monitor")
@@ -79,11 +76,11 @@ class VM(Seen, Shown, Waiting):
         debug_exit: bool = True,
         name: str | None = None,
     ) -> None:
-        kernel, initrd, cmdline, usual, slots = _complete(kernel, initrd, cmdline)
+        kernel, initrd, cmdline, usual, slots = complete(kernel, initrd, cmdline)
         config = MachineConfig(
             kernel=str(kernels.find(kernel)),
             engine=engine,
-            memory=_memory(usual if memory is None else memory),
+            memory=memory_of(usual if memory is None else memory),
             cpus=cpus,
             cmdline=cmdline,
             initrd=str(Path(initrd).absolute()) if initrd is not None else None,
@@ -95,11 +92,16 @@ class VM(Seen, Shown, Waiting):
         for what, value in (("isolate", isolate), ("debug_exit", debug_exit)):
             if not isinstance(value, int):
                 raise ConfigError(f"{what}={value!r:.60}: it is True or False")
-        wanted = _named(devices)
+        wanted = named(devices)
         check_devices([device for _, device in wanted])
-        super().__init__(config, wanted, isolate)
+        #: the session with the machine, and what is known of it: for what shows a VM, not for its users
+        self.connection = Connection(config, wanted, isolate)
+        self.inspection = Inspection(self.connection)
+        self._plugging = Plugging(self.inspection)
+        #: which run of a notebook's cell has made it, and the cell's text
+        self.cell: tuple[int, str] = (-1, "")
         self._check_files()
-        self.name = christen(self, name, config.name)
+        self.connection.name = christen(self, name, config.name)
 
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
@@ -109,25 +111,81 @@ class VM(Seen, Shown, Waiting):
         if warning:
             log.warning("%s: %s", self.config.kernel, warning)
 
+    # --- what it is -----------------------------------------------------------------------------
+
+    @property
+    def config(self) -> MachineConfig:
+        return self.connection.config
+
+    @property
+    def isolate(self) -> bool:
+        """Whether the machine is in a process of its own."""
+        return self.connection.isolate
+
+    @property
+    def name(self) -> str:
+        """What it is called in views and messages."""
+        return self.connection.name
+
+    @property
+    def engine(self) -> str:
+        """What runs its CPUs: "kvm" or "soft"; what was asked for, before the machine is built."""
+        return self.connection.engine
+
+    @property
+    def engine_reason(self) -> str:
+        """Why that engine."""
+        return self.connection.engine_reason
+
+    @property
+    def state(self) -> State:
+        """ "created", "running", "paused", "stopped" or "crashed"; `.reason` says why, `.busy` which
+        device keeps it."""
+        return self.connection.state
+
+    def stuck(self) -> str:
+        """What does not return of the devices' code, with the stack of each; "" when all of it does.
+
+        busy in looper0.spin_here, reading A, for 3 s
+        Stack (most recent call last):
+          File ..."""
+        return self.connection.stuck()
+
+    @property
+    def exit(self) -> Exit | None:
+        """Why the machine ended; None while it has not."""
+        return self.connection.state.exit
+
+    @property
+    def pid(self) -> int | None:
+        """The monitor process."""
+        return self.connection.pid
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since `start`, up to the machine's end."""
+        return self.connection.uptime
+
     # --- life -----------------------------------------------------------------------------------
 
     def start(self, paused: bool = False) -> Self:
         """Power on. A machine that was stopped starts afresh. paused: before its first instruction, for
         `step` and `resume`."""
-        with self._lock:
-            if self._state in ("stopped", "crashed"):
+        connection = self.connection
+        with connection.lock:
+            if connection.state in ("stopped", "crashed"):
                 self.stop()
-                self._set_state(State("created"))
-            session = self._up()
+                connection.set_state(State("created"))
+            session = connection.up()
             session.call(wire.Start(paused))
-            self._started = time.monotonic()
+            connection.started = time.monotonic()
         return self
 
     def pause(self) -> None:
         """No vCPU executes any more when this returns. StateError within three seconds when code of a
         device does not return and keeps one: it says whose, and its notes have the stack."""
         try:
-            self._call(wire.Pause(), timeout=PAUSE_TIMEOUT)
+            self.connection.call(wire.Pause(), timeout=PAUSE_TIMEOUT)
         except (StateError, MonitorLost) as error:
             if stack := self.stuck():
                 error.add_note(stack)
@@ -135,61 +193,29 @@ class VM(Seen, Shown, Waiting):
 
     def resume(self) -> None:
         """Go on. After a device's failure: try that access again."""
-        self._fault_shown = False
-        self._call(wire.Resume(), fault=False)
+        self.connection.fault_shown = False
+        self.connection.call(wire.Resume(), fault=False)
 
     def step(self, count: int = 1, cpu: int = 0) -> int:
         """Execute `count` instructions of a paused machine. Returns how many were executed: fewer when it
         ends, when a device fails, and when the CPU is halted and no interrupt waits."""
-        if not all(isinstance(one, int) for one in (count, cpu)):
+        if not all(isinstance(number, int) for number in (count, cpu)):
             raise ConfigError(f"step({count!r:.40}, cpu={cpu!r:.40}): both are whole numbers")
         total = 0
         while True:
             part = min(count - total, STEPS)
-            done: int = self._call(wire.Step(cpu, part)).count
+            done: int = self.connection.call(wire.Step(cpu, part)).count
             total += done
             if done < part or total >= count:
                 return total
 
     def reset(self) -> None:
         """The reset button: the kernel starts anew, devices stay plugged in."""
-        self._call(wire.Reset(), fault=False)
+        self.connection.call(wire.Reset(), fault=False)
 
     def stop(self) -> None:
         """Power off and free everything. What was counted can still be read. Idempotent."""
-        with self._at_last():
-            session = self._session
-            if session is None:
-                if self._state == "created":
-                    self._set_state(State("stopped", Exit("stopped", 0, "stopped by the host")))
-                return
-            stuck = True
-            with contextlib.suppress(VmlabError):
-                stuck = bool(session.call(wire.Stop(), STOP_TIMEOUT).count)
-                self._last["exits"] = self._exits(STOP_TIMEOUT)
-                self._remember_values()
-                if self._trace is not None:
-                    self._trace.stop()
-            with contextlib.suppress(VmlabError):  # views keep what was known; the machine ends
-                self._remember()
-            self._session, self._trace = None, None
-            self._all_back()
-            if self._finalizer is not None:
-                session.close(stuck)
-                self._finalizer()
-            if self._state not in ("stopped", "crashed"):
-                self._set_state(State("stopped", Exit("stopped", 0, "stopped by the host")))
-
-    @contextlib.contextmanager
-    def _at_last(self) -> Iterator[None]:
-        """`_lock`, also when another thread is in a `start` that code of a device keeps."""
-        while not self._lock.acquire(timeout=WAIT):
-            if (arriving := self._arriving) is not None:
-                arriving.close(stuck=True)
-        try:
-            yield
-        finally:
-            self._lock.release()
+        self.connection.end(at_last=self.inspection.stop_trace)
 
     def shutdown(self, timeout: float = 30) -> Exit:
         """Press the power button of a guest with ACPI, which Linux has, and wait until it has switched
@@ -210,34 +236,35 @@ class VM(Seen, Shown, Waiting):
         """Until the machine ends, or `until()` (asked after each change). Returns why it ended; None
         when it has not, because `timeout` seconds were over or `until()` was true. DeviceFault when
         the guest waits at a device's failure: it would wait for ever."""
-        if self._state == "created":
+        connection = self.connection
+        if connection.state == "created":
             raise StateError("the machine is created, not started: start() it")
 
         def wanted() -> bool:
             return until is not None and until()
 
         def over() -> bool:
-            ended = self._state in ("stopped", "crashed")
-            return wanted() or ended or self._state.fault is not None
+            state = connection.state
+            return wanted() or state in ("stopped", "crashed") or state.fault is not None
 
         end = time.monotonic() + timeout if timeout is not None else float("inf")
-        with self._changed:
+        with connection.changed:
             # in parts: Python handles a signal that came just before it began to wait when it wakes up
-            while not self._changed.wait_for(over, min(end - time.monotonic(), WAIT)):
+            while not connection.changed.wait_for(over, min(end - time.monotonic(), WAIT)):
                 if time.monotonic() >= end:
                     break
-        state = self._state
+        state = connection.state
         if state.fault is not None and not wanted():
-            raise self._fault_error(state.fault)
+            raise connection.fault_error(state.fault)
         return state.exit
 
     def stop_waiting(self) -> None:
         """Make `wait` ask its `until` again."""
-        with self._changed:
-            self._changed.notify_all()
+        with self.connection.changed:
+            self.connection.changed.notify_all()
 
     def __enter__(self) -> Self:
-        if self._session is None or self._state == "created":
+        if self.pid is None or self.state == "created":
             self.start()
         return self
 
@@ -261,52 +288,12 @@ class VM(Seen, Shown, Waiting):
         The device travels there, with its class and what that uses: `device` is a copy from then on. A Linux
         that runs is given up to `wait` seconds to bind its driver: a command that follows finds the device.
         """
-        check_device(device)
-        _check_place(at, irq)
-        session = self._up()
-        linux = isinstance(device, VirtioDevice) and self._linux
-        answers = self._answers() if linux else 0
-        parcel = session.parcel(device)
-        added = self._call(wire.HotAdd(parcel, id, at, irq)).id
-        self._wanted.append(self._placed(Wanted(added, device, parcel=parcel)))
-        self._sent(added, device, parcel)
-        if linux:
-            with contextlib.suppress(ExpectTimeout):
-                self.wait_until(lambda _: self._taken(added, answers), wait)
-        return self._view(added, device)
-
-    def _view(self, id: str, device: AnyDevice) -> DeviceView:
-        """Of the device that has just come; by now another thread may have taken it out again."""
-        view = self.devices.get(id)
-        if view is None:
-            if self._session is not None and self._state not in ("stopped", "crashed"):
-                self._wanted = [one for one in self._wanted if one.device is not device]
-                self._back(id)
-            view = gone(self._vm, id, device.type)
-        return view
-
-    def _answers(self) -> int:
-        """How often Linux has said, by ACPI, that it has done with an event."""
-        return self.traps["hotplug"].registers["OST"].writes
-
-    def _taken(self, id: str, answers: int) -> bool:
-        """Whether a driver has the device, and the guest is done with what that brings, such as nodes."""
-        view = self.devices.get(id)
-        if view is None or self._state != "running":
-            return True
-        done = bool(self.config.slots) or self._answers() > answers
-        return done and view.state in ("driver_ok", "failed")
+        return self._plugging.add(device, id, at, irq, wait)
 
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug the device; its window and line are free again. force: under the guest, and out of code
         of the device that does not return."""
-        id = id_of(id, "hot_remove")
-        self._call(wire.HotRemove(id, force))
-        self._cured(id, "removed")
-        self._wanted = [one for one in self._wanted if one.id != id]
-        self._back(id)
-        for known in [one for one in list(self._consoles) if one[0] == id]:
-            del self._consoles[known]
+        self._plugging.remove(id_of(id, "hot_remove"), force)
 
     def replace(self, id: str, device: AnyDevice | None = None, force: bool = False) -> DeviceView:
         """Put `device` in the place of the one called `id`: same window, same line.
@@ -317,26 +304,116 @@ class VM(Seen, Shown, Waiting):
         class and today's globals make it. ConfigError when nothing of that is newer.
         force: also when the old one's code does not return (it is left in the middle), and when a guest has
         not let it go."""
-        id = id_of(id, "replace")
-        session = self._up()
-        if device is None:
-            device = self._newest(id)
-        else:
-            check_device(device)
-        # one that is in the machine already goes as what it was before: two parcels of it are alike
-        parcel = session.parcel(device if place_of(device) is None else copy.copy(device))
-        self._call(wire.Replace(id, parcel, force), fault=False)
-        self._cured(id, "replaced")
-        kept = [one for one in self._wanted if one.id != id]
-        self._wanted = [*kept, self._placed(Wanted(id, device, parcel=parcel))]
-        self._sent(id, device, parcel)
-        return self._view(id, device)
+        return self._plugging.replace(id_of(id, "replace"), device, force)
 
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
         """Call a method of the device in the machine, one that its class marks with `command`;
         `vm.devices[id].method(...)` does the same."""
-        command = wire.Tell(id_of(id, "tell"), method, list(arguments), options)
-        return self._call(command, fault=False).value
+        return self.connection.tell(id_of(id, "tell"), method, *arguments, **options)
+
+    # --- what is to be seen ---------------------------------------------------------------------
+
+    @property
+    def console(self) -> Console:
+        """The serial port."""
+        return self.connection.console
+
+    @property
+    def consoles(self) -> Consoles:
+        """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
+        but the first are "console0/1", "console0/2"..."""
+        return self.connection.consoles
+
+    @property
+    def log(self) -> DeviceLog:
+        """What devices printed, what guests did wrong and what failed: the last 2,000 entries."""
+        return self.connection.log
+
+    @property
+    def devices(self) -> Devices:
+        """id -> DeviceView, by address."""
+        return self.inspection.devices
+
+    @property
+    def traps(self) -> Traps:
+        """A snapshot of every count; reading it costs the guest nothing."""
+        return self.inspection.traps
+
+    @property
+    def irqs(self) -> IrqTable:
+        """The interrupt lines that a device holds."""
+        return self.inspection.irqs
+
+    @property
+    def address_map(self) -> AddressMap:
+        """Every range of the guest's physical space, RAM and holes included, by address."""
+        return self.inspection.address_map
+
+    @property
+    def memory(self) -> GuestMemory:
+        """The guest's RAM: shared, so `view` is no copy."""
+        return self.inspection.memory
+
+    @property
+    def cpus(self) -> list[Cpu]:
+        return self.inspection.cpus
+
+    @property
+    def exits(self) -> dict[str, int]:
+        """How often a vCPU left the guest, by kind."""
+        return self.inspection.exits
+
+    @property
+    def unmapped(self) -> dict[tuple[str, int | None], tuple[int, int]]:
+        """(space, address) -> (reads, writes) of accesses that hit nothing; an address of None gathers
+        those past the first 4,096."""
+        return self.inspection.unmapped
+
+    def trace(self, last: int = 10_000, device: str | None = None) -> Trace:
+        """Begin an access log; the last `last` accesses are kept, of one device or of all.
+
+        with vm.trace() as log:
+            vm.console.run("peek 0xd0000000")
+        log.events
+        """
+        return self.inspection.trace(last, device)
+
+    def stats(self) -> dict[str, Any]:
+        """Everything that `--stats` writes."""
+        return stats(self.inspection)
+
+    lab = display.lab
+    controls_view = display.controls_view
+    map_view = display.map_view
+    irq_view = display.irq_view
+    trap_view = display.trap_view
+    regs_view = display.regs_view
+    console_view = display.console_view
+    log_view = display.log_view
+    hotplug_view = display.hotplug_view
+    plot_map = display.plot_map
+    plot_traps = display.plot_traps
+    plot_irqs = display.plot_irqs
+    plot_timeline = display.plot_timeline
+    _repr_mimebundle_ = display.mimebundle
+
+    # --- waiting; while one of the first two is awaited, the notebook's other tasks go on ----------
+
+    async def wait_for(self, pattern: str | re.Pattern[str], timeout: float = 5) -> re.Match[str]:
+        """`await vm.wait_for("text")`: as `vm.console.expect`, errors included."""
+        return await waiting.wait_for(self.console, pattern, timeout)
+
+    async def until(self, condition: Callable[[Self], Any], timeout: float = 5) -> Any:
+        """`await vm.until(lambda v: v.traps["rng0"].reads > 10)`: the first true value of
+        `condition(vm)`. ExpectTimeout, with the last value, after `timeout` seconds."""
+        return await waiting.until(self._looks(condition, timeout))
+
+    def wait_until(self, condition: Callable[[Self], Any], timeout: float = 5) -> Any:
+        """The blocking form of `until`."""
+        return waiting.wait_until(self._looks(condition, timeout))
+
+    def _looks(self, condition: Callable[[Self], Any], timeout: float) -> waiting.Looks:
+        return waiting.looks_of(condition, self, timeout, lambda: self.state.busy)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -350,47 +427,3 @@ class VM(Seen, Shown, Waiting):
             f"<VM {self.name}: {state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
             f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )
-
-
-def _memory(asked: str | int) -> int:
-    """Bytes; a number that lacks its unit is asked for it."""
-    size = parse_size(asked)
-    if 0 < size < MEBIBYTE:
-        number = size if isinstance(asked, int) else str(asked).strip()
-        hint = f'; did you mean "{number}M"?' if str(number).isdigit() else ""
-        raise ConfigError(f"memory={asked!r} is {size} bytes, too small: a PC needs 1 MiB{hint}")
-    return size
-
-
-def _named(
-    devices: Sequence[AnyDevice] | Mapping[str, AnyDevice],
-) -> list[tuple[str | None, AnyDevice]]:
-    """(id or None, device) of each that is wanted."""
-    if isinstance(devices, Mapping):
-        return list(devices.items())
-    asked: Any = devices
-    if isinstance(asked, (str, bytes)) or not isinstance(asked, Iterable):
-        raise ConfigError(f"devices={asked!r:.60}: give a list of them, devices=[...]")
-    return [(None, device) for device in asked]
-
-
-def _complete(
-    kernel: str | os.PathLike[str] | LinuxKernel,
-    initrd: str | os.PathLike[str] | None,
-    cmdline: str,
-) -> tuple[str | os.PathLike[str], str | os.PathLike[str] | None, str, str, int]:
-    """Kernel, initrd, command line, usual memory and slots; a Linux brings its own."""
-    if kernel == kernels.LINUX:
-        kernel = kernels.linux()
-    if not isinstance(kernel, LinuxKernel):
-        return kernel, initrd, cmdline, "64M", 0
-    line = f"{kernel.cmdline} {cmdline}".strip()
-    return kernel.kernel, initrd or kernel.initrd, line, kernel.memory, kernel.slots
-
-
-def _check_place(at: object, irq: object) -> None:
-    for name, value, most in (("at", at, 1 << 64), ("irq", irq, 1 << 16)):
-        if value is None:
-            continue
-        if type(value) is not int or not 0 <= value < most:
-            raise ConfigError(f"{name}={value!r}: it must be a whole number, 0 or more")

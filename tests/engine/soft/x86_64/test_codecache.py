@@ -194,7 +194,8 @@ def test_a_row_is_given_out_once() -> None:
 
 _TOGETHER = """
 import threading, time
-from vmlab.engine.soft import codecache, kick, uclib
+from vmlab.engine.soft import kick, uclib
+from vmlab.engine.soft.x86_64 import codecache
 counts = {"patch": 0, "kick": 0}
 def slowly(name, function):
     def call(*arguments):

@@ -10,13 +10,10 @@ import ctypes
 import mmap
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from vmlab.core.memory import Region
 from vmlab.engine.soft.uclib import Uc
-
-if TYPE_CHECKING:
-    from vmlab.engine.soft.x86_64.codecache import CodeCaches
 
 __all__ = ["alias_is_seen"]
 
@@ -32,6 +29,14 @@ _GUEST = bytes.fromhex(
 )
 # mov eax,0; ret
 _FUNCTION = bytes.fromhex("b800000000c3")
+
+
+class CodeCaches(Protocol):
+    """What is checked: `codecache.CodeCaches`."""
+
+    def join(self, uc: Uc) -> None: ...
+
+    def leave(self, uc: Uc) -> None: ...
 
 
 def alias_is_seen(make: Callable[[tuple[Region, ...]], CodeCaches]) -> bool:
