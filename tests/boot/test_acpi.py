@@ -14,7 +14,7 @@ from vmlab.arch.x86_64 import platform
 from vmlab.boot.acpi import aml
 from vmlab.boot.x86_64.layout import TABLES, TABLES_ROOM
 from vmlab.errors import ConfigError
-from vmlab.machine.board import pc_tables as tables
+from vmlab.machine.board import pc_description as tables
 
 
 def split(blob: bytes) -> dict[str, bytes]:

@@ -22,8 +22,8 @@ import pytest
 
 from tests.boot.images import CODE, LOAD, bzimage, elf64, flat, multiboot_elf, pvh_note
 from tests.support import require_module
-from vmlab.boot.image import read_image, read_initrd
-from vmlab.boot.x86_64.load import check, check_files, parse
+from vmlab.boot.image import read_initrd
+from vmlab.boot.x86_64.load import check, check_files, parse, read_image
 from vmlab.errors import KernelError
 
 MIB = 1 << 20

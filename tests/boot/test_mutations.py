@@ -18,7 +18,7 @@ from vmlab.boot.x86_64.load import check, parse, place
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import VmlabError
-from vmlab.machine.board import pc_tables as tables
+from vmlab.machine.board import pc_description as tables
 
 MIB = 1 << 20
 VMLINUX = elf64(note=b"", segments=[(2 * MIB, CODE * 64, 0x1000)], entry=2 * MIB)

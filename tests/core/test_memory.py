@@ -9,8 +9,9 @@ import weakref
 
 import pytest
 
+from vmlab.arch.x86_64 import ARCH, HIGH_RAM_START, LOW_RAM_END
 from vmlab.core.host import Host
-from vmlab.core.memory import HIGH_RAM_START, LOW_RAM_END, GuestMemory, ram_layout
+from vmlab.core.memory import GuestMemory
 from vmlab.errors import ConfigError, MemoryAccessError
 
 MIB = 1 << 20
@@ -57,7 +58,7 @@ class Refusing(Host):
     ],
 )
 def test_ram_stays_out_of_the_devices_way(size: int, layout: list[tuple[int, int]]) -> None:
-    assert ram_layout(size) == layout
+    assert ARCH.ram_layout(size) == layout
     assert sum(length for _, length in layout) == size
 
 

@@ -16,7 +16,7 @@ from vmlab.devices.hotplug import HotPlug, Slot
 from vmlab.devices.power import Power
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine.soft.x86_64.ioapic import IoApic
-from vmlab.machine.board import pc_tables as tables
+from vmlab.machine.board import pc_description as tables
 from vmlab.testing import DeviceHarness, Driver
 from vmlab.virtio import Rng
 from vmlab.virtio.registers import CONFIG_CHANGE

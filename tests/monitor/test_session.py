@@ -39,7 +39,7 @@ class Impostor(MonitorSession):
         self.told: list[wire.Event] = []
         super().__init__(MEMORY, self.told.append, self.lost.append)
 
-    def _spawn(self, connection: int, memory: int, size: int, page: int) -> Any:
+    def _spawn(self, connection: int, memory: int, size: int, arch: str, page: int) -> Any:
         program = f"import os, socket, time\nc = socket.socket(fileno={connection})\n"
         return subprocess.Popen(
             [sys.executable, "-S", "-c", program + textwrap.dedent(self.code)],
@@ -177,7 +177,7 @@ class Sealed(MonitorSession):
     def __init__(self) -> None:
         super().__init__(MEMORY, lambda event: None, lambda why: None)
 
-    def _spawn(self, connection: int, memory: int, size: int, page: int) -> Any:
+    def _spawn(self, connection: int, memory: int, size: int, arch: str, page: int) -> Any:
         self.refused = 0
         for fd in (memory, page):
             try:

@@ -1,12 +1,17 @@
-"""Architectures by name. Where it is not said otherwise, "arch" is the guest's, never the host's."""
+"""Architectures: what differs between processors. "arch" is the guest's, unless the host's is said."""
 
 from __future__ import annotations
 
 import platform
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from vmlab.errors import ConfigError
 
-__all__ = ["DEFAULT", "NAMES", "canonical", "host"]
+if TYPE_CHECKING:
+    from vmlab.arch.api import Arch
+
+__all__ = ["DEFAULT", "HOMES", "NAMES", "canonical", "get", "host"]
 
 #: what systems, packages and compilers call them, in lower case -> vmlab's name
 NAMES = {
@@ -21,6 +26,8 @@ NAMES = {
 }
 #: a guest's, unless it is said
 DEFAULT = "x86_64"
+#: name -> the module whose ARCH it is
+HOMES = {name: f"vmlab.arch.{name}" for name in ("x86_64", "arm64", "riscv64")}
 
 
 def canonical(name: str) -> str:
@@ -30,6 +37,17 @@ def canonical(name: str) -> str:
     except KeyError:
         known = ", ".join(sorted(set(NAMES.values())))
         raise ConfigError(f"no architecture {name!r}; there are {known}") from None
+
+
+def get(arch: str | Arch) -> Arch:
+    """The architecture of that name, or the one that is given; ConfigError for what there is none of."""
+    if not isinstance(arch, str):
+        return arch
+    name = arch if arch in HOMES else canonical(arch)
+    if name not in HOMES:
+        raise ConfigError(f"vmlab knows {name} by its name alone; there are {', '.join(HOMES)}")
+    found: Arch = import_module(HOMES[name]).ARCH
+    return found
 
 
 def host() -> str:

@@ -7,18 +7,16 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from vmlab.boot import payload
 from vmlab.boot.elf import ELF_MAGIC, ElfFile
 from vmlab.boot.payload import HEAD, MAX_SIZE
-from vmlab.boot.x86_64 import linux, multiboot
 from vmlab.core.safely import named
 from vmlab.errors import KernelError
 
-__all__ = ["SECOND", "beginning", "check_initrd", "guess", "read_image", "read_initrd", "unwrap"]
+__all__ = ["Formats", "beginning", "check_initrd", "read_image", "read_initrd", "unwrap"]
 
-SECOND = "an image for multiboot 2; this machine boots Linux, PVH and multiboot 1 images"
 #: a size that a file whose beginning alone is known may have
 _ANY = 1 << 64
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -30,11 +28,25 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 
 
-def read_image(path: str | Path, what: str = "kernel", limit: int = MAX_SIZE) -> bytes:
+class Formats(Protocol):
+    """The kernels of an architecture that are no ELF files: a module of its loader's."""
+
+    def is_kernel(self, first: bytes | bytearray) -> bool:
+        """Whether a file that begins so may be one."""
+        ...
+
+    def guess(self, image: bytes | bytearray) -> str:
+        """What another file seems to be, and what to do."""
+        ...
+
+
+def read_image(
+    path: str | Path, formats: Formats, what: str = "kernel", limit: int = MAX_SIZE
+) -> bytes:
     """The file's bytes, of an ELF file those that a loader needs; KernelError in words when it cannot be read
     or needs more than `limit`."""
     limit = min(limit, MAX_SIZE)
-    return _read(path, what, lambda file, size: _wanted(file, size, named(path), limit))
+    return _read(path, what, lambda file, size: _wanted(file, size, named(path), limit, formats))
 
 
 def read_initrd(path: str | Path, limit: int) -> bytes:
@@ -84,14 +96,14 @@ def _read(path: str | Path, what: str, wanted: Callable[[BinaryIO, int], int]) -
         os.close(fd)
 
 
-def _wanted(file: BinaryIO, size: int, name: str, limit: int) -> int:
+def _wanted(file: BinaryIO, size: int, name: str, limit: int, formats: Formats) -> int:
     if size <= limit:
         return size
     first = file.read(HEAD)
     if first[:4] == ELF_MAGIC:
         size = ElfFile(first, name, size).extent
-    elif not (linux.is_bzimage(first) or payload.format_of(first) or multiboot.is_flat(first)):
-        raise KernelError(f"{name}: {guess(first)}")
+    elif not (formats.is_kernel(first) or payload.format_of(first)):
+        raise KernelError(f"{name}: {formats.guess(first)}")
     if size > limit:
         raise KernelError(
             f"{name}: {size:#x} bytes to load; this guest's memory, or any kernel, ends at {limit:#x};"
@@ -100,11 +112,20 @@ def _wanted(file: BinaryIO, size: int, name: str, limit: int) -> int:
     return size
 
 
-def unwrap(image: bytes, name: str, limit: int = MAX_SIZE) -> bytes | bytearray:
+def unwrap(image: bytes, name: str, formats: Formats, limit: int = MAX_SIZE) -> bytes | bytearray:
     """`image`, unpacked where it was compressed as a whole; at most `limit` bytes."""
     if payload.format_of(image) in ("", "uncompressed"):
         return image
-    return payload.unpack(memoryview(image), name, _needed, min(limit, MAX_SIZE))
+
+    def needed(first: bytearray, name: str) -> int | None:
+        """What is needed of an image that begins so (`payload.Plan`)."""
+        if first[:4] == ELF_MAGIC:
+            return ElfFile(first, name, _ANY).extent
+        if formats.is_kernel(first):
+            return None
+        raise KernelError(f"{name}: what it unpacks to is {formats.guess(first)}")
+
+    return payload.unpack(memoryview(image), name, needed, min(limit, MAX_SIZE))
 
 
 def beginning(image: bytes, name: str) -> tuple[bytes | bytearray, int | None]:
@@ -113,27 +134,3 @@ def beginning(image: bytes, name: str) -> tuple[bytes | bytearray, int | None]:
         return image, None
     first = payload.head(memoryview(image), name)
     return first, None if len(first) < HEAD else _ANY
-
-
-def _needed(first: bytearray, name: str) -> int | None:
-    """What is needed of an image that begins so (`payload.Plan`)."""
-    if first[:4] == ELF_MAGIC:
-        return ElfFile(first, name, _ANY).extent
-    if linux.is_bzimage(first) or multiboot.is_flat(first):
-        return None
-    raise KernelError(f"{name}: what it unpacks to is {guess(first)}")
-
-
-def guess(image: bytes | bytearray) -> str:
-    """What a file that is no ELF seems to be, and what to do."""
-    if image[0x38:0x3C] == b"ARM\x64":
-        return "an arm64 Linux Image; this machine is x86_64"
-    if multiboot.is_second(image):
-        return SECOND
-    if image[:2] == b"MZ":
-        return "a PE/EFI program; this machine boots Linux, PVH and multiboot 1 images"
-    if image[:2] == b"#!":
-        return "a script, not a kernel"
-    if image[0x1FE:0x200] == b"\x55\xaa":
-        return "a boot sector or a disk image, for a BIOS; this machine boots kernels without one"
-    return "not an ELF file; this machine boots Linux, PVH and multiboot 1 images"

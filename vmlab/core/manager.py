@@ -13,6 +13,8 @@ from typing import ClassVar, Protocol
 
 from msgspec import Struct
 
+from vmlab.arch import DEFAULT, HOMES, get
+from vmlab.arch.api import Arch
 from vmlab.core.bus import Bus, BusDevice
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.lines import Lines
@@ -29,26 +31,10 @@ from vmlab.errors import (
     WindowsExhausted,
 )
 
-__all__ = ["ARCHES", "MMIO_LEN", "DeviceInfo", "DeviceType", "MMIODeviceManager", "Wiring"]
+__all__ = ["MMIO_LEN", "DeviceInfo", "DeviceType", "MMIODeviceManager", "Wiring"]
 
 #: bytes of one window: the virtio-mmio registers and their configuration space
 MMIO_LEN = 0x1000
-
-
-class _Arch(Struct, frozen=True):
-    mmio_base: int
-    irq_interval: tuple[int, int]
-    #: the highest line that the interrupt controller has
-    last_irq: int
-    #: windows left free below the first device
-    skip: int
-
-
-ARCHES = {
-    "x86_64": _Arch(0xD000_0000, (5, 15), last_irq=23, skip=0),
-    "arm64": _Arch(0x0A00_0000, (32, 159), last_irq=1019, skip=1),
-    "riscv64": _Arch(0x0A00_0000, (0, 1023), last_irq=1023, skip=0),
-}
 
 
 class DeviceType(Struct, frozen=True, order=True):
@@ -97,7 +83,8 @@ class MMIODeviceManager:
     """Registers devices on `bus` (its own, unless one is given).
 
     mmio_base: guest-physical address of the first window. irq_interval: the first and last line to
-    give out, both included; on x86_64 up to 23, the IOAPIC's last. None: the architecture's usual.
+    give out, both included, up to the interrupt controller's last. None: the architecture's usual.
+    arch: its name, or one of one's own (`vmlab.arch.api.Arch`).
     mmio_end: windows end below this address, where something else begins. shared_irqs: first and last of the
     lines that any number of devices may hold, when those are taken. slots: the windows from the first up in
     which a guest looks for virtio devices; a larger device goes above them.
@@ -107,29 +94,30 @@ class MMIODeviceManager:
         self,
         mmio_base: int | None = None,
         irq_interval: tuple[int, int] | None = None,
-        arch: str = "x86_64",
+        arch: str | Arch = DEFAULT,
         bus: Bus | None = None,
         wiring: Wiring | None = None,
         mmio_end: int | None = None,
         shared_irqs: tuple[int, int] | None = None,
         slots: int | None = None,
     ) -> None:
-        if arch not in ARCHES:
+        if isinstance(arch, str) and arch not in HOMES:
             raise ConfigError(
-                f"unknown architecture {arch!r}; vmlab knows {', '.join(sorted(ARCHES))}"
+                f"unknown architecture {arch!r}; vmlab knows {', '.join(sorted(HOMES))}"
             )
-        usual = ARCHES[arch]
+        found = get(arch)
+        usual = found.windows
         first, last = usual.irq_interval if irq_interval is None else irq_interval
         if not 0 <= first <= last <= usual.last_irq:
             raise ConfigError(
-                f"interrupt lines {first}..={last} do not fit 0..={usual.last_irq} of {arch}"
+                f"interrupt lines {first}..={last} do not fit 0..={usual.last_irq} of {found.name}"
             )
-        start = usual.mmio_base if mmio_base is None else mmio_base
+        start = usual.base if mmio_base is None else mmio_base
         if start < 0 or start % MMIO_LEN:
             raise ConfigError(
                 f"the MMIO base {start:#x} is not aligned to a window of {MMIO_LEN:#x} bytes"
             )
-        self.arch = arch
+        self.arch = found.name
         self.mmio_base = start + usual.skip * MMIO_LEN
         self.irq_interval = (first, last)
         self.lines = Lines(first, last, shared_irqs)

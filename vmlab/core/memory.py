@@ -8,24 +8,14 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
+from vmlab.arch import DEFAULT, get
+from vmlab.arch.api import Arch
 from vmlab.core.host import HOST, Host
 from vmlab.errors import ConfigError, MemoryAccessError
 
-__all__ = ["GuestMemory", "Region", "ram_layout"]
+__all__ = ["GuestMemory", "Region"]
 
 PAGE = 0x1000
-#: RAM below 4 GiB ends here at the latest; devices live above it (x86_64)
-LOW_RAM_END = 0xC000_0000
-HIGH_RAM_START = 0x1_0000_0000
-
-
-def ram_layout(size: int) -> list[tuple[int, int]]:
-    """(base, size) of each RAM region for `size` bytes of guest memory."""
-    low = min(size, LOW_RAM_END)
-    layout = [(0, low)]
-    if size > low:
-        layout.append((HIGH_RAM_START, size - low))
-    return layout
 
 
 class Region(Struct, frozen=True):
@@ -70,11 +60,11 @@ class GuestMemory:
         self.size = offset
 
     @classmethod
-    def allocate(cls, size: int, host: Host = HOST) -> GuestMemory:
-        """Fresh zeroed memory of `size` bytes, laid out as `ram_layout` says."""
+    def allocate(cls, size: int, host: Host = HOST, arch: str | Arch = DEFAULT) -> GuestMemory:
+        """Fresh zeroed memory of `size` bytes, laid out as the architecture has it."""
         fd = cls.backing(size, host)
         try:
-            return cls.from_fd(fd, size, host)
+            return cls.from_fd(fd, size, host, arch)
         finally:
             host.close(fd)
 
@@ -90,12 +80,14 @@ class GuestMemory:
             ) from error
 
     @classmethod
-    def from_fd(cls, fd: int, size: int, host: Host = HOST) -> GuestMemory:
+    def from_fd(
+        cls, fd: int, size: int, host: Host = HOST, arch: str | Arch = DEFAULT
+    ) -> GuestMemory:
         try:
             mapping = host.map(fd, size)
         except (OSError, ValueError) as error:
             raise ConfigError(f"cannot map {size:#x} bytes of guest memory: {error}") from error
-        return cls(mapping, ram_layout(size), host)
+        return cls(mapping, get(arch).ram_layout(size), host)
 
     def find(self, address: int, size: int) -> Region | None:
         """The region that holds all of [address, address + size), or None."""

@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from typing import Any, NamedTuple
 
+from vmlab.arch import DEFAULT
 from vmlab.engine.api import Engine, EngineConfig
 from vmlab.errors import ConfigError, EngineUnavailable
 from vmlab.hints import perhaps
 
-__all__ = ["ENGINES", "OVERRIDE", "available", "choose", "create", "runs_linux"]
+__all__ = ["ENGINES", "OVERRIDE", "Kind", "available", "choose", "create", "runs_linux"]
 
-ENGINES = ("kvm", "soft")
+
+class Kind(NamedTuple):
+    """An engine: the module that has `available()` and the class, and the architectures that it runs."""
+
+    module: str
+    name: str
+    arches: tuple[str, ...]
+
+    @property
+    def loaded(self) -> Any:
+        return import_module(self.module)
+
+
+#: what "auto" tries, in this order
+ENGINES = {
+    "kvm": Kind("vmlab.engine.kvm", "KvmEngine", ("x86_64",)),
+    "soft": Kind("vmlab.engine.soft", "SoftEngine", ("x86_64",)),
+}
 #: the environment variable that stands in for "auto"
 OVERRIDE = "VMLAB_ENGINE"
 
 
 def available(name: str) -> tuple[bool, str]:
     """Whether the engine runs on this host, and why not."""
-    if name == "kvm":
-        from vmlab.engine import kvm
-
-        return kvm.available()
-    from vmlab.engine import soft
-
-    return soft.available()
+    found: tuple[bool, str] = ENGINES[name].loaded.available()
+    return found
 
 
 def runs_linux(name: str) -> tuple[bool, str]:
     """`available`, and whether the engine's CPU is enough for a Linux kernel."""
     works, why = available(name)
     if works and name == "kvm":
-        from vmlab.engine.kvm import linux_check as suits
+        from vmlab.engine.kvm.x86_64 import linux_check
 
-        enough, trouble = suits.runs_linux()
+        enough, trouble = linux_check.runs_linux()
         if not enough:
             return False, f"/dev/kvm opens, but {trouble}"
     return works, why
 
 
-def choose(wanted: str = "auto", linux: bool = False) -> tuple[str, str]:
+def choose(wanted: str = "auto", linux: bool = False, arch: str = DEFAULT) -> tuple[str, str]:
     """(engine, why it was chosen). EngineUnavailable when the wanted one, or every one, cannot run.
-    linux: the guest is a Linux kernel, for which not every KVM is enough.
+    linux: the guest is a Linux kernel, for which not every KVM is enough. arch: the guest's.
 
     VMLAB_ENGINE says what "auto" is: "kvm" or "soft"; an engine that is asked for by name stays."""
     able = runs_linux if linux else available
@@ -53,26 +68,36 @@ def choose(wanted: str = "auto", linux: bool = False) -> tuple[str, str]:
                 f"{OVERRIDE}={wanted}: no such engine; {hint}there are auto, kvm and soft"
             )
     if wanted != "auto":
+        if arch not in ENGINES[wanted].arches:
+            raise EngineUnavailable(f"engine {wanted!r} runs no {arch} guests")
         works, why = able(wanted)
         if not works:
             what = "run Linux" if linux and available(wanted)[0] else "run"
             hint = "; engine='soft' can" if what != "run" else ""
             raise EngineUnavailable(f"engine {wanted!r} cannot {what} here: {why}{hint}")
         return wanted, reason
-    works, why_not_kvm = able("kvm")
-    if works:
-        return "kvm", "/dev/kvm works"
-    works, why_not_soft = able("soft")
-    if works:
-        return "soft", f"no KVM{' for Linux' * linux}: {why_not_kvm}"
-    raise EngineUnavailable(f"no engine can run here. kvm: {why_not_kvm}. soft: {why_not_soft}")
+    fitting = [name for name, kind in ENGINES.items() if arch in kind.arches]
+    if not fitting:
+        raise EngineUnavailable(f"no engine runs {arch} guests")
+    whys: dict[str, str] = {}
+    for name in fitting:
+        works, why = able(name)
+        if works:
+            return name, _reason(name, linux, whys)
+        whys[name] = why
+    raise EngineUnavailable(
+        f"no engine can run here. {'. '.join(f'{name}: {why}' for name, why in whys.items())}"
+    )
+
+
+def _reason(name: str, linux: bool, whys: dict[str, str]) -> str:
+    """whys: why those before it could not be taken."""
+    if name == "kvm":
+        return "/dev/kvm works"
+    return f"no KVM{' for Linux' * linux}: {whys['kvm']}" if "kvm" in whys else "it runs anywhere"
 
 
 def create(name: str, config: EngineConfig) -> Engine:
-    if name == "kvm":
-        from vmlab.engine.kvm import KvmEngine
-
-        return KvmEngine(config)
-    from vmlab.engine.soft import SoftEngine
-
-    return SoftEngine(config)
+    kind = ENGINES[name]
+    made: Engine = getattr(kind.loaded, kind.name)(config)
+    return made

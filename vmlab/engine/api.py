@@ -7,19 +7,17 @@ no device. Both engines satisfy `Engine`; `machine` is written against this file
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 
 from vmlab.core.counters import EXIT_KINDS
-from vmlab.core.cpu_state import CpuState
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
 
 __all__ = [
     "AccessBus",
-    "CpuState",
     "Doorbell",
     "Engine",
     "EngineConfig",
@@ -46,7 +44,7 @@ class Stop(Struct, frozen=True):
     """Why a vCPU cannot go on.
 
     kind: "shutdown" (triple fault), "internal-error", "fail-entry", "system-event", "unknown-exit",
-    "engine-error". `text` is one line with RIP in hex and, where known, the code bytes there.
+    "engine-error". `text` is one line with the program counter in hex and, where known, the code bytes there.
     """
 
     kind: str
@@ -117,8 +115,9 @@ class Engine(Protocol):
         is called on the engine's doorbell thread, n = writes since the last call."""
         ...
 
-    def load(self, state: CpuState) -> None:
-        """Put all vCPUs in their start state: cpu 0 as `state`, the others wait for INIT/SIPI.
+    def load(self, state: Any) -> None:
+        """Put all vCPUs in their start state: cpu 0 as `state`, which the architecture's loader has made
+        (`arch.api.CpuState`), the others wait to be started by it.
         Interrupt controllers are reset. Only while created or paused."""
         ...
 
@@ -152,11 +151,11 @@ class Engine(Protocol):
         ...
 
     def get_regs(self, cpu: int = 0) -> dict[str, int]:
-        """rax..r15, rip, rflags, cs ss ds es fs gs (selectors), cr0 cr2 cr3 cr4 efer. Paused only."""
+        """What `Arch.registers` of the guest's names, in that order. Paused only."""
         ...
 
     def set_regs(self, cpu: int, values: Mapping[str, int]) -> None:
-        """General registers, rip and rflags. Paused only."""
+        """General registers, the program counter and the flags. Paused only."""
         ...
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
+from vmlab.arch import DEFAULT, get
 from vmlab.core.memory import check_size
 from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
@@ -35,7 +36,8 @@ ENGINES = ("auto", "kvm", "soft")
 
 class MachineConfig(Struct, frozen=True):
     """kernel: an absolute path. engine: "auto", "kvm" or "soft". memory: bytes. debug_exit: whether
-    port 0xf4 ends the machine. slots: how many windows a Linux without ACPI is told of beforehand."""
+    the guest can end the machine by the debug-exit port. slots: how many windows a Linux without ACPI is
+    told of beforehand. arch: the guest's architecture, by its name in `vmlab.arch`."""
 
     kernel: str
     engine: str = "auto"
@@ -45,6 +47,7 @@ class MachineConfig(Struct, frozen=True):
     initrd: str | None = None
     debug_exit: bool = True
     slots: int = 0
+    arch: str = DEFAULT
 
     @property
     def name(self) -> str:
@@ -65,6 +68,7 @@ class MachineConfig(Struct, frozen=True):
                 raise ConfigError(f"{what}={value!r}: it must be {words}")
         if not 1 <= self.cpus <= MAX_CPUS:
             raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
+        get(self.arch)
         check_size(self.memory)
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from vmlab.arch.x86_64 import platform
+from vmlab.arch.api import Arch
 from vmlab.core.bus import Bus
 from vmlab.core.clock import Clock
 from vmlab.core.counters import CounterPage
@@ -48,7 +48,13 @@ class DeviceManager:
     """Gives devices their capabilities and takes them back (`core.manager.Wiring`)."""
 
     def __init__(
-        self, engine: Engine, memory: GuestMemory, page: CounterPage, clock: Clock, mmio: Bus
+        self,
+        arch: Arch,
+        engine: Engine,
+        memory: GuestMemory,
+        page: CounterPage,
+        clock: Clock,
+        mmio: Bus,
     ) -> None:
         self._engine = engine
         self._memory = memory
@@ -57,8 +63,9 @@ class DeviceManager:
         self.manager = MMIODeviceManager(
             bus=mmio,
             wiring=self,
-            mmio_end=platform.MMIO_END,
-            shared_irqs=platform.SHARED_LINES,
+            arch=arch,
+            mmio_end=arch.windows.end,
+            shared_irqs=arch.windows.shared,
             slots=SLOT_COUNT,
         )
         self._wires = Wires(engine, page, self.manager.lines)

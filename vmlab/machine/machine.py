@@ -1,4 +1,4 @@
-"""The machine put together: memory, buses, fixed devices, the manager, an engine, and its states."""
+"""The machine put together: memory, buses, a board, the device manager, an engine, and its states."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import cast
 
-from vmlab.arch.x86_64 import platform
-from vmlab.boot.x86_64.load import parse, place, read_image, read_initrd
+from vmlab.arch import get
+from vmlab.boot.image import read_initrd
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
 from vmlab.core.clock import Clock
@@ -19,12 +20,11 @@ from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
 from vmlab.core.trace import AccessEvent, AccessLog
-from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.errors import StateError
-from vmlab.machine.board import pc_tables as tables
-from vmlab.machine.board.pc import FixedHooks, fixed_devices
+from vmlab.machine import board
+from vmlab.machine.board import FixedHooks, Serial
 from vmlab.machine.config import (
     STATES,
     Exit,
@@ -51,8 +51,8 @@ def _nothing(*_: object) -> None:
 class Machine:
     """One virtual machine.
 
-    on_console: bytes that the guest sent to COM1. on_state (an attribute, set when wanted): called after
-    each change of state. Both are called on the thread where it happened, vCPU threads included, and
+    on_console: bytes that the guest sent to its serial port. on_state (an attribute, set when wanted): called
+    after each change of state. Both are called on the thread where it happened, vCPU threads included, and
     must be short.
     """
 
@@ -74,17 +74,18 @@ class Machine:
         self.on_state: Callable[[], None] = _nothing
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._engine_started = self._closed = self._deaf = False
+        self._engine_started = self._closed = self._muted = False
         #: what the guest has asked for, and waits until its CPUs have stopped
         self._pending: Callable[[], None] | None = None
         self._log: AccessLog | None = None
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
-        self.ports = Bus("port", platform.PORT_BITS, page=page)
-        image = read_image(config.kernel, limit=config.memory)
-        self._kernel = parse(image, config.kernel, config.memory)
+        self.arch = get(config.arch)
+        self.ports = Bus("port", self.arch.port_bits or 0, page=page)
+        image = self.arch.read_image(config.kernel, config.memory)
+        self._kernel = self.arch.parse(image, config.kernel, config.memory)
         self._initrd = read_initrd(config.initrd, config.memory) if config.initrd else None
-        self.engine_name, self.engine_reason = choose(config.engine, self.linux)
+        self.engine_name, self.engine_reason = choose(config.engine, self.linux, self.arch.name)
         self.engine = create(
             self.engine_name,
             EngineConfig(
@@ -97,20 +98,22 @@ class Machine:
                 exact=not self.linux,
             ),
         )
-        self.board = DeviceManager(self.engine, memory, page, self.clock, self.mmio)
-        self.watch = self.board.watch
+        self.device_manager = DeviceManager(
+            self.arch, self.engine, memory, page, self.clock, self.mmio
+        )
+        self.watch = self.device_manager.watch
         self.watch.owners.append(self.ports)
         self.watch.running = lambda: self.state == "running"
         #: held by whoever takes the machine from one state to another, its waiting for vCPUs included;
         #: never taken on a vCPU's thread. `_lock` guards the fields, for a moment.
         self._control = Patient(self.watch.words, "the machine cannot take this now")
         self._cmdline = Cmdline(text=config.cmdline)
-        self._told = tables.told(config.cpus, self.linux)
+        self._board = board.get(self.arch)
+        self._told = self._board.describe(config.cpus, self.linux)
         try:
             if self.linux:
                 self._prepare_linux()
-            self.uart = Uart16550(on_console)
-            self._plug_fixed()
+            self._plug_fixed(on_console)
         except BaseException:
             self.engine.close()
             raise
@@ -120,22 +123,23 @@ class Machine:
     def _prepare_linux(self) -> None:
         """What such a guest is told of the machine beside its memory."""
         # here and below: other guests start without what only Linux needs
-        from vmlab.machine import linux
         from vmlab.machine.hotplug.placeholders import Placeholders
 
-        self._cmdline = linux.command_line(self.config.cmdline, self.engine_name)
+        self._cmdline = self._board.command_line(self.config.cmdline, self.engine_name)
         if self.config.slots:
             # without ACPI it has the 8259As' lines, which are edges, and the windows that it is told of
-            self.board.manager.lines.shared = range(0)
-            self.board.manager.slots = self.config.slots
-            self.board.reserve = Placeholders(self.board.manager, self.config.slots)
-            self.board.reserve.add_to_cmdline(self._cmdline)
+            self.device_manager.manager.lines.shared = range(0)
+            self.device_manager.manager.slots = self.config.slots
+            self.device_manager.reserve = Placeholders(
+                self.device_manager.manager, self.config.slots
+            )
+            self.device_manager.reserve.add_to_cmdline(self._cmdline)
         else:
-            self.board.hotplug.acpi = self.board.manager.paired = True
+            self.device_manager.hotplug.acpi = self.device_manager.manager.paired = True
 
     @property
     def linux(self) -> bool:
-        return self._kernel.linux
+        return bool(self._kernel.linux)
 
     # --- states ---------------------------------------------------------------------------------
 
@@ -222,7 +226,7 @@ class Machine:
         It runs on if it ran; a machine that had ended stays paused."""
         with self._command():
             self._require("running", "paused", "stopped", "crashed")
-            with self.board.quiet:
+            with self.device_manager.quiet:
                 self._halt("reset")
                 self._reset()
 
@@ -232,7 +236,7 @@ class Machine:
             self._power_on()
         except BaseException as error:
             self._mute()
-            self._end("crashed", reset_failed(error, self.board.refused))
+            self._end("crashed", reset_failed(error, self.device_manager.refused))
             raise
         if was_running:
             self._run()
@@ -243,11 +247,11 @@ class Machine:
         # an access that waited at a device's failure is given up by `load`: it must not be seen
         self._mute()
         self.clock.reset()
-        self.board.reset()
+        self.device_manager.reset()
         self.memory.clear()
         self.fault, self.exit = None, None
         self._load()
-        self._deaf = False
+        self._muted = False
         for bus in (self.mmio, self.ports):
             bus.unmute()
         if self._log is not None:
@@ -275,7 +279,7 @@ class Machine:
                 try:
                     self.engine.close()
                 finally:
-                    self.board.close()
+                    self.device_manager.close()
                     self.clock.close()
         finally:
             self.watch.close()
@@ -299,13 +303,13 @@ class Machine:
             return self._changed.wait_for(lambda: self.state in ("stopped", "crashed"), timeout)
 
     def _load(self) -> None:
-        state = place(self.memory, self._kernel, self._cmdline, self._initrd, self._told)
+        state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, self._told)
         self.engine.load(state)
 
     def _mute(self) -> None:
         """From now on the guest does nothing to this machine, until it is powered on again."""
         with self._lock:
-            self._deaf = True
+            self._muted = True
             for bus in (self.mmio, self.ports):
                 bus.mute()
 
@@ -320,7 +324,7 @@ class Machine:
         """On a vCPU's thread: do that when no vCPU executes any more and every access is counted.
         The first one counts; what the guest does from here on is not heard."""
         with self._lock:
-            if self._deaf:
+            if self._muted:
                 return
             self._mute()
             self._pending = action
@@ -350,7 +354,9 @@ class Machine:
         if words := waited(self.engine.pause, self.watch.words):
             raise StateError(f"the machine cannot do what the guest asked for: {words}")
         # what a device's code keeps from being done stays to be done
-        with self.board.quiet if self._pending == self._reset else contextlib.nullcontext():
+        with (
+            self.device_manager.quiet if self._pending == self._reset else contextlib.nullcontext()
+        ):
             with self._lock:
                 action, self._pending = self._pending, None
             if action is not None:
@@ -376,12 +382,12 @@ class Machine:
     def _on_fault(self, fault: BusFault) -> bool:
         """A device raised. The guest waits here, at the access, until someone resumes it."""
         if taken(fault.error):
-            self.board.force.await_successor()
-            return not self._deaf
+            self.device_manager.force.await_successor()
+            return not self._muted
         failed = failure(fault)
         self.engine.request_pause()
         with self._lock:
-            if self._deaf:
+            if self._muted:
                 return False
             self.fault = failed
             self.clock.pause()
@@ -390,12 +396,14 @@ class Machine:
 
     # --- devices --------------------------------------------------------------------------------
 
-    def _plug_fixed(self) -> None:
+    def _plug_fixed(self, on_console: Callable[[bytes], None]) -> None:
         exits = self._on_debug_exit if self.config.debug_exit else None
-        hooks = FixedHooks(self._on_reset, self._on_power_off, exits)
-        for one in fixed_devices(hooks, self.uart, self.board.hotplug):
-            bus = self.ports if one.space == "port" else self.mmio
-            self.board.fix(one.id, one.device, bus, one.places, one.irq)
+        hooks = FixedHooks(on_console, self._on_reset, self._on_power_off, exits)
+        for fixed in self._board.fixed_devices(hooks, self.device_manager.hotplug):
+            bus = self.ports if fixed.space == "port" else self.mmio
+            self.device_manager.fix(fixed.id, fixed.device, bus, fixed.places, fixed.irq)
+            if fixed.id == self.arch.serial:
+                self._serial = cast("Serial", fixed.device)
 
     def hot_add(
         self,
@@ -408,7 +416,7 @@ class Machine:
         that it is to have."""
         with self._control:
             self._require("created", "running", "paused")
-            return self.board.add(device, id, self.state != "created", at, irq)
+            return self.device_manager.add(device, id, self.state != "created", at, irq)
 
     def _require_exchange(self, force: bool) -> None:
         """A device that has kept the machine from a reset can be taken out, for the next one."""
@@ -419,14 +427,14 @@ class Machine:
         """Unplug a device; its window and line are free again. StateError when the guest does not let
         it go; `force` takes it out under the guest."""
         self._require_exchange(force)
-        self.board.remove(id, force, running=self.state == "running")
+        self.device_manager.remove(id, force, running=self.state == "running")
 
     def replace(self, id: str, device: Device | VirtioDevice, force: bool = False) -> None:
         """`device` takes the place of the one called `id`: same window, same line. `force`: whatever the
         guest and the old device's code are about."""
         self._require_exchange(force)
         running = self.state == "running"
-        self.board.replace(
+        self.device_manager.replace(
             id, device, announce=self.state != "created", running=running, force=force
         )
 
@@ -441,8 +449,8 @@ class Machine:
         ]
 
     def receive(self, data: bytes) -> int:
-        """Bytes for COM1; how many it took: as many as it has room for."""
-        return self.uart.receive(data[: self.uart.room])
+        """Bytes for the serial port; how many it took: as many as it has room for."""
+        return self._serial.receive(data[: self._serial.room])
 
     # --- the access log -------------------------------------------------------------------------
 

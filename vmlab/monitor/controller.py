@@ -63,7 +63,7 @@ class Controller:
                 lambda: self._up.replace(c.id, self._open(c.device), c.force)
             ),
             wire.Poke: lambda c: self._do(
-                lambda: self._up.board.introspection.poke(c.id, c.register, c.value)
+                lambda: self._up.device_manager.introspection.poke(c.id, c.register, c.value)
             ),
             wire.Tell: self._tell_device,
             wire.Send: lambda c: wire.Done(self._up.receive(c.data)),
@@ -101,8 +101,10 @@ class Controller:
         machine.watch.owners.append(self)
         machine.watch.on_look = self.on_look
         machine.watch.on_change = lambda calls: self._tell(wire.Busy(calls))
-        machine.board.on_output = lambda id, port, data: self._tell(wire.Output(data, id, port))
-        machine.board.on_mistake = self._on_mistake
+        machine.device_manager.on_output = lambda id, port, data: self._tell(
+            wire.Output(data, id, port)
+        )
+        machine.device_manager.on_mistake = self._on_mistake
         try:
             with machine.watch:
                 ids = [self._add(machine, one) for one in command.devices]
@@ -116,7 +118,7 @@ class Controller:
         return wire.Built(
             machine.engine_name,
             machine.engine_reason,
-            machine.board.introspection.directory(),
+            machine.device_manager.introspection.directory(),
             ids,
             machine.linux,
         )
@@ -136,12 +138,12 @@ class Controller:
         return device
 
     def _peek(self, command: wire.Peek) -> wire.Reply:
-        registers, attributes = self._up.board.introspection.peek(command.id)
+        registers, attributes = self._up.device_manager.introspection.peek(command.id)
         plain = Plain(summed=True)
         return wire.Peeked(registers, {name: plain.of(value) for name, value in attributes.items()})
 
     def _tell_device(self, command: wire.Tell) -> wire.Reply:
-        board = self._up.board
+        board = self._up.device_manager
         told = board.introspection.tell(
             command.id, command.method, command.arguments, command.options
         )
@@ -152,7 +154,9 @@ class Controller:
         return wire.Done(int(stuck))
 
     def _look(self, command: wire.Look) -> wire.Reply:
-        return wire.Devices(self._page.generation, self._up.board.introspection.directory())
+        return wire.Devices(
+            self._page.generation, self._up.device_manager.introspection.directory()
+        )
 
     def _step(self, command: wire.Step) -> wire.Reply:
         if not 1 <= command.count <= MAX_STEPS:
@@ -193,8 +197,8 @@ class Controller:
     def _trace(self, command: wire.Trace) -> wire.Reply:
         if not 1 <= command.last <= MAX_TRACE:
             raise ConfigError(f"a log of {command.last} accesses; it keeps 1 to {MAX_TRACE:,}")
-        if command.device is not None and command.device not in self._up.board.devices:
-            raise DeviceNotFound(unknown("device", command.device, self._up.board.devices))
+        if command.device is not None and command.device not in self._up.device_manager.devices:
+            raise DeviceNotFound(unknown("device", command.device, self._up.device_manager.devices))
         self._up.trace(command.on, command.last, command.device)
         return wire.Done()
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from vmlab.arch import DEFAULT
 from vmlab.core.counters import CounterPage
 from vmlab.core.device import Device
 from vmlab.core.log import Log
@@ -56,12 +57,14 @@ def _guard_forks() -> None:
 class LocalSession:
     """The machine in this process (`VM(isolate=False)`)."""
 
-    def __init__(self, memory_size: int, tell: Callable[[wire.Event], None]) -> None:
+    def __init__(
+        self, memory_size: int, tell: Callable[[wire.Event], None], arch: str = DEFAULT
+    ) -> None:
         # here, so that a VM in a process of its own loads neither devices nor engines in this one
         from vmlab.monitor.controller import Controller
 
         _guard_forks()
-        self.memory = GuestMemory.allocate(memory_size)
+        self.memory = GuestMemory.allocate(memory_size, arch=arch)
         self.page = CounterPage()
         self.pid = os.getpid()
         self._closed = False

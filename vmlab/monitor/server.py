@@ -97,7 +97,7 @@ class Server:
 
     def _speaker(self) -> str:
         machine = self.controller.machine
-        devices = list(machine.board.devices.items()) if machine is not None else []
+        devices = list(machine.device_manager.devices.items()) if machine is not None else []
         return speaker((id, plugged.device) for id, plugged in devices)
 
     def _flush(self, said: bool = True) -> int:
@@ -232,10 +232,12 @@ def _end(status: int) -> NoReturn:
     os._exit(status)
 
 
-def main(connection_fd: int, memory_fd: int, memory_size: int, page_fd: int, parent: int) -> None:
+def main(
+    connection_fd: int, memory_fd: int, memory_size: int, arch: str, page_fd: int, parent: int
+) -> None:
     """Serve until the other side is gone. Descriptors are inherited."""
     connection = socket.socket(fileno=connection_fd)
-    memory = GuestMemory.from_fd(memory_fd, memory_size)
+    memory = GuestMemory.from_fd(memory_fd, memory_size, arch=arch)
     page = CounterPage(memoryview(HOST.map(page_fd, PAGE_SIZE)))
     os.close(memory_fd)
     os.close(page_fd)

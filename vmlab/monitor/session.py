@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from vmlab.arch import DEFAULT
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.device import Device
 from vmlab.core.host import HOST
@@ -42,6 +43,7 @@ class MonitorSession:
         memory_size: int,
         tell: Callable[[wire.Event], None],
         lost: Callable[[str], None],
+        arch: str = DEFAULT,
     ) -> None:
         self._owner = os.getpid()
         self._tell = tell
@@ -56,21 +58,21 @@ class MonitorSession:
         #: whose code does not return
         self._busy = ""
         try:
-            self._begin(memory_size)
+            self._begin(memory_size, arch)
         except OSError as error:
             raise EngineError(f"cannot start the monitor process: {error}") from error
         self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, name="vmlab-session", daemon=True)
         self._reader.start()
 
-    def _begin(self, memory_size: int) -> None:
+    def _begin(self, memory_size: int, arch: str) -> None:
         """Make what is shared, and the process; nothing is left of it when that fails."""
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as handed:
             memory_fd = GuestMemory.backing(memory_size)
             handed.callback(os.close, memory_fd)
             page_fd = HOST.memory_fd("vmlab-counters", PAGE_SIZE)
             handed.callback(os.close, page_fd)
-            self.memory = GuestMemory.from_fd(memory_fd, memory_size)
+            self.memory = GuestMemory.from_fd(memory_fd, memory_size, arch=arch)
             undo.callback(self.memory.close)
             self._page_map = HOST.map(page_fd, PAGE_SIZE)
             undo.callback(self._page_map.close)
@@ -82,16 +84,18 @@ class MonitorSession:
             self._connection, theirs = socket.socketpair()
             handed.enter_context(theirs)
             undo.enter_context(self._connection)
-            self._process = self._spawn(theirs.fileno(), memory_fd, memory_size, page_fd)
+            self._process = self._spawn(theirs.fileno(), memory_fd, memory_size, arch, page_fd)
             undo.pop_all()
 
-    def _spawn(self, connection: int, memory: int, size: int, page: int) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, connection: int, memory: int, size: int, arch: str, page: int
+    ) -> subprocess.Popen[bytes]:
         # -S and our own path: the monitor sees what this interpreter sees, without site's start-up
         path = [entry or str(Path.cwd()) for entry in sys.path]
         program = (
             f"import sys; sys.path[:] = {path!r};"
             " from vmlab.monitor.server import main;"
-            f" main({connection}, {memory}, {size}, {page}, {os.getpid()})"
+            f" main({connection}, {memory}, {size}, {arch!r}, {page}, {os.getpid()})"
         )
         return subprocess.Popen(
             [sys.executable, "-S", "-c", program],

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
+from vmlab.arch import get
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
 from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
@@ -145,10 +146,13 @@ class Connection:
                 from vmlab.monitor.session import MonitorSession
 
                 session = MonitorSession(
-                    self.config.memory, _weakly(self._on_event), _weakly(self._on_lost)
+                    *(self.config.memory, _weakly(self._on_event), _weakly(self._on_lost)),
+                    self.config.arch,
                 )
             else:
-                session = LocalSession(self.config.memory, _weakly(self._on_event))
+                session = LocalSession(
+                    self.config.memory, _weakly(self._on_event), self.config.arch
+                )
             self.arriving = session
             try:
                 first = [one for one in self.wanted if one.parcel is None]
@@ -328,9 +332,8 @@ class Connection:
 
     @property
     def consoles(self) -> Consoles:
-        """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
-        but the first are "console0/1", "console0/2"..."""
-        found = Consoles({"com1": self.console})
+        """id -> Console."""
+        found = Consoles({get(self.config.arch).serial: self.console})
         for entry in self.entries_or_build():
             for port in range(entry.consoles):
                 name = f"{entry.id}/{port}" if port else entry.id

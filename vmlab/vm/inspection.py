@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vmlab.core.memory import GuestMemory, ram_layout
+from vmlab.arch import get
+from vmlab.core.memory import GuestMemory
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
 from vmlab.vm.trace import Trace
@@ -46,8 +47,10 @@ class Inspection:
 
     @property
     def address_map(self) -> AddressMap:
-        ram = ram_layout(self.connection.config.memory)
-        return address_map(ram, list(self.connection.entries_or_build()))
+        config = self.connection.config
+        return address_map(
+            get(config.arch), config.memory, list(self.connection.entries_or_build())
+        )
 
     @property
     def memory(self) -> GuestMemory:

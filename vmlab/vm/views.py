@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from vmlab.arch.api import Arch
 from vmlab.core.away import FarRegisters, place_of
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_span
@@ -31,12 +32,6 @@ __all__ = [
     "hexadecimal",
     "id_of",
 ]
-
-#: what engines answer themselves, in the host's kernel or in the software engine: no traps there
-INTERRUPT_CONTROLLERS = (
-    Range(0xFEC0_0000, 0xFEC0_0FFF, "interrupt-controller", "ioapic"),
-    Range(0xFEE0_0000, 0xFEE0_0FFF, "interrupt-controller", "local apic"),
-)
 
 
 def hexadecimal(value: int) -> str:
@@ -342,7 +337,7 @@ class Cpu:
         return values
 
     def set(self, **values: int) -> None:
-        """Write general registers, `rip` or `rflags`."""
+        """Write general registers, the program counter or the flags."""
         self._connection.call(wire.SetRegs(self.index, values))
 
     def __repr__(self) -> str:
@@ -359,25 +354,27 @@ def _rows(items: list[tuple[str, int]], size: int) -> list[list[tuple[str, int]]
     return [items[at : at + size] for at in range(0, len(items), size)]
 
 
-def address_map(
-    ram: list[tuple[int, int]], devices: list[DeviceEntry], bits: int = 36
-) -> AddressMap:
-    """Every range of the physical space up to `1 << bits`, RAM and holes included, by address."""
-    used = [Range(base, base + size - 1, "ram", "ram") for base, size in ram]
+def address_map(arch: Arch, memory: int, devices: list[DeviceEntry]) -> AddressMap:
+    """Every range of the physical space, RAM and holes included, by address. memory: bytes of RAM."""
+    used = [Range(base, base + size - 1, "ram", "ram") for base, size in arch.ram_layout(memory)]
     used += [
-        Range(one.base, one.base + one.size - 1, "mmio", one.id)
-        for one in devices
-        if one.space == "mmio"
+        Range(device.base, device.base + device.size - 1, "mmio", device.id)
+        for device in devices
+        if device.space == "mmio"
     ]
-    used += INTERRUPT_CONTROLLERS
-    used.sort(key=lambda one: one.start)
+    # what engines answer themselves, in the host's kernel or in the software engine: no traps there
+    used += [
+        Range(chip.start, chip.end, "interrupt-controller", chip.name) for chip in arch.reserved
+    ]
+    used.sort(key=lambda range: range.start)
     found = AddressMap()
     at = 0
-    for one in used:
-        if one.start > at:
-            found.append(Range(at, one.start - 1, "hole", ""))
-        found.append(one)
-        at = one.end + 1
-    if at < 1 << bits:
-        found.append(Range(at, (1 << bits) - 1, "hole", ""))
+    for range in used:
+        if range.start > at:
+            found.append(Range(at, range.start - 1, "hole", ""))
+        found.append(range)
+        at = range.end + 1
+    end = 1 << arch.address_bits
+    if at < end:
+        found.append(Range(at, end - 1, "hole", ""))
     return found

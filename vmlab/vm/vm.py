@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from vmlab import kernels
+from vmlab.arch import DEFAULT, get
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
@@ -55,8 +56,9 @@ class VM:
     it works, else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable
     with. devices: what is plugged in from the start, in the order of their windows; a mapping gives them
     their ids. isolate: run the machine in a process of its own (False is for debugging: a busy notebook
-    then slows the guest). debug_exit: whether port 0xf4 ends the guest. name: what views and messages call
-    it; else the kernel's name, with a number where another VM has that.
+    then slows the guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port
+    0xf4). arch: the guest's architecture. name: what views and messages call it; else the kernel's name,
+    with a number where another VM has that.
 
     In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
     one, and says so.
@@ -74,6 +76,7 @@ class VM:
         initrd: str | os.PathLike[str] | None = None,
         isolate: bool = True,
         debug_exit: bool = True,
+        arch: str = DEFAULT,
         name: str | None = None,
     ) -> None:
         kernel, initrd, cmdline, usual, slots = complete(kernel, initrd, cmdline)
@@ -86,6 +89,7 @@ class VM:
             initrd=str(Path(initrd).absolute()) if initrd is not None else None,
             debug_exit=debug_exit,
             slots=slots,
+            arch=get(arch).name,
         )
         config.check()
         Cmdline(text=cmdline)
@@ -105,11 +109,10 @@ class VM:
 
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
-        from vmlab.boot.x86_64.load import check_files
-
-        warning = check_files(self.config.kernel, self.config.initrd, self.config.memory)
+        config = self.config
+        warning = get(config.arch).check_files(config.kernel, config.initrd, config.memory)
         if warning:
-            log.warning("%s: %s", self.config.kernel, warning)
+            log.warning("%s: %s", config.kernel, warning)
 
     # --- what it is -----------------------------------------------------------------------------
 

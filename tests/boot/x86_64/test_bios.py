@@ -14,7 +14,7 @@ from vmlab.boot.x86_64.load import parse, place
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import KernelError
-from vmlab.machine.board import pc_tables as tables
+from vmlab.machine.board import pc_description as tables
 
 MIB = 1 << 20
 

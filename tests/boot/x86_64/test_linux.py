@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.boot.images import CODE, bzimage, elf64, pvh_note
 from tests.support import require_module
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.boot import payload
 from vmlab.boot.x86_64.layout import BOOT_INFO, FIRMWARE, TABLES, memory_map
 from vmlab.boot.x86_64.linux import RESET_VECTOR
 from vmlab.boot.x86_64.load import Told, check, load, parse, place
 from vmlab.core.cmdline import Cmdline
-from vmlab.core.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import KernelError
 

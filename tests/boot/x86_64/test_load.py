@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from tests.boot.images import LOAD, elf64, multiboot_elf, pvh_note
 from tests.support import kernel_image
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.boot.x86_64.layout import BOOT_INFO, CMDLINE, memory_map
 from vmlab.boot.x86_64.load import check, load, read_image
 from vmlab.core.cmdline import Cmdline
-from vmlab.core.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import ConfigError, KernelError
 

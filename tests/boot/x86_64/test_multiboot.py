@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.boot.images import CODE, LOAD, elf64, flat, multiboot_elf, multiboot_header
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.boot.x86_64.layout import BOOT_INFO, CMDLINE
 from vmlab.boot.x86_64.load import check, load
 from vmlab.core.cmdline import Cmdline
-from vmlab.core.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import KernelError
 

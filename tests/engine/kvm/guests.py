@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
-from vmlab.engine.api import CpuState
 
 CODE = 0x1000
 AP_CODE = 0x2000

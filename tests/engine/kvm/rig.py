@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.engine.kvm import guests
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.host import HOST, Host
 from vmlab.core.memory import GuestMemory
-from vmlab.engine.api import CpuState, EngineConfig, Stop
+from vmlab.engine.api import EngineConfig, Stop
 from vmlab.engine.kvm import KvmEngine
 
 MEMORY = 1 << 20

@@ -7,7 +7,7 @@ import pytest
 from tests.engine.kvm import guests
 from tests.engine.kvm.guests import MMIO
 from tests.engine.kvm.rig import Rig, rig, until
-from vmlab.engine.api import CpuState
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.errors import EngineError
 
 pytestmark = [pytest.mark.kvm, pytest.mark.usefixtures("no_leaks")]

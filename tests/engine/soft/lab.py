@@ -15,8 +15,9 @@ from contextlib import contextmanager
 import pytest
 
 from tests.engine.soft.guest import Guest
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
-from vmlab.engine.api import CpuState, EngineConfig, Stop
+from vmlab.engine.api import EngineConfig, Stop
 from vmlab.errors import VmlabError
 
 pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")

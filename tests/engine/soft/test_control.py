@@ -14,7 +14,7 @@ import pytest
 from tests.engine.soft import cpu_guests as c
 from tests.engine.soft import guests as g
 from tests.engine.soft.lab import CODE, DEVICE, RESULTS, Lab, bench
-from vmlab.engine.api import CpuState
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.engine.soft import engine
 from vmlab.errors import ConfigError, EngineError, StateError
 

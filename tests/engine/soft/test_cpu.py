@@ -22,7 +22,7 @@ from tests.engine.soft.lab import (
     Lab,
     bench,
 )
-from vmlab.engine.api import CpuState
+from vmlab.arch.x86_64.cpu_state import CpuState
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -13,7 +13,6 @@ __all__ += [
     "IOAPIC_PINS",
     "LAPIC_BASE",
     "MMIO_END",
-    "PORT_BITS",
     "POWER_IRQ",
     "POWER_PORT",
     "RTC_PORT",
@@ -22,7 +21,6 @@ __all__ += [
     "TIMER_IRQ",
 ]
 
-PORT_BITS = 16
 #: the windows of devices end here: the IOAPIC, the local APICs and firmware follow
 MMIO_END = 0xFEC0_0000
 COM1_PORT, COM1_IRQ = 0x3F8, 4

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.boot.elf import ElfFile
 from vmlab.boot.x86_64.layout import (
     BOOT_INFO,
@@ -20,7 +21,6 @@ from vmlab.boot.x86_64.layout import (
     PAGE_TABLES_SIZE,
     memory_map,
 )
-from vmlab.core.cpu_state import CpuState
 from vmlab.core.memory import PAGE, GuestMemory
 from vmlab.errors import KernelError
 

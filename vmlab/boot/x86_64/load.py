@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from vmlab.arch.x86_64 import HIGH_RAM_START, LOW_RAM_END
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.boot import image, payload
 from vmlab.boot.elf import ELF_MAGIC, EM_X86_64, ET_DYN, ElfFile
-from vmlab.boot.image import check_initrd, read_image, read_initrd
+from vmlab.boot.image import check_initrd
 from vmlab.boot.payload import MAX_SIZE
-from vmlab.boot.x86_64 import bios, linux, multiboot, pvh
+from vmlab.boot.x86_64 import bios, formats, linux, multiboot, pvh
 from vmlab.boot.x86_64.layout import (
     BIOS_DATA,
     BIOS_DATA_SIZE,
@@ -28,13 +30,11 @@ from vmlab.boot.x86_64.layout import (
     TABLES_ROOM,
 )
 from vmlab.core.cmdline import Cmdline
-from vmlab.core.cpu_state import CpuState
-from vmlab.core.memory import HIGH_RAM_START, LOW_RAM_END, PAGE, GuestMemory
+from vmlab.core.memory import PAGE, GuestMemory
 from vmlab.core.safely import named
 from vmlab.errors import KernelError
 
 __all__ = ["Kernel", "Told", "check", "check_files", "load", "parse", "place", "read_image"]
-__all__ += ["read_initrd"]
 
 #: below lie boot data, adapters and firmware
 FIRST_MIB = 0x10_0000
@@ -93,6 +93,11 @@ class Told(NamedTuple):
     com1: int = 0
 
 
+def read_image(path: str | Path, limit: int = MAX_SIZE) -> bytes:
+    """A kernel's bytes; see `boot.image.read_image`."""
+    return image.read_image(path, formats, limit=limit)
+
+
 def check_files(kernel: str, initrd: str | None, memory: int) -> str:
     """KernelError when a machine with `memory` bytes cannot boot them, as far as that can be told quickly.
     What it would do without: a sentence, or ""."""
@@ -120,7 +125,7 @@ def parse(data: bytes, name: str, limit: int = MAX_SIZE) -> Kernel:
     """The image taken apart; KernelError when this machine cannot boot it. limit: bytes that it may unpack
     to."""
     said = named(name)
-    whole = image.unwrap(data, said, limit)
+    whole = image.unwrap(data, said, formats, limit)
     if linux.is_bzimage(whole):
         return _from_bzimage(linux.BzImage(whole, said), min(limit, MAX_SIZE))
     kernel = _from_whole(whole, said)
@@ -160,7 +165,7 @@ def _from_whole(data: bytes | bytearray, name: str) -> Kernel:
     header = multiboot.find(data)
     if data[:4] != ELF_MAGIC:
         if header is None or not header.has_addresses:
-            raise KernelError(f"{name}: {image.guess(data)}")
+            raise KernelError(f"{name}: {formats.guess(data)}")
         return _from_multiboot(name, header, memoryview(data), None)
     elf = ElfFile(data, name)
     if (entry := pvh.find_entry(elf)) is not None:
@@ -202,7 +207,7 @@ def _from_plain(elf: ElfFile) -> Kernel:
             piece = Piece(bundle.load, bundle.image, len(bundle.image))
             return _linux(elf.name, [piece], linux.Entry(bundle.entry))
     if multiboot.is_second(elf.data):
-        raise KernelError(f"{elf.name}: {image.SECOND}")
+        raise KernelError(f"{elf.name}: {formats.SECOND}")
     why = _no_kernel(elf)
     if why:
         raise KernelError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.boot.x86_64.layout import BASE_MEMORY, BOOT_INFO, CMDLINE, RAM, memory_map
-from vmlab.core.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import KernelError
 

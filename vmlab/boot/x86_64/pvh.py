@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.boot.elf import ElfFile
 from vmlab.boot.x86_64.layout import BOOT_INFO, CMDLINE, memory_map
-from vmlab.core.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import KernelError
 

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.host import HOST, Host
-from vmlab.engine.api import CpuState, EngineConfig
+from vmlab.engine.api import EngineConfig
 from vmlab.engine.kvm import abi
 from vmlab.engine.kvm.doorbell import DoorbellPump, KvmDoorbell
 from vmlab.engine.kvm.irq import GSIS, KvmIrqSink

@@ -24,8 +24,9 @@ from vmlab.core.log import Log
 from vmlab.core.patience import Taken
 from vmlab.core.safely import text_of
 from vmlab.engine.api import EngineConfig, Stop
-from vmlab.engine.kvm import abi, access, report
-from vmlab.engine.kvm.halt import halt
+from vmlab.engine.kvm import abi, access
+from vmlab.engine.kvm.x86_64 import report
+from vmlab.engine.kvm.x86_64.halt import halt
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:

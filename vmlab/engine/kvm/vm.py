@@ -16,8 +16,8 @@ from vmlab.engine.kvm.x86_64 import cpuid, state
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:
+    from vmlab.arch.x86_64.cpu_state import CpuState
     from vmlab.core.memory import GuestMemory
-    from vmlab.engine.api import CpuState
 
 __all__ = ["KvmVm", "VcpuFd", "control"]
 

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.safely import text_of
-from vmlab.engine.api import CpuState, Doorbell, EngineConfig, IrqSink, Stop
+from vmlab.engine.api import Doorbell, EngineConfig, IrqSink, Stop
 from vmlab.engine.soft import exits, kick, uclib
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.undo import Undo

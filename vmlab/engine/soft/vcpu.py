@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.safely import text_of
-from vmlab.engine.api import CpuState, EngineConfig, Stop, Tally
+from vmlab.engine.api import EngineConfig, Stop, Tally
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.doorbells import Doorbells

@@ -1,12 +1,10 @@
-"""The devices that every machine has, where a PC has them."""
+"""The PC that an x86_64 machine is: its fixed devices, where a PC has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from vmlab.arch.x86_64 import platform
-from vmlab.core.device import Device
+from vmlab.boot.x86_64.load import Told
+from vmlab.core.cmdline import Cmdline
 from vmlab.core.manager import MMIO_LEN
 from vmlab.devices.hotplug import HotPlug
 from vmlab.devices.pc.cmos_rtc import CmosRtc
@@ -15,33 +13,21 @@ from vmlab.devices.pc.i8042 import I8042
 from vmlab.devices.power import Power
 from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
+from vmlab.machine.board import Fixed, FixedHooks
+from vmlab.machine.board.pc_description import told
 
-__all__ = ["Fixed", "FixedHooks", "fixed_devices"]
+__all__ = ["SOFT_ARGUMENTS", "command_line", "describe", "fixed_devices"]
 
-
-class FixedHooks(NamedTuple):
-    """What such devices do to the machine. debug_exit: None for a machine without that port."""
-
-    reset: Callable[[], None]
-    power_off: Callable[[], None]
-    debug_exit: Callable[[int], None] | None
+#: What the software engine's CPU wants of a Linux, unless the command line says otherwise. Its time stamp
+#: counter is the host's and needs no other clock to watch it.
+SOFT_ARGUMENTS = ("tsc=reliable",)
 
 
-class Fixed(NamedTuple):
-    """places: (address, bytes, the device's offset there) of each range, in `space`, "port" or "mmio"."""
-
-    id: str
-    device: Device
-    space: str
-    places: list[tuple[int, int, int]]
-    irq: int | None = None
-
-
-def fixed_devices(hooks: FixedHooks, uart: Uart16550, hotplug: HotPlug) -> list[Fixed]:
-    """In the order of their places in the counter page."""
+def fixed_devices(hooks: FixedHooks, hotplug: HotPlug) -> list[Fixed]:
     keyboard = [(platform.I8042_DATA, 1, 0), (platform.I8042_STATUS, 1, 4)]
+    serial = Uart16550(hooks.console)
     found = [
-        Fixed("com1", uart, "port", [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ),
+        Fixed("com1", serial, "port", [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ),
         Fixed("i8042", I8042(hooks.reset), "port", keyboard),
         Fixed("rtc", CmosRtc(), "port", [(platform.RTC_PORT, 2, 0)]),
     ]
@@ -56,3 +42,18 @@ def fixed_devices(hooks: FixedHooks, uart: Uart16550, hotplug: HotPlug) -> list[
     ):
         found.append(Fixed(id, device, "mmio", [(base, MMIO_LEN, 0)], irq))
     return found
+
+
+def describe(cpus: int, linux: bool) -> Told:
+    return told(cpus, linux)
+
+
+def command_line(text: str, engine: str) -> Cmdline:
+    """`text`, and for the software engine those of SOFT_ARGUMENTS whose key is not in it."""
+    line = Cmdline(text=text)
+    given = {word.partition("=")[0] for word in text.split()}
+    if engine == "soft":
+        for argument in SOFT_ARGUMENTS:
+            if argument.partition("=")[0] not in given:
+                line.insert_str(argument)
+    return line

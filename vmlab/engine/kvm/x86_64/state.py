@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vmlab.engine.api import CpuState
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.engine.kvm import abi
 from vmlab.errors import EngineError
 

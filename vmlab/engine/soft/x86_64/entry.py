@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmlab.engine.api import CpuState
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.engine.soft.x86_64 import registers as r
 from vmlab.engine.soft.x86_64.registers import Context, Segment
 

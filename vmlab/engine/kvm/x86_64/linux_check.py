@@ -14,8 +14,9 @@ import struct
 import threading
 from pathlib import Path
 
+from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
-from vmlab.engine.api import CpuState, EngineConfig, Stop
+from vmlab.engine.api import EngineConfig, Stop
 from vmlab.errors import VmlabError
 
 __all__ = ["runs_linux"]

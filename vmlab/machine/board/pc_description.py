@@ -3,13 +3,13 @@ a multiprocessor table, and the BIOS data area."""
 
 from __future__ import annotations
 
-from vmlab.arch.x86_64 import platform
+from vmlab.arch.x86_64 import ARCH, platform
 from vmlab.boot.acpi import tables as acpi
 from vmlab.boot.acpi.facts import Facts
 from vmlab.boot.x86_64 import bios
 from vmlab.boot.x86_64.load import Told
 from vmlab.core.lines import Lines
-from vmlab.core.manager import ARCHES, MMIO_LEN
+from vmlab.core.manager import MMIO_LEN
 from vmlab.devices import hotplug, power
 
 __all__ = ["SLOTS", "acpi_tables", "told"]
@@ -30,7 +30,7 @@ def told(cpus: int, linux: bool) -> Told:
 
 def acpi_tables(cpus: int, slots: int) -> bytes:
     """For `boot.layout.TABLES`. slots: how many windows can be filled while the guest runs."""
-    windows = ARCHES["x86_64"]
+    windows = ARCH.windows
     lines = Lines(*windows.irq_interval, platform.SHARED_LINES)
     return acpi.build(
         Facts(
@@ -52,7 +52,7 @@ def acpi_tables(cpus: int, slots: int) -> bytes:
             lines=hotplug.LINE_AT,
             notes=hotplug.NOTE_AT,
             answers=hotplug.OST_AT,
-            window=windows.mmio_base,
+            window=windows.base,
             window_size=MMIO_LEN,
             slots=slots,
             slot_lines=tuple(lines.usual(slot) or 0 for slot in range(slots)),

@@ -24,3 +24,7 @@ class CpuState(NamedTuple):
     cr3: int = 0
     gdt: tuple[int, int] = (0, 0)
     selectors: tuple[int, int] = (0x10, 0x18)
+
+    @property
+    def start(self) -> int:
+        return self.rip

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmlab.engine.kvm import abi, report
+from vmlab.engine.kvm import abi
+from vmlab.engine.kvm.x86_64 import report
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmlab.engine.kvm import linux_check as suits
+from vmlab.engine.kvm.x86_64 import linux_check as suits
 
 pytestmark = pytest.mark.kvm
 

@@ -1,0 +1,154 @@
+"""What differs between processors, as everything above sees it. Facts alone: no device, no engine, no file.
+
+A machine is made of an architecture (here), a board (`machine.board`: the devices that are always there) and
+an engine. To add one: a package beside `x86_64`, a loader in `boot`, a board, and a room in an engine.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+from vmlab.errors import ConfigError
+
+__all__ = ["Arch", "CpuState", "OnlyWindows", "Reserved", "Windows"]
+
+
+class Windows(NamedTuple):
+    """Where the MMIO device manager puts what it is given (libkrun's numbers; all ends included but `end`).
+
+    base: guest-physical address of the first window. irq_interval: the lines that devices get one each.
+    last_irq: the highest line that the interrupt controller has. skip: windows left free below the first
+    device. end: where something else begins. shared: lines that any number of devices hold, when those of
+    the interval are taken; they are levels."""
+
+    base: int
+    irq_interval: tuple[int, int]
+    last_irq: int
+    skip: int = 0
+    end: int | None = None
+    shared: tuple[int, int] | None = None
+
+
+class Reserved(NamedTuple):
+    """[start, end] of physical space, both included, that an engine answers itself: interrupt controllers."""
+
+    start: int
+    end: int
+    name: str
+
+
+class CpuState(Protocol):
+    """How the first CPU starts: made by a loader of the architecture, understood by its engines."""
+
+    @property
+    def start(self) -> int:
+        """Where its first instruction lies, as the program counter has it."""
+        ...
+
+
+class Arch(Protocol):
+    """An architecture. Sizes are in bytes, addresses guest-physical."""
+
+    @property
+    def name(self) -> str:
+        """ "x86_64", "arm64", "riscv64"."""
+        ...
+
+    @property
+    def port_bits(self) -> int | None:
+        """Bits of an I/O port's number; None: there is no port space."""
+        ...
+
+    @property
+    def address_bits(self) -> int:
+        """Bits of a physical address, as far as the address map shows them."""
+        ...
+
+    @property
+    def windows(self) -> Windows: ...
+
+    @property
+    def program_counter(self) -> str:
+        """The register's name."""
+        ...
+
+    @property
+    def registers(self) -> tuple[str, ...]:
+        """Names of what a CPU shows, in the order in which they are shown."""
+        ...
+
+    @property
+    def reserved(self) -> tuple[Reserved, ...]: ...
+
+    @property
+    def serial(self) -> str:
+        """The id of the serial port in whose place `vm.console` is."""
+        ...
+
+    @property
+    def board(self) -> str:
+        """The module of its board, which `machine.board.get` loads."""
+        ...
+
+    def ram_layout(self, size: int) -> list[tuple[int, int]]:
+        """(base, size) of each region of RAM, for `size` bytes of it."""
+        ...
+
+    def read_image(self, path: str, limit: int) -> bytes:
+        """A kernel's bytes, `limit` at most; KernelError in words."""
+        ...
+
+    def check_files(self, kernel: str, initrd: str | None, memory: int) -> str:
+        """KernelError when a machine with `memory` bytes cannot boot them, as far as that can be told
+        quickly. What it would do without: a sentence, or ""."""
+        ...
+
+    def parse(self, image: bytes, name: str, limit: int) -> Any:
+        """The image taken apart: a kernel, with `linux` and `name`. limit: bytes that it may unpack to."""
+        ...
+
+    def place(
+        self, memory: Any, kernel: Any, cmdline: Any, initrd: bytes | None, tables: Any
+    ) -> CpuState:
+        """Write it, and all that it is handed, into guest memory. tables: what its board describes."""
+        ...
+
+
+class Loader:
+    """The part of an architecture that needs guest memory: a module of `boot`, loaded when it is used."""
+
+    #: its name
+    loader = ""
+
+    @property
+    def _loader(self) -> Any:
+        return import_module(self.loader)
+
+    def read_image(self, path: str, limit: int) -> bytes:
+        return self._loader.read_image(path, limit=limit)  # type: ignore[no-any-return]
+
+    def check_files(self, kernel: str, initrd: str | None, memory: int) -> str:
+        return self._loader.check_files(kernel, initrd, memory)  # type: ignore[no-any-return]
+
+    def parse(self, image: bytes, name: str, limit: int) -> Any:
+        return self._loader.parse(image, name, limit)
+
+    def place(
+        self, memory: Any, kernel: Any, cmdline: Any, initrd: bytes | None, tables: Any
+    ) -> Any:
+        return self._loader.place(memory, kernel, cmdline, initrd, tables)
+
+
+class OnlyWindows:
+    """An architecture of which no more is known than where its manager puts devices."""
+
+    def __init__(self, name: str, windows: Windows) -> None:
+        self.name, self.windows = name, windows
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise ConfigError(
+            f"vmlab has no {self.name} machine yet; its device manager is all there is"
+        )
