@@ -23,7 +23,7 @@ class X86(Loader):
     registers = (
         *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),  # as instructions number them
         *(f"r{number}" for number in range(8, 16)),
-        *("rip", "rflags", "cs", "ss", "ds", "es", "fs", "gs", "cr0", "cr2", "cr3", "cr4", "efer"),
+        *("rip", "rflags", "es", "cs", "ss", "ds", "fs", "gs", "cr0", "cr2", "cr3", "cr4", "efer"),
     )
     reserved = (
         Reserved(platform.IOAPIC_BASE, platform.IOAPIC_BASE + 0xFFF, "ioapic"),
