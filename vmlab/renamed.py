@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["RenamedWarning", "renamed"]
+__all__ = ["Renamed", "RenamedWarning", "renamed"]
 
 
 class RenamedWarning(FutureWarning):
@@ -19,3 +20,21 @@ def renamed(where: str, names: Mapping[str, str], name: str) -> str | None:
     if new is not None:
         warnings.warn(f"{where}.{name} is now {where}.{new}", RenamedWarning, stacklevel=3)
     return new
+
+
+class Renamed:
+    """The old name of an attribute of a class: `quiet = Renamed("disable_notifications")`."""
+
+    def __init__(self, new: str) -> None:
+        self._new = new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._words = f"{owner.__name__}.{name} is now {owner.__name__}.{self._new}"
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        warnings.warn(self._words, RenamedWarning, stacklevel=2)
+        return getattr(owner if instance is None else instance, self._new)
+
+    def __set__(self, instance: object, value: object) -> None:
+        warnings.warn(self._words, RenamedWarning, stacklevel=2)
+        setattr(instance, self._new, value)

@@ -60,7 +60,7 @@ class Shape(VirtioDevice):
 
     def become(self, config: bytes) -> None:
         self.space = config
-        self.carrier.config_changed()
+        self.transport.config_changed()
 
 
 class ShapeOfCard(Shape):
@@ -219,7 +219,7 @@ def test_a_device_that_needs_a_reset_while_nobody_asks(vm: VM) -> None:
     device = Rng()
     id = vm.hot_add(device).id
     says(vm, f"hot-plug: slot 0: rng at {FIRST}")
-    device.carrier.needs_reset("it is tired")
+    device.transport.needs_reset("it is tired")
     says(vm, "rng: device needs reset")
     until(lambda: vm.devices[id].state == "driver_ok")
     assert ask(vm, "rng 1")

@@ -146,7 +146,7 @@ class Late(Echo):
 
     def tell(self) -> None:
         self.told = True
-        self.carrier.wake(0)
+        self.transport.wake(0)
 
 
 def test_a_forgotten_interrupt_is_told_from_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,10 +39,10 @@ class Pair:
         return chain
 
     def broken(self, message: str) -> None:
-        taken = self.queue.taken
+        taken = self.queue.next_avail
         with pytest.raises(BrokenRing, match=message):
             self.queue.pop()
-        assert self.queue.taken == taken
+        assert self.queue.next_avail == taken
 
 
 # --- the queue itself (§2.7) --------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_no_more_is_available_than_there_is_room_for(index: int) -> None:
     with pytest.raises(BrokenRing, match="available entries"):
         _ = pair.queue.waiting
     with pytest.raises(BrokenRing, match="available entries"):
-        pair.queue.listen()
+        pair.queue.enable_notifications()
 
 
 # --- indirect descriptors (§2.7.5.3) ------------------------------------------------------------
@@ -428,18 +428,18 @@ class Recorder:
 def test_interrupts_without_event_index() -> None:
     """§2.7.7.2: flags 0: the device MUST notify; 1: it SHOULD NOT. It MUST ignore used_event."""
     pair = Pair()
-    assert not pair.queue.interrupt_wanted()
+    assert not pair.queue.needs_interrupt()
     serve(pair)
     pair.ring.used_event = 1000
-    assert pair.queue.interrupt_wanted()
-    assert not pair.queue.interrupt_wanted()
+    assert pair.queue.needs_interrupt()
+    assert not pair.queue.needs_interrupt()
     pair.ring.avail_flags = 1
     serve(pair)
-    assert not pair.queue.interrupt_wanted()
+    assert not pair.queue.needs_interrupt()
     pair.ring.avail_flags = 0
-    assert not pair.queue.interrupt_wanted()  # the used ring has not moved since
+    assert not pair.queue.needs_interrupt()  # the used ring has not moved since
     serve(pair)
-    assert pair.queue.interrupt_wanted()
+    assert pair.queue.needs_interrupt()
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 200), st.integers(0, 0xFFFF))
@@ -448,37 +448,37 @@ def test_interrupts_with_event_index(start: int, pushed: int, event: int) -> Non
     of flags MUST be ignored."""
     pair = Pair(8, event_idx=True)
     queue = pair.queue
-    queue.used = queue._signalled = start
+    queue.next_used = queue._signalled = start
     pair.ring.used_event, pair.ring.avail_flags = event, 1
     chain = Chain(0, [], [])
     for _ in range(pushed):
         queue.push(chain, 0)
     crossed = event in {(start + n) & 0xFFFF for n in range(pushed)}
-    assert queue.interrupt_wanted() == crossed
+    assert queue.needs_interrupt() == crossed
 
 
 def test_notifications_without_event_index() -> None:
     """§2.7.10.2: the device MUST set flags to 0 or 1."""
     pair = Pair()
-    pair.queue.quiet()
+    pair.queue.disable_notifications()
     assert pair.ring.used_flags == 1
-    assert not pair.queue.listen()
+    assert not pair.queue.enable_notifications()
     assert pair.ring.used_flags == 0
     pair.offer()
-    assert pair.queue.listen()
+    assert pair.queue.enable_notifications()
     assert pair.ring.avail_event == 0
 
 
 def test_notifications_with_event_index() -> None:
     """§2.7.10.2: the device MUST set flags to 0; avail_event is the entry that it waits for."""
     pair = Pair(event_idx=True)
-    pair.queue.quiet()
+    pair.queue.disable_notifications()
     assert pair.ring.used_flags == 0
     serve(pair, 3)
-    assert not pair.queue.listen()
+    assert not pair.queue.enable_notifications()
     assert (pair.ring.avail_event, pair.ring.used_flags) == (3, 0)
     pair.offer()
-    assert pair.queue.listen()
+    assert pair.queue.enable_notifications()
 
 
 @pytest.mark.parametrize("event_idx", [False, True])
@@ -486,22 +486,22 @@ def test_a_request_between_the_last_look_and_listen_is_not_lost(
     event_idx: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = Pair(event_idx=event_idx)
-    pair.queue.quiet()
+    pair.queue.disable_notifications()
     assert pair.queue.pop() is None
     # the driver publishes just before the wish becomes visible, and so does not notify
     monkeypatch.setattr(queue_module, "barrier", pair.offer)
-    assert pair.queue.listen()
+    assert pair.queue.enable_notifications()
 
 
 def test_movement() -> None:
     pair = Pair()
-    assert pair.queue.moved()
-    assert not pair.queue.moved()
+    assert pair.queue.has_progressed()
+    assert not pair.queue.has_progressed()
     pair.offer()
-    assert pair.queue.moved()
-    assert not pair.queue.moved()
+    assert pair.queue.has_progressed()
+    assert not pair.queue.has_progressed()
     pair.pop()
-    assert pair.queue.moved()
+    assert pair.queue.has_progressed()
 
 
 def test_the_same_on_hosts_that_reorder_loads_and_stores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,7 @@ def test_nothing_is_served_before_driver_ok(raw: Driver) -> None:
     raw.set_up_queue(1, 4)
     request = raw.submit(0, b"abc", 3)
     assert "a notification while Status is" in raw.mistakes[-1]
-    sample(raw).carrier.config_changed()
+    sample(raw).transport.config_changed()
     assert (ring.used_idx, raw.irq_count, raw.read("InterruptStatus")) == (0, 0, 0)
     raw.status |= DRIVER_OK  # §3.1.1: what is in the queue by then counts, notified or not
     raw.wait(0, request)
@@ -229,7 +229,7 @@ def test_a_device_travels_and_starts_afresh() -> None:
     with Driver(Sample()) as driver:
         driver.request(0, b"abc", 3)
         copy = pickle.loads(pickle.dumps(driver.transport))
-    assert copy.device.carrier is copy
+    assert copy.device.transport is copy
     assert (copy.type, copy.read(0x70, 4), copy.queues) == ("sample", 0, {})
     with Driver(copy) as driver:
         assert driver.request(0, b"abc", 3) == b"abc"
@@ -272,7 +272,7 @@ def test_what_peek_shows(driver: Driver) -> None:
 
 
 def test_peek_has_no_side_effect(driver: Driver) -> None:
-    sample(driver).carrier.config_changed()
+    sample(driver).transport.config_changed()
     assert driver.transport.peek() == driver.transport.peek()
     assert driver.transport.peek("InterruptStatus") == 2
 

@@ -19,7 +19,7 @@ def test_a_reset_forgets_everything_but_the_generation(driver: Driver) -> None:
     """§2.4.1: device status becomes 0. §4.2.2.1: all bits in InterruptStatus and all ready bits are
     cleared, QueueReset is 0."""
     driver.request(0, b"abc", 3)
-    sample(driver).carrier.config_changed()
+    sample(driver).transport.config_changed()
     generation = driver.read("ConfigGeneration")
     driver.status = 0
     assert driver.status == 0
@@ -41,8 +41,8 @@ def test_after_a_reset_nothing_is_served_or_told(driver: Driver) -> None:
     ring = driver.rings[0]
     ring.avail_idx = 1
     driver.write("QueueNotify", 0)
-    sample(driver).carrier.wake(0)
-    sample(driver).carrier.config_changed()
+    sample(driver).transport.wake(0)
+    sample(driver).transport.config_changed()
     driver.transport.rest(0)
     ring.avail_idx = 0
     assert driver.memory.read(0, 0x10000) == before
@@ -55,7 +55,7 @@ def test_after_a_reset_nothing_is_served_or_told(driver: Driver) -> None:
 def test_causes_stay_until_they_are_acknowledged(driver: Driver) -> None:
     """§4.2.2.1: each event's bit is set from the moment it takes place until the driver acknowledges
     it; other bits MUST be zero."""
-    sample(driver).carrier.config_changed()
+    sample(driver).transport.config_changed()
     request = driver.submit(0, b"abc", 3)
     driver.wait_for(lambda: driver.read("InterruptStatus") == 3)
     driver.write("InterruptACK", 2)
@@ -106,7 +106,7 @@ def test_writes_to_it_are_the_devices_business(driver: Driver) -> None:
 def test_a_change_is_told_and_numbered(driver: Driver) -> None:
     before = driver.read("ConfigGeneration")
     sample(driver).config.columns = 132  # type: ignore[union-attr]
-    sample(driver).carrier.config_changed()
+    sample(driver).transport.config_changed()
     assert (driver.acknowledge(), driver.irq_count) == (2, 1)
     assert driver.read("ConfigGeneration") == before + 1
     assert driver.read("ConfigGeneration") == before + 1
@@ -135,5 +135,5 @@ def test_looking_does_not_number_a_change(driver: Driver) -> None:
 
 def test_the_generation_wraps(driver: Driver) -> None:
     driver.transport.r.ConfigGeneration = 0xFFFF_FFFF
-    sample(driver).carrier.config_changed()
+    sample(driver).transport.config_changed()
     assert driver.read("ConfigGeneration") == 0

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 def test_needs_reset_is_told(driver: Driver) -> None:
     """§2.1.2: after it sets DEVICE_NEEDS_RESET the device MUST send a configuration change
     notification, if DRIVER_OK is set."""
-    sample(driver).carrier.needs_reset("the disk is on fire")
+    sample(driver).transport.needs_reset("the disk is on fire")
     assert driver.status == OK | NEEDS_RESET
     assert driver.acknowledge() == 2
     assert driver.irq_count == 1
     assert driver.transport.counters.state == "failed"
-    sample(driver).carrier.needs_reset("still")
+    sample(driver).transport.needs_reset("still")
     assert driver.irq_count == 1
     driver.status = OK | FAILED
     assert driver.status == OK | NEEDS_RESET | FAILED

@@ -162,7 +162,7 @@ def test_unplugging_waits_for_the_request_under_way() -> None:
 
 def test_needs_reset_from_elsewhere_while_a_request_runs() -> None:
     with waiting_request() as (driver, device):
-        device.carrier.needs_reset("the cable is out")
+        device.transport.needs_reset("the cable is out")
         device.open.set()
         driver.transport.rest(0)
         assert driver.status == OK | NEEDS_RESET
@@ -307,7 +307,7 @@ class Inbox(VirtioDevice):
 
     def arrive(self, letter: bytes) -> None:
         self.mail.append(letter)
-        self.carrier.wake(0)
+        self.transport.wake(0)
 
     def process(self, index: int) -> bool:
         self.asked += 1
@@ -386,7 +386,7 @@ class Tomorrow(VirtioDevice):
     def process(self, index: int) -> bool:
         self.asked += 1
         if self.wait:
-            self.carrier.wake_in(self.wait, index)
+            self.transport.wake_in(self.wait, index)
             return False
         return super().process(index)
 
@@ -410,9 +410,9 @@ def test_one_timer_a_queue_however_often_the_guest_notifies() -> None:
             driver.wait_for(lambda count=count: device.asked >= count)  # type: ignore[misc]
         assert pending() == 1
         device.wait = 0.0
-        device.carrier.wake_in(0.01, 0)  # sooner: this one counts
+        device.transport.wake_in(0.01, 0)  # sooner: this one counts
         driver.collect(0)
-        device.carrier.wake_in(1000.0, 0)
+        device.transport.wake_in(1000.0, 0)
         assert pending() == 1
         driver.status = 0
         assert pending() == 0
@@ -426,7 +426,7 @@ def test_a_timer_of_before_the_reset_does_no_harm() -> None:
         driver.initialise()
         device.wait = 0.0
         assert driver.request(0, in_=1) == b"x"
-        device.carrier.wake_in(-5.0, 0)
+        device.transport.wake_in(-5.0, 0)
         time.sleep(A_WHILE)
         assert driver.request(0, in_=1) == b"x"
 

@@ -89,7 +89,7 @@ class Console(VirtioDevice):
         raw = data.encode() if isinstance(data, str) else bytes(data)
         with self._lock:
             count = one.put(raw)
-        self.carrier.wake(_input_queue(port))
+        self.transport.wake(_input_queue(port))
         return count
 
     @command
@@ -102,7 +102,7 @@ class Console(VirtioDevice):
             self._tell(port, spec.RESIZE, 0, spec.SIZE.pack(cols, rows))
         if port == 0:
             self.config.cols, self.config.rows = cols, rows
-            self.carrier.config_changed()
+            self.transport.config_changed()
 
     @command
     def connect(self, port: int = 0, connected: bool = True) -> None:
@@ -148,7 +148,7 @@ class Console(VirtioDevice):
     def write_config(self, offset: int, size: int, value: int) -> None:
         """§5.3.4: a character for port 0, at any moment, before there is a driver too."""
         if offset == spec.EMERG_WR_OFFSET and size in (1, 2, 4):
-            self.carrier.output(bytes([value & 0xFF]), 0)
+            self.transport.output(bytes([value & 0xFF]), 0)
         else:
             super().write_config(offset, size, value)
 
@@ -156,7 +156,7 @@ class Console(VirtioDevice):
 
     @property
     def _multiport(self) -> bool:
-        return bool(self.carrier.negotiated & spec.F_MULTIPORT)
+        return bool(self.transport.negotiated & spec.F_MULTIPORT)
 
     def _port_of(self, index: int) -> Port | None:
         """The port that a queue belongs to; None: it is for control."""
@@ -165,14 +165,14 @@ class Console(VirtioDevice):
         return self._ports[index // 2 - (index > CONTROL_OUT)]
 
     def process(self, index: int) -> bool:
-        queue = self.carrier.queues.get(index)
+        queue = self.transport.queues.get(index)
         if queue is None:
             return False
         if index > 1 and not self._multiport:
             # without the feature these queues do not exist (§5.3.2)
             chain = queue.pop()
             if chain is not None:
-                self.carrier.mistake(
+                self.transport.mistake(
                     f"a request in queue {index} without VIRTIO_CONSOLE_F_MULTIPORT"
                 )
                 queue.push(chain, 0)
@@ -203,7 +203,7 @@ class Console(VirtioDevice):
     def _fill(self, index: int, chain: Chain) -> int:
         """Put input, or a control message, into the driver's buffer."""
         if not any(map(len, chain.writable)):
-            self.carrier.mistake(f"queue {index}: a buffer for input without room")
+            self.transport.mistake(f"queue {index}: a buffer for input without room")
             return 0
         port = self._port_of(index)
         with self._lock:
@@ -212,16 +212,16 @@ class Console(VirtioDevice):
             message = self._control.popleft() if self._control else b""
         count = chain.write(message)
         if count < len(message):
-            self.carrier.mistake(
+            self.transport.mistake(
                 f"a control message of {len(message)} bytes in a buffer of {count}"
             )
         return count
 
     def _output(self, port: Port, data: bytes) -> None:
         if port.plugged:
-            self.carrier.output(data, port.number)
+            self.transport.output(data, port.number)
         else:
-            self.carrier.mistake(f"output to port {port.number}, which was removed")
+            self.transport.mistake(f"output to port {port.number}, which was removed")
 
     # --- control messages (§5.3.6.2) ------------------------------------------------------------
 
@@ -229,27 +229,27 @@ class Console(VirtioDevice):
         """A control message of the driver's."""
         data = chain.read(CONTROL_SIZE)
         if len(data) < CONTROL_SIZE:
-            self.carrier.mistake(f"a control message of {len(data)} bytes")
+            self.transport.mistake(f"a control message of {len(data)} bytes")
             return 0
         number, event, value = spec.CONTROL.unpack(data)
         if event == spec.DEVICE_READY:
             self._device_ready(value)
         elif number >= self.ports or not self._ports[number].plugged:
-            self.carrier.mistake(f"control event {event} for port {number}, which does not exist")
+            self.transport.mistake(f"control event {event} for port {number}, which does not exist")
         elif event == spec.PORT_READY:
             self._port_ready(self._ports[number], value)
         elif event == spec.PORT_OPEN:
             self._ports[number].guest_open = bool(value)
             if value:
-                self.carrier.wake(_input_queue(number))
+                self.transport.wake(_input_queue(number))
         else:
-            self.carrier.mistake(f"control event {event}, which is none of a driver's")
+            self.transport.mistake(f"control event {event}, which is none of a driver's")
         return 0
 
     def _device_ready(self, value: int) -> None:
         self._ready = value == 1
         if not self._ready:
-            self.carrier.mistake("the driver could not set the device up (DEVICE_READY 0)")
+            self.transport.mistake("the driver could not set the device up (DEVICE_READY 0)")
             return
         for port in self._ports:
             if port.plugged:
@@ -257,7 +257,7 @@ class Console(VirtioDevice):
 
     def _port_ready(self, port: Port, value: int) -> None:
         if value != 1:
-            self.carrier.mistake(f"the driver could not set port {port.number} up (PORT_READY 0)")
+            self.transport.mistake(f"the driver could not set port {port.number} up (PORT_READY 0)")
             return
         number = port.number
         self._tell(number, spec.CONSOLE_PORT, 1)
@@ -274,8 +274,8 @@ class Console(VirtioDevice):
             if not full:
                 self._control.append(spec.CONTROL.pack(port, event, value) + more)
         if full:
-            self.carrier.mistake("the driver does not take its control messages; one is dropped")
-        self.carrier.wake(CONTROL_IN)
+            self.transport.mistake("the driver does not take its control messages; one is dropped")
+        self.transport.wake(CONTROL_IN)
 
     def inspect(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,7 @@
         def handle(self, index, chain):
             return chain.write(os.urandom(...))
 
-A device never sees registers, addresses or lines: it has queues, a configuration space and a carrier.
+A device never sees registers, addresses or lines: it has queues, a configuration space and a transport.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vmlab.core.handlers import check_methods, no_number
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import ConfigError
 from vmlab.regs.packed import Packed
+from vmlab.renamed import Renamed
 from vmlab.virtio.queue import Chain, Virtqueue
 
 __all__ = ["Transport", "VirtioDevice"]
@@ -95,9 +96,11 @@ class VirtioDevice:
     consoles: int = 0
     #: feature bit -> the bits that it needs; a driver that takes it without them is refused (§2.2.1)
     feature_needs: ClassVar[Mapping[int, int]] = {}
-    #: the configuration space. Change its fields on any thread, then call `carrier.config_changed()`
+    #: the configuration space. Change its fields on any thread, then call `transport.config_changed()`
     config: Packed | None = None
-    carrier: Transport
+    transport: Transport
+    #: what it was called
+    carrier = Renamed("transport")
 
     def __init_subclass__(cls, **rest: Any) -> None:
         super().__init_subclass__(**rest)
@@ -120,8 +123,8 @@ class VirtioDevice:
         a reset and the device's other queues wait for it.
 
         After False the device is asked `ready`, and then left alone until the driver notifies or
-        something calls `carrier.wake`; so whatever made this stop has to do that when it is over."""
-        queue = self.carrier.queues.get(index)
+        something calls `transport.wake`; so whatever made this stop has to do that when it is over."""
+        queue = self.transport.queues.get(index)
         if queue is None:
             return False
         chain = queue.pop()
@@ -170,7 +173,7 @@ class VirtioDevice:
 
     def write_config(self, offset: int, size: int, value: int) -> None:
         """Most devices have nothing to write there."""
-        self.carrier.mistake(f"{size} bytes written to the configuration space at {offset:#x}")
+        self.transport.mistake(f"{size} bytes written to the configuration space at {offset:#x}")
 
     def inspect(self) -> dict[str, Any]:
         """What `peek` shows beside the registers: plain values by name."""

@@ -137,13 +137,13 @@ class Disk(VirtioDevice):
             except OSError as error:
                 raise ConfigError(f"the image cannot be resized: {error.strerror}") from error
             self.config.capacity = _sectors(storage.size)
-        self.carrier.config_changed()
+        self.transport.config_changed()
         return self.capacity
 
     def retire(self) -> str:
         """The driver sees a disk without sectors; the image stays as it is, and `resize()` shows it."""
         self.config.capacity = 0
-        self.carrier.config_changed()
+        self.transport.config_changed()
         return "it has no sectors now (resize() gives them back)"
 
     @property
@@ -166,7 +166,7 @@ class Disk(VirtioDevice):
 
     @property
     def _cached(self) -> int:
-        negotiated = self.carrier.negotiated
+        negotiated = self.transport.negotiated
         if negotiated & blk.F_CONFIG_WCE and self._writeback is not None:
             return self._writeback
         return int(bool(negotiated & blk.F_FLUSH))
@@ -176,7 +176,7 @@ class Disk(VirtioDevice):
         return super().read_config(offset, size)
 
     def write_config(self, offset: int, size: int, value: int) -> None:
-        wce = self.carrier.negotiated & blk.F_CONFIG_WCE
+        wce = self.transport.negotiated & blk.F_CONFIG_WCE
         if wce and (offset, size) == (blk.WRITEBACK_OFFSET, 1) and value in (0, 1):
             self._writeback = self.config.writeback = value
         else:
@@ -186,14 +186,14 @@ class Disk(VirtioDevice):
 
     def process(self, index: int) -> bool:
         """One step of one request; most have but one."""
-        queue = self.carrier.queues.get(index)
+        queue = self.transport.queues.get(index)
         request, self._request = self._request, None
         if queue is None:
             return False
         # a request of a queue that was reset meanwhile is forgotten
         if request is None or request.queue is not queue:
             if self._limited and (wait := self._wait()):
-                self.carrier.wake_in(wait, index)
+                self.transport.wake_in(wait, index)
                 return False
             chain = queue.pop()
             if chain is None:
@@ -208,7 +208,7 @@ class Disk(VirtioDevice):
 
     def handle(self, index: int, chain: Chain) -> int:
         """The whole request at once."""
-        request = Request(self.carrier.queues[index], chain)
+        request = Request(self.transport.queues[index], chain)
         while (status := self._step(request)) is None:
             pass
         return self._finish(request, status)
@@ -217,7 +217,7 @@ class Disk(VirtioDevice):
         return self._request is not None or not (self._limited and self._wait())
 
     def _wait(self) -> float:
-        now = self.carrier.clock.now()
+        now = self.transport.clock.now()
         return max(limit.wait(now) for limit in self._limits)
 
     def _step(self, request: Request) -> bytes | None:
@@ -240,14 +240,14 @@ class Disk(VirtioDevice):
         if status is not blk.OK:
             self.errors += 1
         if self._limited:
-            now = self.carrier.clock.now()
+            now = self.transport.clock.now()
             self._limits[0].spend(request.done, now)
             self._limits[1].spend(1, now)
         return request.finish(status)
 
     def _refuse(self, why: str) -> bytes:
         """The driver asked for what it must not."""
-        self.carrier.mistake(why)
+        self.transport.mistake(why)
         return blk.IOERR
 
     def _misplaced(self, request: Request) -> bytes | None:
@@ -342,7 +342,7 @@ class Disk(VirtioDevice):
         a refusal."""
         if self.readonly:
             return self._refuse(f"{blk.NAMES[request.kind]} on a read-only disk (§5.2.6.2)")
-        if not self.carrier.negotiated & feature:
+        if not self.transport.negotiated & feature:
             return blk.UNSUPP
         if (
             not request.size

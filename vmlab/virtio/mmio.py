@@ -59,7 +59,7 @@ class MmioTransport(VirtioTransport):
         super().__init__(device)
         self.type = device.type  # type: ignore[misc]  # an instance is as its device is called
         self.consoles = device.consoles
-        device.carrier = self
+        device.transport = self
         self._resetting = 0
         self._status_now = 0
         self._start()
@@ -423,7 +423,12 @@ class MmioTransport(VirtioTransport):
         """Status in words, features, queues, and what the device itself shows."""
         with self.lock:
             queues = [
-                {"index": index, "size": queue.size, "taken": queue.taken, "used": queue.used}
+                {
+                    "index": index,
+                    "size": queue.size,
+                    "taken": queue.next_avail,
+                    "used": queue.next_used,
+                }
                 for index, queue in sorted(self.queues.items())
             ]
             return {

@@ -190,7 +190,7 @@ class Nic(VirtioDevice):
             changed, self.config.status = status != self.config.status, status
         if changed:
             # outside of the lock: the transport takes its own
-            self.carrier.config_changed()
+            self.transport.config_changed()
 
     @property
     def link_up(self) -> bool:
@@ -199,7 +199,7 @@ class Nic(VirtioDevice):
     # --- life -----------------------------------------------------------------------------------
 
     def activate(self) -> None:
-        features = self.carrier.negotiated
+        features = self.transport.negotiated
         asks = bool(features & CTRL_VQ and features & CTRL_RX)
         self._filter = RxFilter(self._mac, bool(features & CTRL_RX_EXTRA), every_group=not asks)
         if features & MTU and self._mtu is not None:
@@ -232,7 +232,7 @@ class Nic(VirtioDevice):
         with self._arriving:
             kept = self._keep(frames)
         if kept:
-            self.carrier.wake(RECEIVE)
+            self.transport.wake(RECEIVE)
 
     def _keep(self, frames: list[bytes]) -> bool:
         """Put into the backlog what the driver wants; whether there was any."""
@@ -261,7 +261,7 @@ class Nic(VirtioDevice):
 
     def _fill(self) -> bool:
         """Put waiting frames into the driver's buffers (§5.1.6.4)."""
-        queue, backlog = self.carrier.queues.get(RECEIVE), self._backlog
+        queue, backlog = self.transport.queues.get(RECEIVE), self._backlog
         if queue is None:
             return False
         for _ in range(BATCH):
@@ -272,7 +272,7 @@ class Nic(VirtioDevice):
                 return False  # the driver notifies when it has buffers again
             room = chain.writable_size
             if chain.readable or room < HEADER_SIZE + MIN_FRAME:
-                self.carrier.mistake(
+                self.transport.mistake(
                     f"a receive buffer of {room} bytes, or one to be read (§5.1.6.3)"
                 )
                 queue.push(chain, 0)
@@ -282,7 +282,7 @@ class Nic(VirtioDevice):
             if HEADER_SIZE + len(frame) > room:
                 self._drop("rx: buffer too small")
                 # nobody has touched the buffer: it is there for the next frame
-                queue.taken = (queue.taken - 1) & 0xFFFF
+                queue.unpop(chain)
                 continue
             queue.push(chain, chain.write(HEADER + frame))
             self.rx_frames += 1
@@ -293,7 +293,7 @@ class Nic(VirtioDevice):
 
     def _transmit(self) -> bool:
         """Send what the driver has put into its queue, many frames at once (§5.1.6.2)."""
-        queue = self.carrier.queues.get(TRANSMIT)
+        queue = self.transport.queues.get(TRANSMIT)
         if queue is None:
             return False
         chains: list[Chain] = []
@@ -314,7 +314,7 @@ class Nic(VirtioDevice):
         views = chain.readable
         size = chain.readable_size - HEADER_SIZE
         if chain.writable or not MIN_FRAME <= size <= MAX_FRAME:
-            self.carrier.mistake(
+            self.transport.mistake(
                 f"a frame of {size} bytes; it has {MIN_FRAME} to {MAX_FRAME}, and nothing to be written"
             )
             self._drop("tx: bad length")
@@ -322,7 +322,9 @@ class Nic(VirtioDevice):
         first = views[0]
         if len(first) >= 2 and (first[0] or first[1]):
             # sent all the same: §5.1.6.2.2 has the device ignore what it does not know
-            self.carrier.mistake("an offload in a frame's header, none was negotiated (§5.1.6.2.1)")
+            self.transport.mistake(
+                "an offload in a frame's header, none was negotiated (§5.1.6.2.1)"
+            )
         if len(first) > HEADER_SIZE:
             views[0] = first[HEADER_SIZE:]
         else:
@@ -350,11 +352,11 @@ class Nic(VirtioDevice):
         else:
             trouble = self._filter.command(data[0], data[1], data[2:])
         if trouble:
-            self.carrier.mistake(f"control command: {trouble}")
+            self.transport.mistake(f"control command: {trouble}")
         elif (data[0], data[1]) == (MAC, MAC_ADDR_SET):
             self.config.mac = self._filter.mac
         if not chain.writable_size:
-            self.carrier.mistake("a control command without room for the answer (§5.1.6.5)")
+            self.transport.mistake("a control command without room for the answer (§5.1.6.5)")
             return 0
         return chain.write(ERR if trouble else OK)
 

@@ -12,6 +12,7 @@ import threading
 
 from vmlab import arch
 from vmlab.core.memory import GuestMemory, Region
+from vmlab.renamed import Renamed
 
 __all__ = ["MAX_QUEUE_SIZE", "BrokenRing", "Chain", "Virtqueue"]
 
@@ -126,8 +127,8 @@ class Virtqueue:
         self._used_idx, self._used_ring = used[:4].cast("H"), used[4:]
         self._avail_event = used[4 + 8 * size :].cast("H")
         #: the next entry of the available ring that was not taken yet, and ours in the used ring
-        self.taken = 0
-        self.used = 0
+        self.next_avail = 0
+        self.next_used = 0
         self._signalled = 0
         self._looked = (-1, -1)
         # most buffers lie in RAM from 0 on: one comparison finds out
@@ -151,14 +152,14 @@ class Virtqueue:
     @property
     def waiting(self) -> int:
         """Requests that the driver has made available and nobody took."""
-        count = (self._avail[1] - self.taken) & 0xFFFF
+        count = (self._avail[1] - self.next_avail) & 0xFFFF
         if count > self.size:
             raise BrokenRing(f"{count} available entries in a ring of {self.size}")
         return count
 
     def pop(self) -> Chain | None:
         """The next request; None when there is none."""
-        avail, taken, size = self._avail, self.taken, self.size
+        avail, taken, size = self._avail, self.next_avail, self.size
         count = (avail[1] - taken) & 0xFFFF
         if not count:
             return None
@@ -171,8 +172,12 @@ class Virtqueue:
         if head >= size:
             raise BrokenRing(f"available entry {at} names descriptor {head} of {size}")
         chain = self._walk(head)
-        self.taken = (taken + 1) & 0xFFFF
+        self.next_avail = (taken + 1) & 0xFFFF
         return chain
+
+    def unpop(self, chain: Chain) -> None:
+        """Put back the chain that `pop` gave last, untouched: it comes next."""
+        self.next_avail = (self.next_avail - 1) & 0xFFFF
 
     def _walk(self, head: int) -> Chain:
         readable: list[memoryview] = []
@@ -225,41 +230,49 @@ class Virtqueue:
         if self._memory.on_write is not None:
             for view in chain.writable:
                 self._memory.wrote_through(view)
-        used = self.used
+        used = self.next_used
         _USED.pack_into(self._used_ring, (used & self._mask) << 3, chain.head, written)
-        self.used = used = (used + 1) & 0xFFFF
+        self.next_used = used = (used + 1) & 0xFFFF
         if not IN_ORDER:
             barrier()  # §2.7.8: the data and the entry before the index
         self._used_idx[1] = used
 
-    def interrupt_wanted(self) -> bool:
+    def needs_interrupt(self) -> bool:
         """Whether the driver wants to hear of what was pushed since it was asked last (§2.7.7.2)."""
-        before, self._signalled = self._signalled, self.used
-        if before == self.used:
+        before, self._signalled = self._signalled, self.next_used
+        if before == self.next_used:
             return False
         barrier()
         if not self._event_idx:
             return not self._avail[0] & NO_INTERRUPT
         event = self._avail[2 + self.size]
-        return (self.used - event - 1) & 0xFFFF < (self.used - before) & 0xFFFF
+        return (self.next_used - event - 1) & 0xFFFF < (self.next_used - before) & 0xFFFF
 
-    def quiet(self) -> None:
+    def disable_notifications(self) -> None:
         """Ask the driver not to notify while we look anyway (§2.7.10)."""
         if not self._event_idx:
             self._used_idx[0] = NO_NOTIFY
 
-    def listen(self) -> bool:
+    def enable_notifications(self) -> bool:
         """Ask for notifications again; True when there are requests to look at meanwhile."""
         if self._event_idx:
-            self._avail_event[0] = self.taken
+            self._avail_event[0] = self.next_avail
         else:
             self._used_idx[0] = 0
         # without it the driver could see the old wish, and we the old index: a notification lost
         barrier()
         return self.waiting > 0
 
-    def moved(self) -> bool:
+    def has_progressed(self) -> bool:
         """Whether a request came or was taken since this was asked last."""
-        now = (self.taken, self._avail[1])
+        now = (self.next_avail, self._avail[1])
         before, self._looked = self._looked, now
         return now != before
+
+    # what they were called
+    quiet = Renamed("disable_notifications")
+    listen = Renamed("enable_notifications")
+    interrupt_wanted = Renamed("needs_interrupt")
+    moved = Renamed("has_progressed")
+    taken = Renamed("next_avail")
+    used = Renamed("next_used")

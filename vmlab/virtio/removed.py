@@ -19,10 +19,10 @@ class RemovedDevice(VirtioDevice):
         self.device_id = device.device_id  # type: ignore[misc]
         self.queue_sizes = device.queue_sizes  # type: ignore[misc]
         self.notify, self.features, self.config = device.notify, device.features, device.config
-        self.carrier = device.carrier
+        self.transport = device.transport
 
     def process(self, index: int) -> bool:
-        queue = self.carrier.queues.get(index)
+        queue = self.transport.queues.get(index)
         chain = queue.pop() if queue is not None and self.device_id == _BLOCK else None
         if queue is None or chain is None:
             return False

@@ -42,19 +42,19 @@ class Rng(VirtioDevice):
 
     def process(self, index: int) -> bool:
         """One request, when the rate allows it."""
-        wait = self._limit.wait(self.carrier.clock.now())
+        wait = self._limit.wait(self.transport.clock.now())
         if wait:
-            self.carrier.wake_in(wait, index)
+            self.transport.wake_in(wait, index)
             return False
         return super().process(index)
 
     def ready(self, index: int) -> bool:
-        return not self._limit.wait(self.carrier.clock.now())
+        return not self._limit.wait(self.transport.clock.now())
 
     def handle(self, index: int, chain: Chain) -> int:
         if chain.readable:
-            self.carrier.mistake("a request for entropy with a readable buffer (§5.4.6)")
-        now = self.carrier.clock.now()
+            self.transport.mistake("a request for entropy with a readable buffer (§5.4.6)")
+        now = self.transport.clock.now()
         allowed = self._limit.allowance(now)
         size = min(chain.writable_size, MOST if allowed is None else min(allowed, MOST))
         data = os.urandom(size) if self._random is None else self._seeded(size)

@@ -83,7 +83,7 @@ class VirtioTransport(Device):
 
     def _serve_some(self, index: int, queue: Virtqueue) -> bool:
         process, more = self.device.process, True
-        queue.quiet()
+        queue.disable_notifications()
         for _ in range(TURN):
             if not self.running:
                 return False
@@ -93,8 +93,10 @@ class VirtioTransport(Device):
         if not more:
             # a request may have come before the driver saw that it must notify again; `moved` keeps a
             # device that says "ready" and takes nothing from spinning
-            more = queue.listen() and self.device.ready(index) and queue.moved()
-        if queue.interrupt_wanted():
+            more = (
+                queue.enable_notifications() and self.device.ready(index) and queue.has_progressed()
+            )
+        if queue.needs_interrupt():
             self._used(index, queue)
         return more
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vmlab.arch.x86_64 import ARCH
 from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.engine.kvm import abi
 from vmlab.errors import EngineError
@@ -77,4 +78,4 @@ def as_dict(regs: abi.Regs, sregs: abi.Sregs) -> dict[str, int]:
     named = {name: int(getattr(regs, name)) for name in GENERAL}
     named.update((name, int(getattr(sregs, name).selector)) for name in _SEGMENTS)
     named.update((name, int(getattr(sregs, name))) for name in _CONTROL)
-    return named
+    return {name: named[name] for name in ARCH.registers}
