@@ -14,12 +14,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vmlab import kernels
     from vmlab.core.device import Device, command, on_peek, on_read, on_write
-    from vmlab.regs import Registers, bit, bits, block, pair64, rc, ro, rw, w1c, wo
+    from vmlab.regs import (
+        Registers,
+        array,
+        bit,
+        bits,
+        block,
+        pair64,
+        rc,
+        reserved,
+        ro,
+        rw,
+        w1c,
+        w1s,
+        wo,
+    )
     from vmlab.vm import VM
 
 __version__ = "0.1.0"
 
-_REGS = ("Registers", "bit", "bits", "block", "pair64", "rc", "ro", "rw", "w1c", "wo")
+_REGS = (
+    *("Registers", "array", "bit", "bits", "block", "pair64", "rc", "reserved", "ro", "rw", "w1c"),
+    *("w1s", "wo"),
+)
 _DEVICE = ("Device", "command", "on_peek", "on_read", "on_write")
 _HOME = {
     "VM": "vmlab.vm.vm",
@@ -31,6 +48,7 @@ __all__ = [
     "VM",
     "Device",
     "Registers",
+    "array",
     "bit",
     "bits",
     "block",
@@ -41,9 +59,11 @@ __all__ = [
     "on_write",
     "pair64",
     "rc",
+    "reserved",
     "ro",
     "rw",
     "w1c",
+    "w1s",
     "wo",
 ]
 

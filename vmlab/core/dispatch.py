@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from threading import RLock
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -50,7 +51,11 @@ Writer = Callable[[int], None]
 
 def bound_handlers(device: Device, kind: str, name: str) -> Callable[..., Any] | None:
     method = device._handlers.get((kind, name))
-    return getattr(device, method) if method else None
+    if method:
+        return getattr(device, method)  # type: ignore[no-any-return]
+    element = device.regs.by_name[name].element
+    method = device._handlers.get((kind, element[0])) if element else None
+    return partial(getattr(device, method), element[1]) if element and method else None
 
 
 def _number(handler: Callable[..., Any], kind: str, name: str, value: Any) -> int:
@@ -244,9 +249,9 @@ class Accessors:
         device, name = self._device, row.name
         (lock, words, at), size = self._counting(row), size or row.size
         action = bound_handlers(device, "write", name)
-        stored, clear, missing = row.masks()
+        (stored, clear, missing), sets = row.masks(), row.sets
         mask, plain = row.mask, stored == row.mask and not missing
-        as_written = row.access in ("wo", "w1c")
+        as_written = row.access in ("wo", "w1c", "w1s")
         settle = self._settle()
         fetch, store = self._storage(row)
 
@@ -255,7 +260,7 @@ class Accessors:
                 new = value = value & mask
                 if not plain:
                     old = fetch()
-                    new = (old & ~stored | value & stored) & ~(value & clear)
+                    new = (old & ~stored | value & stored) & ~(value & clear) | value & sets
                     if told := value & missing & ~old:
                         device.mistake(f"{name}: bits {told:#x} are not modelled")
                 store(new)
@@ -386,8 +391,8 @@ class Accessors:
         at = offset - row.offset
         taken = _moved((1 << 8 * size) - 1, at) & row.mask
         _, clear, _ = row.masks()
-        # what cannot be read back, or would be cleared by writing it back, is written as zero
-        kept = row.mask & ~taken & ~clear if row.readable else 0
+        # what cannot be read back, or would be cleared or set by writing it back, is written as zero
+        kept = row.mask & ~taken & ~clear & ~row.sets if row.readable else 0
         return self._storage(row)[0], at, taken, kept
 
     def _block_read(self, row: Register, offset: int, size: int) -> Reader:

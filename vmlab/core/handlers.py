@@ -85,7 +85,8 @@ def check_handlers(cls: type[Device]) -> None:
     """RegisterTableError when a handler names no register, or one that its kind cannot serve, or cannot
     be called as it will be."""
     for (kind, name), method in cls._handlers.items():
-        row = cls.regs.by_name.get(name)
+        array = cls.regs.arrays.get(name)
+        row = cls.regs.by_name.get(array[0] if array else name)
         where = f"{cls.__qualname__}.{method}"
         if row is None:
             near = meant(name, cls.regs.by_name)
@@ -93,7 +94,7 @@ def check_handlers(cls: type[Device]) -> None:
             raise RegisterTableError(f"{where} handles {name}, which is no register{hint}")
         if _KINDS[kind] and not getattr(row, _KINDS[kind]):
             raise RegisterTableError(f"{where} handles the {kind} of {name}, which is {row.access}")
-        _check_call(where, getattr(cls, method), kind, row)
+        _check_call(where, getattr(cls, method), kind, row, bool(array))
     for row in cls.regs.table:
         if row.offset + row.size > cls.size:
             raise RegisterTableError(
@@ -101,10 +102,11 @@ def check_handlers(cls: type[Device]) -> None:
             )
 
 
-def _check_call(where: str, function: Any, kind: str, row: Register) -> None:
+def _check_call(where: str, function: Any, kind: str, row: Register, array: bool) -> None:
     if not isinstance(function, FunctionType):
         return
-    for problem in _problems(function, _TAKES[kind, row.access == "block"]):
+    first, *others = _TAKES[kind, row.access == "block"]
+    for problem in _problems(function, (first, *["index"] * array, *others)):
         raise RegisterTableError(f"{where}{_at(function)}, the on_{kind} of {row.name}, {problem}")
 
 

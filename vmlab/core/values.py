@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 from vmlab.hints import meant
 from vmlab.regs import Registers
@@ -35,6 +35,8 @@ def values_class(regs: type[Registers], name: str = "") -> type[Values]:
     }
     for name in regs.pairs:
         space[name] = _whole(name)
+    for name, elements in regs.arrays.items():
+        space[name] = _elements(elements)
     # what an AttributeError names: Dice.r
     name = name or f"{regs.__qualname__.rpartition('.')[0].rpartition('.')[2]}.r"
     return type(name, (Values,), space)
@@ -53,6 +55,45 @@ def mended(error: BaseException) -> None:
                 error.args = (f"{error}; did you mean {near!r}?",)
                 error.name = ""  # Python says no more
             return
+
+
+class Elements(Sequence[int]):
+    """The values of an array of registers: `self.r.DATA[2] = 7`."""
+
+    __slots__ = ("_names", "_values")
+
+    def __init__(self, values: Values, names: tuple[str, ...]) -> None:
+        self._values, self._names = values, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[int]: ...
+    def __getitem__(self, index: int | slice) -> int | list[int]:
+        if isinstance(index, slice):
+            return [getattr(self._values, name) for name in self._names[index]]
+        value: int = getattr(self._values, self._names[index])
+        return value
+
+    def __setitem__(self, index: int, value: int) -> None:
+        setattr(self._values, self._names[index], value)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+def _elements(names: tuple[str, ...]) -> property:
+    def get(self: Any) -> Elements:
+        return Elements(self, names)
+
+    def put(self: Any, values: Sequence[int]) -> None:
+        for name, value in zip(names, values, strict=True):
+            setattr(self, name, value)
+
+    return property(get, put)
 
 
 def _whole(name: str) -> property:

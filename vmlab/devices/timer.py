@@ -11,7 +11,7 @@ from typing import Any
 
 from vmlab.core import clock
 from vmlab.core.device import Device, on_peek, on_read, on_write
-from vmlab.regs import Registers, bit, bits, rc, ro, rw, w1c
+from vmlab.regs import Registers, bit, rc, reserved, ro, rw, w1c
 
 __all__ = ["SHORTEST_US", "Timer"]
 
@@ -41,7 +41,7 @@ class Timer(Device):
             ),
             IRQ_ENABLE=bit(1, "raise the line while EXPIRED is set"),
             PERIODIC=bit(2, "start the next period by itself"),
-            ZERO=bits(3, 29, "always 0", access="ro"),
+            ZERO=reserved(3, 29, "always 0"),
         )
         PERIOD = rw(0x08, "microseconds, at least 50 (less counts as 50); taken when ENABLE is set")
         STATUS = w1c(0x0C, "what has happened", EXPIRED=bit(0, "a period has ended"))

@@ -20,13 +20,21 @@ from typing import Any
 
 from vmlab.core import clock
 from vmlab.core.device import Device, on_peek, on_read, on_write
-from vmlab.regs import Registers, bit, bits, ro, rw, wo
+from vmlab.regs import Registers, bit, bits, reserved, ro, rw, wo
 
 __all__ = ["BACKLOG", "Uart16550"]
 
 #: bytes of host input that may wait for the guest: a pasted file fits, a runaway sender does not
 BACKLOG = 1 << 20
 FIFO_DEPTH = 16
+#: IIR.ID (§8.5, table V)
+CAUSES = {
+    0: "modem status",
+    1: "THR empty",
+    2: "data available",
+    3: "line status",
+    6: "character timeout",
+}
 #: bytes in the receiver FIFO at which FCR.RX_TRIGGER 0..3 asks for service (§8.4)
 TRIGGER_LEVELS = (1, 4, 8, 14)
 
@@ -69,7 +77,7 @@ class Uart16550(Device):
             ETBEI=bit(1, "transmitter holding register empty"),
             ELSI=bit(2, "receiver line status"),
             EDSSI=bit(3, "modem status"),
-            ZERO=bits(4, 4, "always 0", access="ro"),
+            ZERO=reserved(4, 4, "always 0"),
         )
         IIR = ro(
             2,
@@ -78,7 +86,8 @@ class Uart16550(Device):
             reset=NOTHING,
             spec="§8.5",
             NONE_PENDING=bit(0, "0 while an interrupt is pending"),
-            ID=bits(1, 3, "the pending cause of the highest priority"),
+            ID=bits(1, 3, "the pending cause of the highest priority", values=CAUSES),
+            ZERO=reserved(4, 2, "always 0"),
             FIFOS=bits(6, 2, "3 while the FIFOs are enabled"),
         )
         FCR = wo(
@@ -90,17 +99,19 @@ class Uart16550(Device):
             RX_RESET=bit(1, "empty the receiver FIFO"),
             TX_RESET=bit(2, "empty the transmitter FIFO, which is never anything else"),
             DMA_MODE=bit(3, "modes of pins that nothing is wired to"),
-            RX_TRIGGER=bits(6, 2, "interrupt at 1, 4, 8 or 14 bytes"),
+            RX_TRIGGER=bits(
+                6, 2, "interrupt at", values={n: f"{TRIGGER_LEVELS[n]} bytes" for n in range(4)}
+            ),
         )
         LCR = rw(
             3,
             "line control",
             8,
             spec="§8.1",
-            WLS=bits(0, 2, "bits of a character, less 5"),
+            WLS=bits(0, 2, "bits of a character", values={n: f"{n + 5} bits" for n in range(4)}),
             STB=bit(2, "two stop bits"),
             PEN=bit(3, "parity"),
-            EPS=bit(4, "even parity"),
+            EPS=bit(4, "parity", values={0: "odd", 1: "even"}),
             STICK=bit(5, "stick parity"),
             BREAK=bit(6, "break"),
             DLAB=bit(7, "offsets 0 and 1 are the divisor latch"),
@@ -115,7 +126,7 @@ class Uart16550(Device):
             OUT1=bit(2, "auxiliary output 1"),
             OUT2=bit(3, "auxiliary output 2"),
             LOOP=bit(4, "loopback: outputs are wired to inputs inside the chip"),
-            ZERO=bits(5, 3, "always 0", access="ro"),
+            ZERO=reserved(5, 3, "always 0"),
         )
         LSR = ro(
             5,

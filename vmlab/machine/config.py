@@ -106,16 +106,20 @@ class BusyCall(Struct, frozen=True):
 
 
 class FieldEntry(Struct, frozen=True):
-    """Bits of a register: `width` of them from bit `low`."""
+    """Bits of a register: `width` of them from bit `low`. values: what its values mean. reserved: they mean
+    nothing yet."""
 
     name: str
     low: int
     width: int
     doc: str
+    values: dict[int, str] = {}
+    reserved: bool = False
 
 
 class RegisterEntry(Struct, frozen=True):
-    """A row of a device's table. offset in bytes, width in bits."""
+    """A row of a device's table. offset in bytes, width in bits. spec: where its specification speaks of it,
+    or what it says there."""
 
     name: str
     offset: int
@@ -123,6 +127,7 @@ class RegisterEntry(Struct, frozen=True):
     access: str
     doc: str
     fields: list[FieldEntry] = []
+    spec: str = ""
 
 
 class CommandEntry(Struct, frozen=True):

@@ -91,9 +91,16 @@ class Introspection:
 
 def _described(row: Register) -> RegisterEntry:
     fields = [
-        FieldEntry(one.name, one.low, one.width, short(one.doc)) for one in row.fields.values()
+        FieldEntry(
+            *(bits.name, bits.low, bits.width, short(bits.doc)),
+            {value: short(word) for value, word in bits.values.items()},
+            bits.is_reserved,
+        )
+        for bits in row.fields.values()
     ]
-    return RegisterEntry(row.name, row.offset, row.width, row.access, short(row.doc), fields)
+    return RegisterEntry(
+        *(row.name, row.offset, row.width, row.access, short(row.doc), fields, short(row.spec))
+    )
 
 
 def _commands(device: Device | VirtioDevice) -> list[CommandEntry]:

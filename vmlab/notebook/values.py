@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vmlab.core.counters import DeviceCounts
-from vmlab.machine.config import DeviceEntry, RegisterEntry
+from vmlab.machine.config import DeviceEntry, FieldEntry, RegisterEntry
 
 __all__ = ["RegisterWatch", "grouped"]
 
@@ -91,6 +91,7 @@ class RegisterWatch:
             "width": one.width,
             "access": one.access,
             "doc": one.doc,
+            "spec": one.spec,
             "value": None if value is None else grouped(value, one.width),
             "reads": count.reads if count else 0,
             "writes": count.writes if count else 0,
@@ -101,10 +102,17 @@ class RegisterWatch:
                     "low": bits.low,
                     "width": bits.width,
                     "doc": bits.doc,
-                    "value": None
-                    if value is None
-                    else hex((value >> bits.low) & ((1 << bits.width) - 1)),
+                    **_field(bits, value),
                 }
                 for bits in one.fields
+                if not bits.reserved
             ],
         }
+
+
+def _field(bits: FieldEntry, value: int | None) -> dict[str, str | None]:
+    """value: its number; word: what that means, of an enumerated field."""
+    if value is None:
+        return {"value": None, "word": ""}
+    number = (value >> bits.low) & ((1 << bits.width) - 1)
+    return {"value": hex(number), "word": bits.values.get(number, "")}

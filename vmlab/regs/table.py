@@ -2,7 +2,8 @@
 
     class regs(Registers):
         STATUS = w1c(0x0C, "what happened", EXPIRED=bit(0, "the period has ended"))
-        CTRL = rw(0x04, "control", ENABLE=bit(0), MODE=bits(1, 2))
+        CTRL = rw(0x04, "control", ENABLE=bit(0), MODE=bits(1, 2, values={0: "off", 1: "once", 2: "on"}))
+    DATA = array(4, rw(0x10, "a word"))
 
 `CTRL.ENABLE` is an int (its mask) that knows its place, so `self.r.CTRL & self.regs.CTRL.ENABLE`
 reads as a data sheet does.
@@ -20,12 +21,12 @@ from msgspec.structs import replace
 from vmlab.errors import RegisterTableError
 from vmlab.hints import meant
 
-__all__ = ["Access", "Field", "Register", "Registers", "bit", "bits", "block", "pair64"]
-__all__ += ["rc", "ro", "rw", "w1c", "wo"]
+__all__ = ["Access", "Field", "Register", "Registers", "array", "bit", "bits", "block"]
+__all__ += ["pair64", "rc", "reserved", "ro", "rw", "w1c", "w1s", "wo"]
 
-Access = Literal["ro", "rw", "wo", "w1c", "rc", "block"]
-_READABLE = frozenset({"ro", "rw", "w1c", "rc", "block"})
-_WRITABLE = frozenset({"rw", "wo", "w1c", "block"})
+Access = Literal["ro", "rw", "wo", "w1c", "w1s", "rc", "block"]
+_READABLE = frozenset({"ro", "rw", "w1c", "w1s", "rc", "block"})
+_WRITABLE = frozenset({"rw", "wo", "w1c", "w1s", "block"})
 _WIDTHS = frozenset({8, 16, 32, 64})
 
 
@@ -38,10 +39,18 @@ class Field(int):
     doc: str
     access: str | None
     modelled: bool
+    #: of an enumerated field: value -> what it means
+    values: Mapping[int, str]
+    #: bits that the data sheet keeps for later: they read as zero, and what is written there is dropped
+    is_reserved: bool
 
     def of(self, value: int) -> int:
         """The field's value in the register value `value`."""
         return (value & self) >> self.low
+
+    def word(self, value: int) -> str:
+        """What the field says in the register value `value`, where it is enumerated; else ""."""
+        return self.values.get(self.of(value), "")
 
     def put(self, value: int, new: int) -> int:
         """`value` with the field set to `new`."""
@@ -53,16 +62,31 @@ def bits(
     width: int = 1,
     doc: str = "",
     *,
-    access: Literal["ro", "rw", "w1c"] | None = None,
+    access: Literal["ro", "rw", "w1c", "w1s"] | None = None,
     modelled: bool = True,
+    values: Mapping[int, str] | None = None,
 ) -> Field:
     """`width` bits from bit `low`. `access` overrides the register's; `modelled=False` says that the
-    bits are kept but have no effect here: a guest that sets them is told so in the event log."""
+    bits are kept but have no effect here: a guest that sets them is told so in the event log. values: what
+    the field's values mean, for views: {0: "5 bits", 1: "6 bits"}; not every one needs a word."""
     if low < 0 or width <= 0:
         raise RegisterTableError(f"a field of {width} bits from bit {low} has no bits")
+    for value, word in (values or {}).items():
+        if type(value) is not int or not 0 <= value < 1 << width:
+            raise RegisterTableError(f"{value!r:.40} is no value of a field of {width} bits")
+        if not word or type(word) is not str:
+            raise RegisterTableError(f"the value {value} of a field: {word!r:.40} is no word")
     made = Field(((1 << width) - 1) << low)
     made.low, made.width, made.doc = low, width, doc
     made.access, made.modelled, made.name = access, modelled, ""
+    made.values, made.is_reserved = dict(values or {}), False
+    return made
+
+
+def reserved(low: int, width: int = 1, doc: str = "reserved") -> Field:
+    """Bits that mean nothing yet: they read as zero and ignore what is written there."""
+    made = bits(low, width, doc)
+    made.is_reserved = True
     return made
 
 
@@ -70,11 +94,12 @@ def bit(
     low: int,
     doc: str = "",
     *,
-    access: Literal["ro", "rw", "w1c"] | None = None,
+    access: Literal["ro", "rw", "w1c", "w1s"] | None = None,
     modelled: bool = True,
+    values: Mapping[int, str] | None = None,
 ) -> Field:
     """One bit; see `bits`."""
-    return bits(low, 1, doc, access=access, modelled=modelled)
+    return bits(low, 1, doc, access=access, modelled=modelled, values=values)
 
 
 class Register(Struct, frozen=True, dict=True):
@@ -96,6 +121,11 @@ class Register(Struct, frozen=True, dict=True):
     #: length in bytes; differs from width // 8 only for a block
     size: int = 4
     pair: str = ""
+    #: of an `array`: how many there are, and bytes from one to the next
+    count: int = 0
+    stride: int = 0
+    #: of one of an array's: (the array's name, its index)
+    element: tuple[str, int] | None = None
     fields: Mapping[str, Field] = field(default_factory=dict)
     name: str = ""
 
@@ -127,17 +157,26 @@ class Register(Struct, frozen=True, dict=True):
 
     def masks(self) -> tuple[int, int, int]:
         """(stored as written, write 1 to clear, not modelled): which bits a write changes, and how."""
-        stored = self.mask if self.access in ("rw", "wo") else 0
-        clear = self.mask if self.access == "w1c" else 0
         missing = 0
-        for one in self.fields.values():
-            kind = one.access
-            if kind is not None:
-                stored = stored | one if kind == "rw" else stored & ~one
-                clear = clear | one if kind == "w1c" else clear & ~one
-            if not one.modelled:
-                missing |= one
-        return int(stored), int(clear), int(missing)
+        for bits in self.fields.values():
+            if not bits.modelled:
+                missing |= bits
+        return self._bits("rw", "wo"), self._bits("w1c"), int(missing)
+
+    @property
+    def sets(self) -> int:
+        """The bits that writing a 1 sets."""
+        return self._bits("w1s")
+
+    def _bits(self, *kinds: str) -> int:
+        """The bits whose access is one of these."""
+        found = self.mask if self.access in kinds else 0
+        for bits in self.fields.values():
+            if bits.is_reserved:
+                found &= ~bits
+            elif bits.access is not None:
+                found = found | bits if bits.access in kinds else found & ~bits
+        return int(found)
 
 
 _OPTIONS = ("reset", "spec", "when", "banked_by")
@@ -183,6 +222,11 @@ def w1c(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register
     return _make("w1c", offset, doc, width, options)
 
 
+def w1s(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
+    """Writing a 1 sets that bit; the device clears it."""
+    return _make("w1s", offset, doc, width, options)
+
+
 def rc(offset: int, doc: str = "", width: int = 32, **options: Any) -> Register:
     """Reading clears it."""
     return _make("rc", offset, doc, width, options)
@@ -200,6 +244,25 @@ def pair64(offset: int, doc: str = "", **options: Any) -> Register:
     return replace(rw(offset, doc, 32, **options), pair="whole")
 
 
+def array(count: int, first: Register, stride: int = 0) -> Register:
+    """`count` registers like `first`, one every `stride` bytes (0: side by side): NAME0, NAME1, ... in
+    tables, `self.r.NAME[i]` in the device. Handlers for all of them take the index first:
+
+        DATA = array(4, rw(0x10, "a word"))
+
+        @on_write("DATA")
+        def write(self, index: int, value: int) -> None: ...
+    """
+    for what, number, least in (("count", count, 1), ("stride", stride, 0)):
+        if type(number) is not int or number < least:
+            raise RegisterTableError(
+                f"{what}={number!r:.40} of an array: a whole number from {least}"
+            )
+    if first.access == "block" or first.pair or first.banked_by or first.count:
+        raise RegisterTableError("an array is of plain registers: no block, no pair, no banks")
+    return replace(first, count=count, stride=stride or first.size)
+
+
 _ATTRIBUTES = frozenset(dir(Register)) | {"name"}
 
 
@@ -211,13 +274,15 @@ class Registers:
     table: ClassVar[tuple[Register, ...]] = ()
     by_name: ClassVar[dict[str, Register]] = {}
     pairs: ClassVar[tuple[str, ...]] = ()
+    #: name -> the names of its registers
+    arrays: ClassVar[dict[str, tuple[str, ...]]] = {}
     strict: ClassVar[bool] = False
 
     def __init_subclass__(cls, strict: bool = False, **rest: Any) -> None:
         super().__init_subclass__(**rest)
         cls.strict = strict or cls.strict
         rows: dict[str, Register] = dict(cls.by_name)
-        pairs = list(cls.pairs)
+        pairs, arrays = list(cls.pairs), dict(cls.arrays)
         for name, value in list(vars(cls).items()):
             if not isinstance(value, Register):
                 continue
@@ -238,12 +303,28 @@ class Registers:
                     )
                     rows[half.name] = half
                     setattr(cls, half.name, half)
+            elif value.count:
+                setattr(cls, name, replace(value, name=name))
+                for index in range(value.count):
+                    each = replace(
+                        value,
+                        name=f"{name}{index}",
+                        offset=value.offset + index * value.stride,
+                        count=0,
+                        element=(name, index),
+                    )
+                    if each.name in rows or each.name in vars(cls):
+                        raise RegisterTableError(
+                            f"{cls.__qualname__}.{name}: there is a register {each.name} already"
+                        )
+                    rows[each.name] = each
+                arrays[name] = tuple(f"{name}{index}" for index in range(value.count))
             else:
                 named = replace(value, name=name)
                 rows[name] = named
                 setattr(cls, name, named)
         cls.by_name = rows
-        cls.pairs = tuple(pairs)
+        cls.pairs, cls.arrays = tuple(pairs), arrays
         cls.table = tuple(sorted(rows.values(), key=lambda row: (row.offset, row.name)))
         _check(cls)
 
@@ -288,7 +369,9 @@ def _field_problems(row: Register) -> Iterator[str]:
         if taken & one:
             yield f"field {one.name} overlaps another"
         taken |= one
-        if one.access in ("rw", "w1c") and row.access in ("ro", "rc"):
+        if one.is_reserved and row.reset & one:
+            yield f"the reset value {row.reset:#x} sets reserved bits of {one.name}"
+        if one.access in ("rw", "w1c", "w1s") and row.access in ("ro", "rc"):
             yield f"field {one.name} is {one.access} in a register that is {row.access}"
 
 

@@ -23,11 +23,11 @@ export function registers() {
     const [name, offset, access, value, reads, writes, last] = line.cells;
     text(name.children[0], row.name);
     text(name.children[1], row.doc);
-    attribute(line, "title", row.doc);
+    attribute(line, "title", row.spec ? `${row.doc} (${row.spec})` : row.doc);
     keyed(name.lastChild, row.fields, (bits) => bits.name, () => h("span"), (chip, bits) => {
       const where = bits.width === 1 ? `bit ${bits.low}` : `bits ${bits.low + bits.width - 1}:${bits.low}`;
-      text(chip, bits.value === null ? bits.name : `${bits.name}=${plain(bits.value)}`);
-      attribute(chip, "title", `${where}${bits.doc ? `: ${bits.doc}` : ""}`);
+      text(chip, bits.value === null ? bits.name : `${bits.name}=${bits.word || plain(bits.value)}`);
+      attribute(chip, "title", `${where}${bits.doc ? `: ${bits.doc}` : ""}${bits.word ? ` (${bits.value})` : ""}`);
       attribute(chip, "data-set", bits.value && bits.value !== "0x0" ? "yes" : null);
     });
     text(offset, hex(row.offset));
