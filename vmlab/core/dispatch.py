@@ -209,7 +209,8 @@ class Accessors:
     def _read_one(self, row: Register, size: int = 0) -> Reader:
         """Read the row; `size`: the bytes to count, when not all of its."""
         device, name, mask = self._device, row.name, row.mask
-        (lock, words, at), size = self._counting(row), size or row.size
+        lock, words, reads, _, moved = self._counting(row)
+        size = size or row.size
         action = bound_handlers(device, "read", name)
         pure = bound_handlers(device, "peek", name)
         clears = row.access == "rc"
@@ -238,8 +239,8 @@ class Accessors:
                     store(0)
                 if settle is not None:
                     settle()
-                words[at] += 1
-                words[at + 2] += size
+                words[reads] += 1
+                words[moved] += size
                 return value
 
         return read
@@ -247,7 +248,8 @@ class Accessors:
     def _write_one(self, row: Register, size: int = 0) -> Writer:
         """Write the row; `size`: the bytes to count, when not all of its."""
         device, name = self._device, row.name
-        (lock, words, at), size = self._counting(row), size or row.size
+        lock, words, _, writes, moved = self._counting(row)
+        size = size or row.size
         action = bound_handlers(device, "write", name)
         (stored, clear, missing), sets = row.masks(), row.sets
         mask, plain = row.mask, stored == row.mask and not missing
@@ -268,8 +270,8 @@ class Accessors:
                     action(value if as_written else new)
                 if settle is not None:
                     settle()
-                words[at + 1] += 1
-                words[at + 2] += size
+                words[writes] += 1
+                words[moved] += size
 
         return write
 
@@ -292,9 +294,10 @@ class Accessors:
 
         return fetch, store
 
-    def _counting(self, row: Register) -> tuple[RLock, memoryview, int]:
-        """(the device's lock, the words to count in, the first of the row's)."""
-        return self._device.lock, self._block.words, self._block.row(self._index[row.name])
+    def _counting(self, row: Register) -> tuple[RLock, memoryview, int, int, int]:
+        """The device's lock, the words to count in, and where the row's are: reads, writes, bytes."""
+        first = self._block.row(self._index[row.name])
+        return self._device.lock, self._block.words, first, first + 1, first + 2
 
     def _settle(self) -> Callable[[], None] | None:
         """Drives the line after an access, for devices that say when it is up."""
@@ -397,7 +400,7 @@ class Accessors:
 
     def _block_read(self, row: Register, offset: int, size: int) -> Reader:
         action = bound_handlers(self._device, "read", row.name)
-        lock, words, at = self._counting(row)
+        lock, words, reads, _, moved = self._counting(row)
         mask, settle = (1 << 8 * size) - 1, self._settle()
 
         def read() -> int:
@@ -409,15 +412,15 @@ class Accessors:
                     raise no_number(action or read, "read", row.name, answer) from None
                 if settle is not None:
                     settle()
-                words[at] += 1
-                words[at + 2] += size
+                words[reads] += 1
+                words[moved] += size
                 return value
 
         return read
 
     def _block_write(self, row: Register, offset: int, size: int) -> Writer:
         action = bound_handlers(self._device, "write", row.name)
-        lock, words, at = self._counting(row)
+        lock, words, _, writes, moved = self._counting(row)
         mask, settle = (1 << 8 * size) - 1, self._settle()
 
         def write(value: int) -> None:
@@ -426,7 +429,7 @@ class Accessors:
                     action(offset, size, value & mask)
                 if settle is not None:
                     settle()
-                words[at + 1] += 1
-                words[at + 2] += size
+                words[writes] += 1
+                words[moved] += size
 
         return write
