@@ -25,7 +25,7 @@ PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
 step = @printf '== %s\n' $(1)
 
-.PHONY: help setup demo lab lab-teacher test packages check pytest coverage newest lock bench fuzz kernels clean
+.PHONY: help setup demo lab lab-teacher test packages check pytest coverage docs newest lock bench fuzz kernels clean
 
 help:
 	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
@@ -35,6 +35,7 @@ help:
 	@echo "make test      everything that can be checked here; says what could not and why"
 	@echo "make coverage  the tests, with what they cover"
 	@echo "make check     only the linters, the type checker and the layers"
+	@echo "make docs      the documentation site, in build/docs"
 	@echo "make newest    what breaks with the newest versions of everything, in a .venv of its own"
 	@echo "make lock      requirements/ anew, from the newest versions (then: make test)"
 	@echo "make bench     the figures, as ratios measured in one run"
@@ -99,6 +100,13 @@ pytest:
 coverage:
 	@$(PREPARE) venv all
 	@"$(BIN)"/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+# Warnings are errors.
+docs:
+	@$(PREPARE) venv docs
+	$(call step,"sphinx-build")
+	@"$(BIN)"/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 # What those who install vmlab from an index have: nothing holds them to the lock.
 newest:

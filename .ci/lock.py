@@ -1,7 +1,8 @@
 """`make lock`: writes requirements/*.txt, what was tested, from what pyproject.toml allows.
 
     base    what vmlab itself needs, and what builds it        soft    the software engine
-    lab     the notebooks, and Linux's kernels                 test    everything else
+    lab     the notebooks, and Linux's kernels                 test    everything else but
+    docs    the documentation site
 
 A file holds what those before it do not, one version of each distribution for all the Pythons and
 systems, told apart by markers, with the hashes of every file of it: pip takes nothing else. It needs uv.
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements"
 LAYERS = {"base": (), "soft": ("soft",), "lab": ("lab",), "test": ("soft", "linux", "lab", "test")}
+LAYERS["docs"] = (*LAYERS["test"], "docs")
 #: where every distribution must come as a wheel: whoever installs it there needs no compiler
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -74,7 +76,7 @@ def check(lines: str) -> None:
 
 def main() -> None:
     before = versions("".join(file.read_text() for file in LOCK.glob("*.txt")))
-    whole = resolve(LAYERS["test"])
+    whole = resolve(LAYERS["docs"])
     check("".join(whole.values()))
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder, "pins.txt")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import ROOT, require_module, require_program
 
-LAYERS = ("base", "soft", "lab", "test")
+LAYERS = ("base", "soft", "lab", "test", "docs")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 #: what each layer must hold, with those before it
@@ -19,6 +19,7 @@ ASKED = {
     "soft": EXTRAS["soft"],
     "lab": [*EXTRAS["linux"], *EXTRAS["lab"]],
     "test": EXTRAS["test"],
+    "docs": EXTRAS["docs"],
 }
 ENTRY = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9.-]*)(?:\[(?P<extras>[a-z0-9,.-]+)\])?==(?P<version>\S+)"

@@ -20,7 +20,7 @@ from vmlab.errors import ConfigError, VmlabError
 if TYPE_CHECKING:
     from vmlab.vm import VM
 
-__all__ = ["main"]
+__all__ = ["main", "parsers"]
 
 # exit statuses beside the guest's own
 USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
@@ -135,6 +135,16 @@ def _parser() -> argparse.ArgumentParser:
     fetch.set_defaults(action=_fetch)
     commands.add_parser("kernels", help="the bundled guest kernels").set_defaults(action=_kernels)
     return parser
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Each command's, by what is typed: what the documentation prints."""
+    parser = _parser()
+    found = {"vmlab": parser}
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            found |= {f"vmlab {name}": each for name, each in action.choices.items()}
+    return found
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,1 @@
+"""A machine put together: configuration, board, devices, engine, states."""
