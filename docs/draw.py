@@ -30,7 +30,7 @@ ACCESS = [
         "vmlab.core.bus.Bus",
         "one bisection in an immutable map; a hole is counted, and reads all ones",
     ),
-    Stop("vmlab.core.device.Device.write", "the device's compiled dispatch"),
+    Stop("vmlab.core.device.Device", "the device's compiled dispatch"),
     Stop(
         "vmlab.core.dispatch.Accessors.write",
         "one look-up by (offset, size), one closure: lock, value, handler, line",
