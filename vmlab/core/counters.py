@@ -25,12 +25,13 @@ A block belongs to one device, three words a row: reads, writes, bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from msgspec import Struct
 
 from vmlab.errors import ConfigError
 
-__all__ = ["EXIT_KINDS", "Block", "CounterPage", "DeviceCounts", "RegisterCounts"]
+__all__ = ["EXIT_KINDS", "Block", "CounterPage", "DeviceCounts", "DeviceState", "RegisterCounts"]
 
 MAGIC = int.from_bytes(b"VMLABCNT", "little")
 VERSION = 2
@@ -45,8 +46,20 @@ BLOCKS = EXITS + CPUS * EXIT_KINDS
 UNKNOWN = (1 << 64) - 1
 ROW = 3
 FIRST_REGISTER = 3
-#: how far the guest is with a device
-DEVICE_STATES = ("added", "seen", "driver_ok", "failed", "removing")
+
+
+class DeviceState(StrEnum):
+    """How far the guest is with a device; its place here is its word in the page."""
+
+    ADDED = "added"
+    SEEN = "seen"
+    DRIVER_OK = "driver_ok"
+    FAILED = "failed"
+    REMOVING = "removing"
+
+
+#: as plain text, which is what people and the wire get
+DEVICE_STATES = tuple(state.value for state in DeviceState)
 #: 1 MiB: about 37,000 registers
 PAGE_SIZE = 1 << 20
 
@@ -75,7 +88,7 @@ class DeviceCounts(Struct, frozen=True):
     @property
     def progress(self) -> str:
         """How far the guest is, a DEVICE_STATES: one that was accessed was seen, whatever the guest says."""
-        return "seen" if self.state == "added" and self.traps else self.state
+        return "seen" if self.state == DeviceState.ADDED and self.traps else self.state
 
 
 class Block:

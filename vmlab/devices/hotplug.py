@@ -9,9 +9,10 @@ driver was there is not lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from vmlab.core.counters import DEVICE_STATES
+from vmlab.core.counters import DEVICE_STATES, DeviceState
 from vmlab.core.device import Device, on_peek, on_read, on_write
 from vmlab.regs import Registers, block, rc, ro, rw, wo
 
@@ -42,6 +43,16 @@ class Slot(NamedTuple):
     holder: Device
 
 
+@dataclass
+class SlotState:
+    """What is known of a slot. unbound: the guest has unbound its driver; only its user space can bind one
+    again. held: it is empty, and its driver still bound, for the device was taken out by force."""
+
+    device: Slot | None = None
+    unbound: bool = False
+    held: bool = False
+
+
 class HotPlug(Device):
     """Slot n is the n-th window of the MMIO device manager."""
 
@@ -70,17 +81,13 @@ class HotPlug(Device):
         OST = block(OST_AT, SLOT_COUNT, "a byte a slot: the status of ACPI's _OST")
 
     def __init__(self) -> None:
-        self._slots: list[Slot | None] = [None] * SLOT_COUNT
+        self._slots = [SlotState() for _ in range(SLOT_COUNT)]
         #: called with the slot that the guest has let go
         self._on_released: Callable[[int], None] = lambda index: None
         #: whether a guest listens: it has read the event registers
         self._watched = False
         #: whether the guest has ACPI tables: set by the machine
         self.acpi = False
-        #: slots whose driver the guest has unbound: only its user space can bind one again
-        self._unbound: set[int] = set()
-        #: empty slots whose driver is still bound, for their devices were taken out by force
-        self._held: set[int] = set()
         #: whether the guest's user space serves requests: it has answered one
         self._served = False
 
@@ -96,22 +103,22 @@ class HotPlug(Device):
     def fill(self, index: int, slot: Slot, announce: bool) -> None:
         """A device is in the slot now; `announce`: tell the guest."""
         with self.lock:
-            self._slots[index] = slot
+            self._slots[index].device = slot
             if announce:
                 self._event(index)
 
     def ask_removal(self, index: int) -> None:
         """Ask the guest to let the slot's device go."""
         with self.lock:
-            slot = self._slots[index]
+            slot = self._slots[index].device
             if slot is not None:
-                slot.holder.counters.state = "removing"
+                slot.holder.counters.state = DeviceState.REMOVING
                 self._event(index)
 
     def empty(self, index: int, announce: bool) -> None:
         """The device is gone."""
         with self.lock:
-            self._slots[index] = None
+            self._slots[index].device = None
             if announce:
                 self._event(index)
 
@@ -131,42 +138,43 @@ class HotPlug(Device):
         """The driver has reset the device in the slot. When it was asked to let it go it will, having
         put its own things away; a kernel with ACPI says no more than that."""
         with self.lock:
-            slot = self._slots[index]
-            asked = slot is not None and slot.holder.counters.state == "removing"
-            if index in self._held or (self.acpi and asked):
-                self._held.discard(index)
-                self._unbound.add(index)
+            state = self._slots[index]
+            slot = state.device
+            asked = slot is not None and slot.holder.counters.state == DeviceState.REMOVING
+            if state.held or (self.acpi and asked):
+                state.held, state.unbound = False, True
 
     def is_unbound(self, index: int) -> bool:
-        return index in self._unbound
+        return index < SLOT_COUNT and self._slots[index].unbound
 
     def is_held(self, index: int) -> bool:
-        return index in self._held
+        return self._slots[index].held
 
     def is_left(self, index: int) -> bool:
         """Whether a device that came to this slot would find no driver."""
-        return index in self._held or (index in self._unbound and not self._served)
+        state = self._slots[index]
+        return state.held or (state.unbound and not self._served)
 
     def let_go(self, index: int, driven: bool) -> bool:
         """The slot's device goes, with its driver bound if `driven`. -> `is_left`"""
         with self.lock:
             if driven:
-                self._held.add(index)
+                self._slots[index].held = True
             return self.is_left(index)
 
     def reset(self) -> None:
         with self.lock:
             super().reset()
             self._watched = self._served = False
-            self._unbound.clear()
-            self._held.clear()
+            for state in self._slots:
+                state.unbound = state.held = False
 
     # --- the guest's side -----------------------------------------------------------------------
 
     @property
     def _selected(self) -> Slot | None:
         index: int = self.r.SLOT
-        return self._slots[index] if index < SLOT_COUNT else None
+        return self._slots[index].device if index < SLOT_COUNT else None
 
     @on_read("EVENT_LOW")
     def _event_low(self) -> int:
@@ -219,7 +227,7 @@ class HotPlug(Device):
         if slot is None:
             self.mistake(f"an answer for slot {self.r.SLOT}, which is empty")
         elif value == RELEASED:
-            if slot.holder.counters.state != "removing":
+            if slot.holder.counters.state != DeviceState.REMOVING:
                 self.mistake(f"slot {self.r.SLOT} was released and nobody had asked")
             else:
                 self._on_released(self.r.SLOT)
@@ -233,27 +241,30 @@ class HotPlug(Device):
         """A virtio device knows from its Status register how far its driver is; the guest's word tells
         it only that it was seen, and that there is no driver."""
         counters = slot.holder.counters
-        known = slot.kind and (state == "driver_ok" or counters.state in ("driver_ok", "failed"))
-        if counters.state != "removing" and not known:
+        known = slot.kind and (
+            state == DeviceState.DRIVER_OK
+            or counters.state in (DeviceState.DRIVER_OK, DeviceState.FAILED)
+        )
+        if counters.state != DeviceState.REMOVING and not known:
             counters.state = state
 
     @on_read("STA")
     def _sta(self, offset: int, size: int) -> int:
         there = bytes(
-            PRESENT if slot is not None else 0 for slot in self._slots[offset : offset + size]
+            PRESENT if state.device else 0 for state in self._slots[offset : offset + size]
         )
         return int.from_bytes(there, "little")
 
     @on_read("VIRTIO")
     def _virtio(self, offset: int, size: int) -> int:
         """Anything but a virtio device is none of the driver's business; a placeholder neither."""
-        slots = self._slots[offset : offset + size]
+        slots = [state.device for state in self._slots[offset : offset + size]]
         there = bytes(PRESENT if slot is not None and slot.kind else 0 for slot in slots)
         return int.from_bytes(there, "little")
 
     @on_read("LINE")
     def _line(self, offset: int, size: int) -> int:
-        slots = self._slots[offset : offset + size]
+        slots = [state.device for state in self._slots[offset : offset + size]]
         lines = bytes(0xFF if slot is None or slot.irq is None else slot.irq for slot in slots)
         return int.from_bytes(lines, "little")
 
@@ -263,10 +274,11 @@ class HotPlug(Device):
         that has come to where a driver was unbound."""
         notes = bytearray(size)
         for index in range(offset, min(offset + size, SLOT_COUNT)):
-            slot = self._slots[index]
-            if index in self._held or (
+            state = self._slots[index]
+            slot = state.device
+            if state.held or (
                 slot is not None
-                and (slot.holder.counters.state == "removing" or index in self._unbound)
+                and (slot.holder.counters.state == DeviceState.REMOVING or state.unbound)
             ):
                 notes[index - offset] = EJECT_REQUEST
         self._watched = True
@@ -276,13 +288,13 @@ class HotPlug(Device):
     def _ost(self, offset: int, size: int, value: int) -> None:
         """_OST after a bus check. The driver's own status says more when it went well; after an eject
         request it says nothing, since user space is still at it."""
-        slot = self._slots[offset] if offset < SLOT_COUNT else None
-        if slot is None or slot.holder.counters.state == "removing":
+        slot = self._slots[offset].device if offset < SLOT_COUNT else None
+        if slot is None or slot.holder.counters.state == DeviceState.REMOVING:
             return
-        if value & 0xFF != SUCCESS and offset not in self._unbound:
-            slot.holder.counters.state = "failed"
-        elif slot.holder.counters.state == "added":
-            slot.holder.counters.state = "seen"
+        if value & 0xFF != SUCCESS and not self.is_unbound(offset):
+            slot.holder.counters.state = DeviceState.FAILED
+        elif slot.holder.counters.state == DeviceState.ADDED:
+            slot.holder.counters.state = DeviceState.SEEN
 
     @on_write("STA")
     def _sta_written(self, offset: int, size: int, value: int) -> None:

@@ -1,16 +1,14 @@
-"""Where devices are plugged in: ids, windows, lines, doorbells, and the guest's consent to a removal."""
+"""Where devices are plugged in: ids, windows, lines, doorbells."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable
 
 from vmlab.arch.api import Arch
 from vmlab.core.bus import Bus
 from vmlab.core.clock import Clock
-from vmlab.core.counters import CounterPage
+from vmlab.core.counters import CounterPage, DeviceState
 from vmlab.core.device import Device, wants_line
 from vmlab.core.irq import IrqLine
 from vmlab.core.manager import MMIO_LEN, DeviceType, MMIODeviceManager
@@ -19,16 +17,12 @@ from vmlab.core.patience import Patient, taken
 from vmlab.core.safely import report, short, shown
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
-from vmlab.errors import ConfigError, DeviceNotFound, StateError, UpdateFailed
+from vmlab.errors import ConfigError, DeviceNotFound, UpdateFailed
 from vmlab.machine.busy import Watch
 from vmlab.machine.hotplug.force import Force
 from vmlab.machine.hotplug.placeholders import Placeholders
-from vmlab.machine.hotplug.stale import (
-    StaleWindows,
-    driver_bound,
-    prepare_surprise_removal,
-    retired,
-)
+from vmlab.machine.hotplug.removal import Removals
+from vmlab.machine.hotplug.stale import StaleWindows, driver_bound, prepare_surprise_removal
 from vmlab.machine.introspection import Introspection
 from vmlab.machine.plugged import Plugged, find
 from vmlab.machine.wires import Wires, drives_level
@@ -36,12 +30,6 @@ from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
 
 __all__ = ["DeviceManager"]
-
-#: seconds that a guest has to let a device go
-CONSENT = 5.0
-#: seconds without an access after which a driver that has reset its device is done with it: long, for a
-#: busy host may keep the guest from running, and a guest that tells of it need not wait
-QUIET = 2.0
 
 
 class DeviceManager:
@@ -79,7 +67,6 @@ class DeviceManager:
         #: whose reset was the last to fail
         self.refused = ""
         self.hotplug = HotPlug()
-        self.hotplug.on_released(self._released)
         self._left = StaleWindows(self.manager, self.hotplug)
         #: who keeps a device's code from returning is known here
         self.watch = Watch(self._name_of)
@@ -88,8 +75,8 @@ class DeviceManager:
         self.force = Force(self.watch)
         #: held by whoever plugs, unplugs or resets devices
         self.quiet = Patient(self.watch.words, "devices cannot come or go now")
+        self._removals = Removals(self.hotplug, self.quiet)
         self._bells: dict[int, list[Doorbell]] = {}
-        self._consents: dict[int, threading.Event] = {}
 
     # --- capabilities ---------------------------------------------------------------------------
 
@@ -238,7 +225,7 @@ class DeviceManager:
         assert plugged.kind is not None
         slot = self._slot(plugged.base)
         asked = not force and running and slot is not None
-        consented = asked and slot is not None and self._ask(id, plugged, slot)
+        consented = asked and slot is not None and self._removals.request(id, plugged.device, slot)
         bound = force and self._linux and driver_bound(plugged.device)
         if bound and running:
             prepare_surprise_removal(plugged.device)
@@ -255,58 +242,6 @@ class DeviceManager:
             self._page.outdate()
             if slot is not None:
                 self.hotplug.empty(slot, announce=bound or (running and not consented))
-
-    def _ask(self, id: str, plugged: Plugged, slot: int) -> bool:
-        """True: the guest has let it go. False: there is no guest that would have to."""
-        counters = plugged.device.counters
-        before = counters.state
-        if before == "added" and not counters.counts().traps:
-            return False
-        if not self.hotplug.watched:
-            if before in ("driver_ok", "failed"):
-                raise StateError(
-                    f"the guest uses {id!r} and does not listen to the hot-plug controller;"
-                    " force=True takes it out under it"
-                )
-            return False
-        with self.quiet:
-            if slot in self._consents:
-                raise StateError(f"{id!r} is being removed already")
-            consent = self._consents[slot] = threading.Event()
-        try:
-            self.hotplug.ask_removal(slot)
-            if not self._released_or_unbound(slot, plugged.device, consent):
-                # a reset of the machine meanwhile has put the state right itself
-                if counters.state == "removing":
-                    counters.state = before
-                done = retired(plugged.device) if self.hotplug.acpi else ""
-                raise StateError(
-                    f"the guest has not let {id!r} go within {CONSENT:g} s; {done}"
-                    "force=True takes it out"
-                )
-        finally:
-            with self.quiet:
-                del self._consents[slot]
-        return True
-
-    def _released_or_unbound(self, slot: int, device: Device, consent: threading.Event) -> bool:
-        """Wait for the guest's word, or for its driver to have reset the device and to be quiet."""
-        end, since, seen = time.monotonic() + CONSENT, 0.0, -1
-        while not consent.wait(QUIET / 20):
-            now = time.monotonic()
-            traps = device.counters.counts().traps
-            if not self.hotplug.is_unbound(slot) or traps != seen:
-                since, seen = now, traps
-            elif now - since >= QUIET:
-                return True
-            if now >= end:
-                return False
-        return True
-
-    def _released(self, slot: int) -> None:
-        consent = self._consents.get(slot)
-        if consent is not None:
-            consent.set()
 
     @property
     def _linux(self) -> bool:
@@ -335,7 +270,7 @@ class DeviceManager:
         old = self._added(id)
         slot = self._slot(old.base)
         if running and slot is not None and self._linux and driver_bound(old.device):
-            self._ask(id, old, slot)
+            self._removals.request(id, old.device, slot)
         self._exchange(id, kind, bus_device, announce)
 
     def _exchange(self, id: str, kind: DeviceType, bus_device: Device, announce: bool) -> None:
@@ -411,7 +346,7 @@ class DeviceManager:
                 plugged.device.irq.set(False)
                 if first is None and not taken(error):  # by force, out of this very call
                     self.refused, first = id, error
-            plugged.device.counters.state = "added"
+            plugged.device.counters.state = DeviceState.ADDED
         if first is not None:
             raise first
 

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from vmlab.core.counters import DeviceState
 from vmlab.core.device import on_peek, on_read, on_write
 from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import report, text_of
@@ -218,14 +219,14 @@ class MmioTransport(VirtioTransport):
     def _set_status(self, value: int) -> None:
         self._status_now = self.r.Status = value
         self.running = value & (DRIVER_OK | FAILED | NEEDS_RESET) == DRIVER_OK
-        if self.counters.state == "removing":
+        if self.counters.state == DeviceState.REMOVING:
             return  # until the guest has let the device go, whatever else it does with it
         if value & (NEEDS_RESET | FAILED):
-            self.counters.state = "failed"
+            self.counters.state = DeviceState.FAILED
         elif value & DRIVER_OK:
-            self.counters.state = "driver_ok"
-        elif value or self.counters.state != "added":
-            self.counters.state = "seen"  # also by a driver that has let it go
+            self.counters.state = DeviceState.DRIVER_OK
+        elif value or self.counters.state != DeviceState.ADDED:
+            self.counters.state = DeviceState.SEEN  # also by a driver that has let it go
 
     def reset(self) -> None:
         """§2.4: no request is under way when this returns, and every queue is forgotten."""
