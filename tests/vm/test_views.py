@@ -42,6 +42,23 @@ def test_an_unknown_device_is_told_what_there_is(vm):
     assert vm.devices.get("middle") is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda devices: devices.pop("left"),
+        lambda devices: devices.popitem(),
+        lambda devices: devices.clear(),
+        lambda devices: devices.update(left=1),
+        lambda devices: devices.setdefault("new", 1),
+        lambda devices: devices.__ior__({"new": 1}),
+    ],
+)
+def test_the_list_of_devices_is_changed_by_hot_plug_alone(vm, change):
+    with pytest.raises(ConfigError, match="hot_add and vm.hot_remove change it"):
+        change(vm.devices)
+    assert "left" in vm.devices
+
+
 def test_a_view_of_a_removed_device_says_so_and_counts_nothing_of_its_successor(vm):
     view = vm.devices["left"]
     vm.console.run("peek 0xd0000000")

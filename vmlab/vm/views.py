@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec import Struct
 
@@ -204,6 +204,13 @@ class Devices(dict[str, DeviceView]):
         raise ConfigError(
             f"this is a list of the devices that are there; vm.hot_remove({id!r}) unplugs it"
         )
+
+    def _refused(self, *_: Any, **__: Any) -> NoReturn:
+        raise ConfigError(
+            "this is a list of the devices that are there; vm.hot_add and vm.hot_remove change it"
+        )
+
+    pop = popitem = clear = update = setdefault = __ior__ = _refused
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)
