@@ -54,7 +54,7 @@ def test_an_unknown_device_is_told_what_there_is(vm):
     ],
 )
 def test_the_list_of_devices_is_changed_by_hot_plug_alone(vm, change):
-    with pytest.raises(ConfigError, match="hot_add and vm.hot_remove change it"):
+    with pytest.raises(ConfigError, match=r"hot_add and vm\.hot_remove change it"):
         change(vm.devices)
     assert "left" in vm.devices
 
