@@ -13,8 +13,8 @@ GUESTS: list[Guest] = []
 
 @dataclass(frozen=True)
 class Guest:
-    """`text` is GNU as; `words` what it assembles to at CODE: the bytes of an instruction each, in hexadecimal,
-    or those and how often they follow."""
+    """`text` is GNU as; `words` what it assembles to at CODE: the bytes of an instruction each, in hex, or
+    those and how often they follow."""
 
     text: str
     words: str

@@ -155,8 +155,8 @@ vectors:
 )
 
 #: Takes interrupts until x22 of them were handled, busy or (x19) in WFI. x27: the GICv2 CPU interface, 0:
-#: GICv3. x24: what the virtual timer is armed with, 0: not at all. Others than the timer's are written to x23.
-#: Results: handled, spurious, turns of the loop; the ninth: its turns again, counted in memory.
+#: GICv3. x24: what the virtual timer is armed with, 0: not at all. Others than the timer's are written to
+#: x23. Results: handled, spurious, turns of the loop; the ninth: its turns again, counted in memory.
 INTERRUPTS = Guest(
     f"""// interrupts: the virtual timer's and those of devices
     {_START}
@@ -247,7 +247,7 @@ vectors:
     """,
 )
 
-#: CPU 0 turns all others on; each adds x10 times to a counter, and sends CPU 0 an interrupt when it is done
+#: CPU 0 turns all others on; each adds x10 times to a counter, and interrupts CPU 0 when it is done
 SMP = Guest(
     f"""// several CPUs: PSCI, exclusive accesses, software-generated interrupts (GICv2)
     {_START}
