@@ -27,8 +27,8 @@ from vmlab.engine.soft.arm64.engine import ArmEngine
 SIZE = 16 << 20
 PARAMETERS, PAIRS, RESULTS = 0x8002_0000, 0x8003_0000, 0x8004_0000
 EXIT, READY, DEVICE, CODE_DEVICE = 0x0A00_F000, 0x0A00_E000, 0x0A00_1000, 0x0A00_D000
-#: the two ways of everything: with the library's inner functions and without
-WAYS = pytest.mark.parametrize("portable", [False, True], ids=["native", "portable"])
+#: the ways of everything: with the library's inner functions, without, and with its hooks left alone as well
+WAYS = pytest.mark.parametrize("way", ["native", "portable", "bare"])
 GICS = pytest.mark.parametrize("gic", [2, 3])
 
 
@@ -56,13 +56,13 @@ class Bus:
 
 
 class Lab:
-    def __init__(self, cpus: int, gic: int, portable: bool, exact: bool) -> None:
+    def __init__(self, cpus: int, gic: int, way: str, exact: bool) -> None:
         self.memory = GuestMemory(mmap.mmap(-1, SIZE), [(CODE, SIZE)])
         self.bus = Bus(self)
         self.exited = threading.Event()
         self.stops: list[tuple[int, Stop]] = []
         config = EngineConfig(self.memory, self.bus, self.bus, cpus, self._stopped, exact=exact)
-        self.engine = ArmEngine(config, gic, portable)
+        self.engine = ArmEngine(config, gic, way != "native", way == "bare")
         self.gic = gic
 
     def _stopped(self, cpu: int, stop: Stop) -> None:
@@ -126,8 +126,8 @@ class Lab:
 
 
 @contextmanager
-def bench(cpus: int = 1, gic: int = 2, portable: bool = False, exact: bool = True) -> Iterator[Lab]:
-    lab = Lab(cpus, gic, portable, exact)
+def bench(cpus: int = 1, gic: int = 2, way: str = "native", exact: bool = True) -> Iterator[Lab]:
+    lab = Lab(cpus, gic, way, exact)
     try:
         yield lab
     finally:

@@ -19,8 +19,8 @@ NOT_SUPPORTED, INVALID, ALREADY_ON = ((1 << 64) - n for n in (1, 2, 4))
 
 
 @WAYS
-def test_accesses_have_their_true_sizes(portable: bool) -> None:
-    with bench(portable=portable) as lab:
+def test_accesses_have_their_true_sizes(way: str) -> None:
+    with bench(way=way) as lab:
         lab.bus.reader = lambda address, size: address * 0x0101_0101_0101_0101 & (1 << 8 * size) - 1
         lab.run(guests.ACCESSES)
         writes = [entry for entry in lab.bus.log if entry[0] == "w"]
@@ -42,8 +42,8 @@ def test_accesses_have_their_true_sizes(portable: bool) -> None:
 
 
 @WAYS
-def test_exceptions(portable: bool) -> None:
-    with bench(portable=portable) as lab:
+def test_exceptions(way: str) -> None:
+    with bench(way=way) as lab:
         lab.run(guests.FAULTS)
         raw = lab.memory.read(RESULTS, 48 * 9)
         rows = [struct.unpack_from("<6Q", raw, 48 * n) for n in range(9)]
@@ -82,8 +82,8 @@ def test_exceptions(portable: bool) -> None:
         (0x1234_5678, (0, 0), NOT_SUPPORTED),
     ],
 )
-def test_psci(portable: bool, function: int, arguments: tuple[int, int], answer: int) -> None:
-    with bench(portable=portable) as lab:
+def test_psci(way: str, function: int, arguments: tuple[int, int], answer: int) -> None:
+    with bench(way=way) as lab:
         lab.write(PARAMETER, function, *arguments)
         lab.run(guests.POWER)
         assert lab.results(1) == [answer]
@@ -91,8 +91,8 @@ def test_psci(portable: bool, function: int, arguments: tuple[int, int], answer:
 
 @WAYS
 @pytest.mark.parametrize(("function", "event"), [(0x8400_0008, "off"), (0x8400_0009, "reset")])
-def test_system_events(portable: bool, function: int, event: str) -> None:
-    with bench(portable=portable) as lab:
+def test_system_events(way: str, function: int, event: str) -> None:
+    with bench(way=way) as lab:
         lab.write(PARAMETER, function, 0, 0)
         lab.run(guests.POWER)
         ((cpu, stop),) = lab.stops
@@ -106,9 +106,9 @@ def test_system_events(portable: bool, function: int, event: str) -> None:
 
 @WAYS
 @pytest.mark.parametrize("how", [0, 1, 2], ids=["in place", "through an alias", "by a device"])
-def test_code_that_is_written_anew_is_run_as_it_is(portable: bool, how: int) -> None:
+def test_code_that_is_written_anew_is_run_as_it_is(way: str, how: int) -> None:
     turns = 300
-    with bench(portable=portable) as lab:
+    with bench(way=way) as lab:
         written = [0]
 
         def on_write(address: int, _size: int, value: int) -> None:
@@ -124,9 +124,9 @@ def test_code_that_is_written_anew_is_run_as_it_is(portable: bool, how: int) -> 
 
 
 @WAYS
-def test_code_that_the_host_writes_while_paused(portable: bool) -> None:
+def test_code_that_the_host_writes_while_paused(way: str) -> None:
     # 1: add x1, x1, #1; b 1b
-    with bench(portable=portable) as lab:
+    with bench(way=way) as lab:
         lab.memory.write(CODE, struct.pack("<2I", 0x9100_0421, 0x17FF_FFFF))
         lab.engine.load(CpuState("el1", CODE))
         lab.engine.start()
@@ -145,8 +145,8 @@ def test_code_that_the_host_writes_while_paused(portable: bool) -> None:
 
 
 @WAYS
-def test_one_step_is_one_instruction(portable: bool) -> None:
-    with bench(portable=portable) as lab:
+def test_one_step_is_one_instruction(way: str) -> None:
+    with bench(way=way) as lab:
         # add x1, x1, #1; ldr x2, [x3]; wfi; b .
         words = (0x9100_0421, 0xF940_0062, 0xD503_207F, 0x1400_0000)
         lab.memory.write(CODE, struct.pack("<4I", *words))
@@ -160,8 +160,8 @@ def test_one_step_is_one_instruction(portable: bool) -> None:
 
 
 @WAYS
-def test_registers(portable: bool) -> None:
-    with bench(cpus=2, portable=portable) as lab:
+def test_registers(way: str) -> None:
+    with bench(cpus=2, way=way) as lab:
         lab.memory.write(CODE, struct.pack("<I", 0x1400_0000))
         lab.engine.load(CpuState("el1", CODE, {"x0": 7}))
         values = lab.engine.get_regs()
@@ -216,4 +216,4 @@ def test_limits() -> None:
                 lab.engine.irq_sink(line)
     for cpus, gic, match in ((9, 2, "1 to 8"), (0, 3, "1 to 8"), (1, 4, "no GIC version 4")):
         with pytest.raises(ConfigError, match=match):
-            Lab(cpus, gic, portable=False, exact=True)
+            Lab(cpus, gic, way="native", exact=True)

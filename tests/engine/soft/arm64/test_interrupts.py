@@ -15,16 +15,16 @@ TIMER = 27
 LINES = range(40, 48)
 
 
-def _count(portable: bool) -> int:
-    return 1_000 if portable else 10_000
+def _count(way: str) -> int:
+    return 10_000 if way == "native" else 1_000
 
 
 @WAYS
 @GICS
 @ASLEEP
-def test_the_timer_is_exact(gic: int, asleep: bool, portable: bool) -> None:
-    count = _count(portable)
-    with bench(gic=gic, portable=portable) as lab:
+def test_the_timer_is_exact(gic: int, asleep: bool, way: str) -> None:
+    count = _count(way)
+    with bench(gic=gic, way=way) as lab:
         lab.enable(TIMER)
         lab.interrupts(count, asleep, tick=2_000)
         lab.run(guests.INTERRUPTS)
@@ -36,9 +36,9 @@ def test_the_timer_is_exact(gic: int, asleep: bool, portable: bool) -> None:
 @WAYS
 @GICS
 @ASLEEP
-def test_edges_of_devices_are_exact(gic: int, asleep: bool, portable: bool) -> None:
-    count = _count(portable)
-    with bench(gic=gic, portable=portable) as lab:
+def test_edges_of_devices_are_exact(gic: int, asleep: bool, way: str) -> None:
+    count = _count(way)
+    with bench(gic=gic, way=way) as lab:
         lab.enable(*LINES)
         lab.interrupts(count, asleep)
         seen = _answer_with_the_next(lab, count)
@@ -71,8 +71,8 @@ def _answer_with_the_next(lab: Lab, count: int) -> list[int]:
 
 @WAYS
 @GICS
-def test_a_level_is_up_until_the_device_lowers_it(gic: int, portable: bool) -> None:
-    with bench(gic=gic, portable=portable) as lab:
+def test_a_level_is_up_until_the_device_lowers_it(gic: int, way: str) -> None:
+    with bench(gic=gic, way=way) as lab:
         lab.enable(50, edge=False)
         lab.interrupts(200, asleep=True)
         sink = lab.engine.irq_sink(50)
@@ -100,8 +100,8 @@ def test_a_pulse_on_a_pending_line_is_not_taken() -> None:
 
 
 @WAYS
-def test_time_stands_still_while_paused(portable: bool) -> None:
-    with bench(portable=portable) as lab:
+def test_time_stands_still_while_paused(way: str) -> None:
+    with bench(way=way) as lab:
         lab.enable(TIMER)
         lab.interrupts(1, asleep=True, tick=62_500_000 // 5)
         lab.start(guests.INTERRUPTS)
@@ -117,9 +117,9 @@ def test_time_stands_still_while_paused(portable: bool) -> None:
 
 
 @WAYS
-def test_several_cpus(portable: bool) -> None:
+def test_several_cpus(way: str) -> None:
     cpus, turns = 4, 2_000
-    with bench(cpus, portable=portable) as lab:
+    with bench(cpus, way=way) as lab:
         lab.write(0x8004_0080, cpus, turns)
         lab.run(guests.SMP)
         total, interrupts, _, off, unknown, wrong = lab.results(6)

@@ -35,6 +35,7 @@ class _Line:
 
 class ArmEngine(SoftEngine):
     """gic: the version of the interrupt controller. portable: without Unicorn's inner functions (slower).
+    deterministic: with a look at each block instead of a changed hook (much slower; see `kick`).
 
     Interrupt lines are INTIDs, from 32 on. Raises EngineUnavailable, ConfigError.
     """
@@ -42,20 +43,26 @@ class ArmEngine(SoftEngine):
     _settable = r.SETTABLE
     _counter = "pc"
 
-    def __init__(self, config: EngineConfig, gic: int = 2, portable: bool = False) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        gic: int = 2,
+        portable: bool = False,
+        deterministic: bool = False,
+    ) -> None:
         if gic not in GIC_VERSIONS:
             raise ConfigError(f"there is no GIC version {gic} here; there are 2 and 3")
         self._portable, self._version = portable, gic
-        super().__init__(config)
+        super().__init__(config, deterministic)
 
-    def _assemble(self, config: EngineConfig, _deterministic: bool) -> None:
+    def _assemble(self, config: EngineConfig, deterministic: bool) -> None:
         self._gic = Chipset(config.cpus, self._version, self._lock, self._wake)
         self._processor = Processor(
             config,
             self._gic,
             self._doorbells,
             self._exits,
-            not self._portable and kick.self_check(),
+            not deterministic and kick.self_check(),
             self._portable,
         )
         self._chipset, self._caches = self._gic, self._processor
