@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from vmlab import arch
 from vmlab.engine.api import Engine, EngineConfig
 from vmlab.errors import ConfigError, EngineUnavailable
 from vmlab.hints import perhaps
@@ -69,10 +70,22 @@ def choose(wanted: str = "auto", linux: bool = False) -> tuple[str, str]:
 
 
 def create(name: str, config: EngineConfig) -> Engine:
+    """The engine for the config's architecture. EngineUnavailable: it cannot run that one."""
     if name == "kvm":
+        if config.arch != arch.host():
+            raise EngineUnavailable(
+                f"KVM runs guests of this host's architecture, {arch.host()}, and not of {config.arch};"
+                " engine='soft' can"
+            )
         from vmlab.engine.kvm import KvmEngine
 
         return KvmEngine(config)
+    if config.arch == "arm64":
+        from vmlab.engine.soft.arm64.engine import ArmEngine
+
+        return ArmEngine(config)
+    if config.arch != "x86_64":
+        raise EngineUnavailable(f"engine 'soft' runs x86_64 and arm64, not {config.arch}")
     from vmlab.engine.soft import SoftEngine
 
     return SoftEngine(config)

@@ -76,6 +76,8 @@ class EngineConfig(Struct, frozen=True):
     #: device accesses are exactly the instructions'. False allows the soft engine, which pays for that with
     #: every access to RAM, to cut those of 8 bytes and the unaligned ones into pieces
     exact: bool = True
+    #: of the guest: "x86_64" or "arm64", which has no ports
+    arch: str = "x86_64"
 
 
 class IrqSink(Protocol):
@@ -118,7 +120,7 @@ class Engine(Protocol):
         ...
 
     def load(self, state: CpuState) -> None:
-        """Put all vCPUs in their start state: cpu 0 as `state`, the others wait for INIT/SIPI.
+        """Put all vCPUs in their start state: cpu 0 as `state`, the others wait for INIT/SIPI (arm64: PSCI).
         Interrupt controllers are reset. Only while created or paused."""
         ...
 
@@ -152,11 +154,12 @@ class Engine(Protocol):
         ...
 
     def get_regs(self, cpu: int = 0) -> dict[str, int]:
-        """rax..r15, rip, rflags, cs ss ds es fs gs (selectors), cr0 cr2 cr3 cr4 efer. Paused only."""
+        """rax..r15, rip, rflags, cs ss ds es fs gs (selectors), cr0 cr2 cr3 cr4 efer; arm64: x0..x30, sp, pc,
+        pstate, and EL1's system registers by their names (sctlr_el1, ...). Paused only."""
         ...
 
     def set_regs(self, cpu: int, values: Mapping[str, int]) -> None:
-        """General registers, rip and rflags. Paused only."""
+        """General registers, rip and rflags; arm64: sp, pc and pstate. Paused only."""
         ...
 
     def close(self) -> None:
