@@ -114,6 +114,14 @@ class Lab:
         self.start(guest)
         self.finish(timeout)
 
+    def run_again(self, guest: Guest) -> None:
+        """After a pause, or for the first time."""
+        self.exited.clear()
+        self.memory.write(CODE, guest.code)
+        self.engine.load(CpuState("el1", CODE))
+        self.engine.resume()
+        self.finish()
+
     def wait_for(self, condition: Callable[[], bool], timeout: float = 5.0) -> None:
         deadline = time.monotonic() + timeout
         while not condition():

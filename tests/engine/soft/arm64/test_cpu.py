@@ -10,6 +10,7 @@ import pytest
 from tests.engine.soft.arm64 import guests
 from tests.engine.soft.arm64.lab import CODE_DEVICE, DEVICE, RESULTS, WAYS, Lab, bench
 from vmlab.engine.api import CpuState
+from vmlab.engine.soft.arm64 import core, native, registers
 from vmlab.errors import ConfigError, EngineError
 
 CODE = guests.CODE
@@ -217,3 +218,23 @@ def test_limits() -> None:
     for cpus, gic, match in ((9, 2, "1 to 8"), (0, 3, "1 to 8"), (1, 4, "no GIC version 4")):
         with pytest.raises(ConfigError, match=match):
             Lab(cpus, gic, way="native", exact=True)
+
+
+def test_a_library_that_is_another_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bench() as lab:
+        assert type(lab.engine._processor.core) is native.NativeCore
+    assert native._known(registers.new_cpu())
+    monkeypatch.setattr(native, "_VERSION", 0)
+    assert not native._known(registers.new_cpu())
+    monkeypatch.setattr(native, "usable", lambda: False)
+    with bench() as lab:
+        assert type(lab.engine._processor.core) is core.Core
+        lab.run(guests.ACCESSES)
+        assert not lab.stops
+
+
+@pytest.mark.parametrize("name", ["_ENV", "_ICOUNT", "_WATCHPOINTS", "_X", "_PC"])
+def test_a_structure_that_has_moved(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert native.usable()
+    monkeypatch.setattr(native, name, getattr(native, name) + 8)
+    assert not native._known(registers.new_cpu())

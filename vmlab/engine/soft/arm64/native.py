@@ -7,19 +7,21 @@
 - Code: IC IVAU and its like, which Unicorn ignores, throw translations away, as the architecture wants it
   from a guest that writes code (DDI 0487, B2.7.4). CTR_EL0.IminLine says 4 KiB: one is enough for a page.
 
-Structures are QEMU 5's, from which Unicorn 2 derives. `known` looks whether they are where this version has
-them; where they are not, there is `core`.
+Structures are QEMU 5's, from which Unicorn 2 derives. `usable` looks whether they are where this version has
+them, and tries it all; where that fails, there is `core`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import struct
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vmlab.core.memory import Region
+from vmlab.core.once import once
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.arm64 import registers as r
 from vmlab.engine.soft.arm64.core import Core, Owner
@@ -27,7 +29,7 @@ from vmlab.engine.soft.arm64.registers import Key
 from vmlab.engine.soft.arm64.timer import TICK_NS
 from vmlab.engine.soft.uclib import Uc
 
-__all__ = ["NativeCore", "known"]
+__all__ = ["NativeCore", "usable"]
 
 _SIZE, _U64, _INT = ctypes.c_size_t, ctypes.c_uint64, ctypes.c_int
 _READ = ctypes.CFUNCTYPE(_U64, _SIZE, _SIZE)
@@ -65,6 +67,19 @@ _IC_IVAU: Key = (1, 3, 7, 5, 1)
 _IC_ALL: tuple[Key, ...] = ((1, 0, 7, 5, 0), (1, 0, 7, 1, 0))
 _PAGE = 0x1000
 _FAR_ABOVE = (1 << 64) - 1
+# svc #0; msr daifclr, #2; mrs x2, cntv_ctl_el0; mrs x3, S3_0_C12_C12_0; mrs x4, ctr_el0; add x5, x3, #1;
+# msr S3_0_C12_C12_0, x5; wfi; b .
+_TRIAL = bytes.fromhex(
+    "010000d4 ff4203d5 22e33bd5 03cc38d5 24003bd5 65040091 05cc18d5 7f2003d5 00000014"
+)
+_VECTORS, _VALUE, _LONG = 0x800, 0x5EED, 1000
+_MADE_UP: Key = (3, 0, 12, 12, 0)
+_HANDLERS = {
+    # add x0, x0, #1; eret
+    0xA00: bytes.fromhex("00040091 e0039fd6"),
+    # add x1, x1, #1; mov x6, #0x3c5; msr spsr_el1, x6; eret
+    0xA80: bytes.fromhex("21040091 a67880d2 064018d5 e0039fd6"),
+}
 
 
 def _bind(library: Any) -> bool:
@@ -133,8 +148,65 @@ def _context_size(uc: Uc) -> int:
     return size
 
 
-def known(uc: Uc) -> bool:
-    """Whether `uc` is of a build whose insides are known here."""
+@once
+def usable() -> bool:
+    """Whether this build's insides are known here, and a small guest finds it all working. Done once a
+    process, in about 10 ms."""
+    uc = r.new_cpu()
+    page = mmap.mmap(-1, _PAGE)
+    hold = ctypes.c_char.from_buffer(page)
+    core = None
+    try:
+        if not _known(uc):
+            return False
+        page[: len(_TRIAL)] = _TRIAL
+        for at, code in _HANDLERS.items():
+            page[at : at + len(code)] = code
+        uc.map_ram(0, _PAGE, ctypes.addressof(hold))
+        owner = _Trial()
+        region = Region(0, _PAGE, 0, memoryview(page))
+        served = {_CNTV_CTL: "", _MADE_UP: "VMLAB"}
+        owner.core = core = NativeCore(uc, (region,), owner, served, {_CTR_EL0: 0})
+        uc.write_register(r.VBAR_EL1, _VECTORS)
+        core.set_line(True)
+        if core.run(_LONG) or core.pc != len(_TRIAL) - 4:
+            return False
+        values = [uc.read_register(r.GENERAL[n]) for n in range(5)]
+        return values == [1, 1, _VALUE, _VALUE, _LINE_4K] and owner.written == [_VALUE + 1]
+    finally:
+        if core is not None:
+            core.close()
+        uc.close()
+        del hold
+
+
+class _Trial:
+    """The owner of the trial's CPU."""
+
+    def __init__(self) -> None:
+        self.core: NativeCore | None = None
+        self.written: list[int] = []
+
+    def on_exception(self, _number: int) -> bool:
+        return False
+
+    def read_system(self, _key: Key) -> int:
+        return _VALUE
+
+    def write_system(self, _key: Key, value: int) -> None:
+        self.written.append(value)
+        if self.core is not None:
+            self.core.set_line(False)
+
+    def leave_soon(self) -> None:
+        return
+
+    def code_at(self, _address: int) -> bytes:
+        return b""
+
+
+def _known(uc: Uc) -> bool:
+    """Whether `uc` is of a build whose structures are known here."""
     if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
         return False
     version = getattr(uc.lib, "uc_version", None)

@@ -64,7 +64,7 @@ class Processor:
             uc.map_ram(region.base, region.size, region.host_address)
         self.access = Access(0, config, chipset, doorbells, exits, self._interrupt_current)
         self.access.attach(uc, ram)
-        kind = native.NativeCore if not portable and native.known(uc) else Core
+        kind = native.NativeCore if not portable and native.usable() else Core
         served, constants = chipset.system_registers, self._identification()
         self.core: Core = kind(uc, config.memory.regions, self, served, constants)
         self._kick = Kick(uc, self._on_block, patched)
