@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from vmlab import engine
+from vmlab.core.memory import GuestMemory
+from vmlab.engine.api import EngineConfig
 from vmlab.errors import ConfigError, EngineUnavailable
 
 
@@ -77,3 +82,36 @@ def test_linux_on_a_kvm_that_cannot_is_refused_in_words() -> None:
 def test_linux_takes_a_kvm_that_can(both: pytest.MonkeyPatch) -> None:
     both.setattr(engine, "runs_linux", lambda name: (True, ""))
     assert engine.choose(linux=True) == ("kvm", "/dev/kvm works")
+
+
+@pytest.mark.parametrize(("arch", "cls"), [("x86_64", "SoftEngine"), ("arm64", "ArmEngine")])
+def test_the_guests_architecture_picks_the_engine(arch: str, cls: str) -> None:
+    pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
+    with _config(arch) as config:
+        made = engine.create("soft", config)
+        try:
+            assert type(made).__name__ == cls
+        finally:
+            made.close()
+
+
+@pytest.mark.parametrize(("name", "arch"), [("kvm", "arm64"), ("soft", "riscv64")])
+def test_architectures_that_an_engine_has_not(name: str, arch: str) -> None:
+    with _config(arch) as config, pytest.raises(EngineUnavailable, match=f"no {arch} guests"):
+        engine.create(name, config)
+
+
+@contextmanager
+def _config(arch: str) -> Iterator[EngineConfig]:
+    memory = GuestMemory.allocate(1 << 20)
+    bus = Bus()
+    yield EngineConfig(memory, bus, bus, arch=arch)
+    memory.close()
+
+
+class Bus:
+    def read(self, _address: int, _size: int) -> int:
+        return 0
+
+    def write(self, _address: int, _size: int, _value: int) -> None:
+        return

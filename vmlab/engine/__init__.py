@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -15,21 +16,31 @@ __all__ = ["ENGINES", "OVERRIDE", "Kind", "available", "choose", "create", "runs
 
 
 class Kind(NamedTuple):
-    """An engine: the module that has `available()` and the class, and the architectures that it runs."""
+    """An engine: the module that has `available()`, and "module:Class" of each architecture that it runs."""
 
     module: str
-    name: str
-    arches: tuple[str, ...]
+    classes: Mapping[str, str]
 
     @property
     def loaded(self) -> Any:
         return import_module(self.module)
 
+    def create(self, config: EngineConfig) -> Engine:
+        module, _, name = self.classes[config.arch].partition(":")
+        made: Engine = getattr(import_module(module), name)(config)
+        return made
+
 
 #: what "auto" tries, in this order
 ENGINES = {
-    "kvm": Kind("vmlab.engine.kvm", "KvmEngine", ("x86_64",)),
-    "soft": Kind("vmlab.engine.soft", "SoftEngine", ("x86_64",)),
+    "kvm": Kind("vmlab.engine.kvm", {"x86_64": "vmlab.engine.kvm:KvmEngine"}),
+    "soft": Kind(
+        "vmlab.engine.soft",
+        {
+            "x86_64": "vmlab.engine.soft:SoftEngine",
+            "arm64": "vmlab.engine.soft.arm64.engine:ArmEngine",
+        },
+    ),
 }
 #: the environment variable that stands in for "auto"
 OVERRIDE = "VMLAB_ENGINE"
@@ -68,7 +79,7 @@ def choose(wanted: str = "auto", linux: bool = False, arch: str = DEFAULT) -> tu
                 f"{OVERRIDE}={wanted}: no such engine; {hint}there are auto, kvm and soft"
             )
     if wanted != "auto":
-        if arch not in ENGINES[wanted].arches:
+        if arch not in ENGINES[wanted].classes:
             raise EngineUnavailable(f"engine {wanted!r} runs no {arch} guests")
         works, why = able(wanted)
         if not works:
@@ -76,7 +87,7 @@ def choose(wanted: str = "auto", linux: bool = False, arch: str = DEFAULT) -> tu
             hint = "; engine='soft' can" if what != "run" else ""
             raise EngineUnavailable(f"engine {wanted!r} cannot {what} here: {why}{hint}")
         return wanted, reason
-    fitting = [name for name, kind in ENGINES.items() if arch in kind.arches]
+    fitting = [name for name, kind in ENGINES.items() if arch in kind.classes]
     if not fitting:
         raise EngineUnavailable(f"no engine runs {arch} guests")
     whys: dict[str, str] = {}
@@ -98,6 +109,7 @@ def _reason(name: str, linux: bool, whys: dict[str, str]) -> str:
 
 
 def create(name: str, config: EngineConfig) -> Engine:
-    kind = ENGINES[name]
-    made: Engine = getattr(kind.loaded, kind.name)(config)
-    return made
+    """EngineUnavailable: it does not run the config's architecture."""
+    if config.arch not in ENGINES[name].classes:
+        raise EngineUnavailable(f"engine {name!r} runs no {config.arch} guests")
+    return ENGINES[name].create(config)

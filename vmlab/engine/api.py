@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct, field
 
+from vmlab.arch import DEFAULT
 from vmlab.core.counters import EXIT_KINDS
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class EngineConfig(Struct, frozen=True):
     #: device accesses are exactly the instructions'. False allows the soft engine, which pays for that with
     #: every access to RAM, to cut those of 8 bytes and the unaligned ones into pieces
     exact: bool = True
+    #: the guest's architecture
+    arch: str = DEFAULT
 
 
 class IrqSink(Protocol):
@@ -117,7 +120,7 @@ class Engine(Protocol):
 
     def load(self, state: Any) -> None:
         """Put all vCPUs in their start state: cpu 0 as `state`, which the architecture's loader has made
-        (`arch.api.CpuState`), the others wait to be started by it.
+        (`arch.api.CpuState`), the others wait to be started by it (x86_64: INIT/SIPI, arm64: PSCI).
         Interrupt controllers are reset. Only while created or paused."""
         ...
 

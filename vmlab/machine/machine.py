@@ -96,6 +96,7 @@ class Machine:
                 on_stop=self._on_stop,
                 exits=page.exits_of,
                 exact=not self.linux,
+                arch=self.arch.name,
             ),
         )
         self.device_manager = DeviceManager(

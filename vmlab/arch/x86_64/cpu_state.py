@@ -12,13 +12,14 @@ class CpuState(NamedTuple):
     """How a vCPU starts.
 
     mode: "real" (reset state but for CS:IP, base = rip & ~0xffff), "protected" (32-bit, paging off,
-    flat segments: the PVH and multiboot entry), "long" (64-bit, paging through `cr3`, flat segments).
+    flat segments: the PVH and multiboot entry), "long" (64-bit, paging through `cr3`, flat segments); arm64:
+    "el1" (EL1 with its own stack pointer, MMU off, interrupts masked; `rip` is its pc).
     `gdt` is (base, limit) of a GDT already in guest memory whose entry 0x10 is the mode's code segment
     and 0x18 the data segment; (0, 0) leaves GDTR empty and only the hidden segment state is set.
     selectors: what CS and the data segment registers hold.
     """
 
-    mode: Literal["real", "protected", "long"]
+    mode: Literal["real", "protected", "long", "el1"]
     rip: int
     regs: Mapping[str, int] = {}
     cr3: int = 0

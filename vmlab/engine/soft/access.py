@@ -17,19 +17,17 @@ accesses of up to four bytes, which the callbacks get right.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from vmlab.engine.api import EngineConfig, Tally
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import IO, MMIO
 from vmlab.engine.soft.uclib import Uc
-from vmlab.engine.soft.x86_64 import ioapic, lapic
-from vmlab.engine.soft.x86_64.chipset import PORTS, Chipset
 
-__all__ = ["Access", "mmio_ranges"]
+__all__ = ["Access", "Internal", "mmio_ranges"]
 
 _PAGE = 0x1000
-_INTERNAL = frozenset((ioapic.BASE >> 12, lapic.BASE >> 12))
 #: what the CPU model can address (40 bits: QEMU's TCG_PHYS_ADDR_BITS); all of it that is not RAM is MMIO
 PHYSICAL_END = 1 << 40
 
@@ -46,6 +44,21 @@ def mmio_ranges(ram: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return holes
 
 
+class Internal(Protocol):
+    """Interrupt controllers and timers of the engine's own: accesses to them go to no bus."""
+
+    #: pages of guest memory (address >> 12) and I/O ports (none: a processor without) that are theirs
+    @property
+    def pages(self) -> frozenset[int]: ...
+    @property
+    def ports(self) -> frozenset[int]: ...
+
+    def read_mmio(self, cpu: int, address: int, size: int) -> int: ...
+    def write_mmio(self, cpu: int, address: int, size: int, value: int) -> None: ...
+    def read_port(self, port: int) -> int: ...
+    def write_port(self, port: int, value: int) -> None: ...
+
+
 class Access:
     """The callbacks of one vCPU. All run on the engine's thread, inside `Uc.run`.
 
@@ -57,14 +70,15 @@ class Access:
         self,
         number: int,
         config: EngineConfig,
-        chipset: Chipset,
+        chipset: Internal,
         doorbells: Doorbells,
         exits: Tally,
         interrupt: Callable[[], None],
     ) -> None:
-        self._number = number
+        self.number = number
         self._config = config
         self._chipset = chipset
+        self._pages, self._ports = chipset.pages, chipset.ports
         self._doorbells = doorbells
         self._exits = exits
         self._interrupt = interrupt
@@ -86,8 +100,9 @@ class Access:
 
     def attach(self, uc: Uc, ram: list[tuple[int, int]]) -> None:
         """Install everything on `uc`, whose RAM is mapped at `ram` ((base, end), sorted)."""
-        uc.hook(uclib.HOOK_INSN, uclib.IN_HOOK(self._on_in), 1, 0, uclib.INSN_IN)
-        uc.hook(uclib.HOOK_INSN, uclib.OUT_HOOK(self._on_out), 1, 0, uclib.INSN_OUT)
+        if self._ports:
+            uc.hook(uclib.HOOK_INSN, uclib.IN_HOOK(self._on_in), 1, 0, uclib.INSN_IN)
+            uc.hook(uclib.HOOK_INSN, uclib.OUT_HOOK(self._on_out), 1, 0, uclib.INSN_OUT)
         on_read, on_write = uclib.MEM_HOOK(self._on_read), uclib.MEM_HOOK(self._on_write)
         for base, end in mmio_ranges(ram):
             if self._config.exact:
@@ -119,8 +134,8 @@ class Access:
         try:
             if self.muted:
                 return (1 << 8 * size) - 1
-            if address >> 12 in _INTERNAL:
-                return self._chipset.read_mmio(self._number, address, size)
+            if address >> 12 in self._pages:
+                return self._chipset.read_mmio(self.number, address, size)
             if size & size - 1:  # 3, 5, 6, 7: what is left of an access at a page end
                 first = 4 if size > 4 else 2
                 low = self._load(address, first)
@@ -169,8 +184,8 @@ class Access:
         try:
             if self.muted:
                 return
-            if address >> 12 in _INTERNAL:
-                self._chipset.write_mmio(self._number, address, size, value)
+            if address >> 12 in self._pages:
+                self._chipset.write_mmio(self.number, address, size, value)
             elif size & size - 1:
                 first = 4 if size > 4 else 2
                 self._store(address, first, value & (1 << 8 * first) - 1)
@@ -208,7 +223,7 @@ class Access:
         try:
             if self.muted:
                 return (1 << 8 * size) - 1
-            if port in PORTS:
+            if port in self._ports:
                 return self._in_internal(port, size)
             self._exits[IO] += 1
             return self._config.ports.read(port, size) & (1 << 8 * size) - 1
@@ -220,7 +235,7 @@ class Access:
         """The chips are eight bits wide: a wider access reads neighbouring ports."""
         value = 0
         for n in range(size):
-            byte = self._chipset.read_port(port + n) if port + n in PORTS else 0xFF
+            byte = self._chipset.read_port(port + n) if port + n in self._ports else 0xFF
             value |= byte << 8 * n
         return value
 
@@ -228,9 +243,9 @@ class Access:
         try:
             if self.muted:
                 return
-            if port in PORTS:
+            if port in self._ports:
                 for n in range(size):
-                    if port + n in PORTS:
+                    if port + n in self._ports:
                         self._chipset.write_port(port + n, value >> 8 * n & 0xFF)
                 return
             self._exits[IO] += 1

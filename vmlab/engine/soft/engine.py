@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.safely import text_of
 from vmlab.engine.api import Doorbell, EngineConfig, IrqSink, Stop
 from vmlab.engine.soft import exits, kick, uclib
 from vmlab.engine.soft.doorbells import Doorbells
+from vmlab.engine.soft.timers import Timers
 from vmlab.engine.soft.undo import Undo
 from vmlab.engine.soft.vcpu import Mode, Vcpu
 from vmlab.engine.soft.x86_64 import codecache, lapic
@@ -33,6 +34,45 @@ SLICE_NS = 1_000_000
 #: how long `close` waits for a device access or a doorbell that does not end, in seconds
 JOIN = 2.0
 _SETTABLE = frozenset((*r.NAMES, "rip", "rflags"))
+
+
+class _Wiring(Protocol):
+    """Interrupt controllers and timers."""
+
+    @property
+    def timers(self) -> Timers: ...
+    def reset(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Cpu(Protocol):
+    """A vCPU of any architecture."""
+
+    number: int
+    mode: Mode
+    stop_wanted: bool
+    inside: bool
+
+    @property
+    def pc(self) -> int: ...
+    @property
+    def runnable(self) -> bool: ...
+    def kick(self) -> None: ...
+    def interrupt(self) -> None: ...
+    def load(self, state: Any) -> None: ...
+    def registers(self) -> dict[str, int]: ...
+    def set_registers(self, values: dict[str, int]) -> None: ...
+    def run(self, single: bool = False) -> Stop | None: ...
+    def abandon(self, undo: Undo) -> int: ...
+    def abandoned(self, handle: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Caches(Protocol):
+    """Who throws translated code away."""
+
+    def wrote(self, address: int, size: int) -> bool: ...
+    def forget(self) -> None: ...
 
 
 class _Line:
@@ -59,6 +99,9 @@ class SoftEngine:
     """
 
     name = "soft"
+    _settable: frozenset[str] = _SETTABLE
+    #: what the architecture calls its program counter
+    _counter = "rip"
 
     def __init__(self, config: EngineConfig, deterministic: bool = False) -> None:
         uclib.library()
@@ -70,22 +113,13 @@ class SoftEngine:
         self._exits = config.exits(0)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._chipset = Chipset(config.cpus, self._lock, self._wake, self._signal)
         self._doorbells = Doorbells()
-        self._caches = CodeCaches(
-            config.memory.regions,
-            None if deterministic else codecache.patch(),
-            self._leave_guest,
-        )
-        slices = (not deterministic and kick.self_check(), deterministic)
-        self._vcpus = [
-            Vcpu(n, config, self._chipset, self._doorbells, self._exits, self._caches, slices)
-            for n in range(config.cpus)
-        ]
-        config.memory.on_write = self._written
+        #: the engine's thread
         self._thread: threading.Thread | None = None
+        self._assemble(config, deterministic)
+        config.memory.on_write = self._written
         #: the vCPU that has the engine's thread, if any
-        self._running: Vcpu | None = None
+        self._running: Cpu | None = None
         self._last = 0
         self._loaded = self._started = self._closing = False
         self._paused = True
@@ -94,6 +128,29 @@ class SoftEngine:
         self._parked = False
         self._resumes = 0
         self._step: int | None = None
+
+    def _assemble(self, config: EngineConfig, deterministic: bool) -> None:
+        """Make what differs between processors."""
+        self._chips = chips = Chipset(config.cpus, self._lock, self._wake, self._signal)
+        self._chipset: _Wiring = chips
+        caches = CodeCaches(
+            config.memory.regions,
+            None if deterministic else codecache.patch(),
+            self._leave_guest,
+        )
+        self._caches: _Caches = caches
+        slices = (not deterministic and kick.self_check(), deterministic)
+        self._cpus = [
+            Vcpu(n, config, chips, self._doorbells, self._exits, caches, slices)
+            for n in range(config.cpus)
+        ]
+        self._vcpus: Sequence[Cpu] = self._cpus
+
+    def _time_stops(self) -> None:
+        """No guest code runs from now on (the lock is held)."""
+
+    def _time_goes_on(self) -> None:
+        """Guest code may run from now on (the lock is held)."""
 
     @property
     def exits(self) -> dict[str, int]:
@@ -104,7 +161,7 @@ class SoftEngine:
     def irq_sink(self, gsi: int) -> IrqSink:
         if not 0 <= gsi < GSIS:
             raise ConfigError(f"there is no interrupt line {gsi}; lines are 0 to {GSIS - 1}")
-        return _Line(self._chipset, gsi)
+        return _Line(self._chips, gsi)
 
     def doorbell(
         self, address: int, size: int, match: int | None, ring: Callable[[int], None]
@@ -122,11 +179,11 @@ class SoftEngine:
 
     def _signal(self, cpu: int, ipi: Ipi) -> None:
         """INIT, start-up or NMI for `cpu` (the lock is held)."""
-        vcpu = self._vcpus[cpu]
+        vcpu = self._cpus[cpu]
         if ipi.mode == lapic.NMI:
             vcpu.nmi = True
         elif ipi.mode == lapic.INIT:
-            self._chipset.lapics[cpu].reset()
+            self._chips.lapics[cpu].reset()
             vcpu.init = True
             vcpu.startup = None
         elif vcpu.init or vcpu.mode is Mode.WAITING:
@@ -134,7 +191,7 @@ class SoftEngine:
         vcpu.kick()
         self._give_turn(vcpu, True)
 
-    def _give_turn(self, vcpu: Vcpu, new: bool) -> None:
+    def _give_turn(self, vcpu: Cpu, new: bool) -> None:
         running = self._running
         if running is None:
             if not self._paused:
@@ -155,7 +212,7 @@ class SoftEngine:
 
     # -- control -----------------------------------------------------------------------------------
 
-    def load(self, state: CpuState) -> None:
+    def load(self, state: Any) -> None:
         with self._lock:
             self._must_be_paused("load")
             if self._parked:
@@ -175,6 +232,9 @@ class SoftEngine:
     def request_pause(self) -> None:
         with self._lock:
             self._paused = True
+            if self._idle:
+                # resumed just now, and its thread has not seen it yet
+                self._time_stops()
             for vcpu in self._vcpus:
                 vcpu.interrupt()
             self._changed.notify_all()
@@ -201,6 +261,7 @@ class SoftEngine:
             vcpu.stop_wanted = False
         self._paused = self._parked = False
         self._resumes += 1
+        self._time_goes_on()
         # the host may have written anything meanwhile
         self._caches.forget()
         if self._running is not None:
@@ -214,6 +275,7 @@ class SoftEngine:
                 raise StateError("park() is for bus accesses on a vCPU's thread")
             self.request_pause()
             self._parked = True
+            self._time_stops()
             resumes = self._resumes
             self._changed.notify_all()
             while self._resumes == resumes and not self._closing:
@@ -223,7 +285,7 @@ class SoftEngine:
     def step(self, cpu: int = 0) -> bool:
         vcpu = self._vcpus[cpu]
         with self._changed:
-            before = vcpu.mode, vcpu.rip
+            before = vcpu.mode, vcpu.pc
             self._must_be_paused("step")
             if not self._loaded:
                 raise StateError("there is nothing to step")
@@ -240,7 +302,7 @@ class SoftEngine:
             # a step that met a device's failure waits inside it: that is all for now
             while not self._parked and (not self._quiet or self._step is not None):
                 self._changed.wait()
-        return before[0] is Mode.RUNNING or (vcpu.mode, vcpu.rip) != before
+        return before[0] is Mode.RUNNING or (vcpu.mode, vcpu.pc) != before
 
     @property
     def _quiet(self) -> bool:
@@ -281,7 +343,7 @@ class SoftEngine:
             return self._vcpus[cpu].registers()
 
     def set_regs(self, cpu: int, values: Mapping[str, int]) -> None:
-        unknown = set(values) - _SETTABLE
+        unknown = set(values) - self._settable
         if unknown:
             raise EngineError(f"cannot set {', '.join(sorted(unknown))}")
         with self._lock:
@@ -338,12 +400,13 @@ class SoftEngine:
             if stop is not None:
                 self._config.on_stop(vcpu.number, stop)
 
-    def _next_turn(self) -> tuple[Vcpu, bool] | None:
+    def _next_turn(self) -> tuple[Cpu, bool] | None:
         """Wait for something to do (the lock is held); None: the engine is closed."""
         while not self._closing:
             if self._step is not None:
                 vcpu = self._vcpus[self._step]
                 self._running = vcpu
+                self._time_goes_on()
                 return vcpu, True
             if not self._paused:
                 self._idle = False
@@ -353,12 +416,13 @@ class SoftEngine:
                     return found, False
             elif not self._idle:
                 self._idle = True
+                self._time_stops()
                 self._changed.notify_all()
             self._changed.wait()
         self._idle = True
         return None
 
-    def _pick(self) -> Vcpu | None:
+    def _pick(self) -> Cpu | None:
         """The next runnable vCPU in turn."""
         count = len(self._vcpus)
         order = [self._vcpus[(self._last + 1 + n) % count] for n in range(count)]
@@ -372,7 +436,7 @@ class SoftEngine:
         self._chipset.timers.set("slice", deadline, vcpu.interrupt)
         return vcpu
 
-    def _turn(self, vcpu: Vcpu, single: bool) -> Stop | None:
+    def _turn(self, vcpu: Cpu, single: bool) -> Stop | None:
         """Let a vCPU run until it halts, stops or is wanted elsewhere."""
         try:
             while True:
@@ -387,4 +451,4 @@ class SoftEngine:
                     return None
         except BaseException as error:  # noqa: BLE001 - nothing the guest does may end this thread
             vcpu.mode = Mode.STOPPED
-            return Stop("engine-error", f"{text_of(error)} at rip={vcpu.rip:#x}")
+            return Stop("engine-error", f"{text_of(error)} at {self._counter}={vcpu.pc:#x}")

@@ -19,10 +19,13 @@ from vmlab.errors import EngineError, EngineUnavailable
 
 __all__ = ["Uc", "available", "library"]
 
+ARCH_ARM64 = 2
 ARCH_X86 = 4
+MODE_ARM = 0
 MODE_64 = 1 << 3
 PROT_ALL = 7
 CPU_MODEL_WESTMERE = 16
+CPU_MODEL_ARM64_MAX = 3
 
 ERR_OK = 0
 ERR_INSN_INVALID = 10
@@ -83,6 +86,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "uc_hook_del": (c_size_t, c_size_t),
     "uc_emu_start": (c_size_t, c_uint64, c_uint64, c_uint64, c_size_t),
     "uc_emu_stop": (c_size_t,),
+    "uc_vmem_translate": (c_size_t, c_uint64, c_uint32, c_void_p),
     "uc_reg_read": (c_size_t, c_int, c_void_p),
     "uc_reg_write": (c_size_t, c_int, c_void_p),
     "uc_context_alloc": (c_size_t, c_void_p),
@@ -161,18 +165,20 @@ class _Msr(ctypes.Structure):
 
 
 class Uc:
-    """One Unicorn instance, 64-bit x86. Belongs to one thread at a time, as Unicorn demands."""
+    """One Unicorn instance, 64-bit x86 unless it is said. It belongs to one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, arch: int = ARCH_X86, mode: int = MODE_64, model: int = CPU_MODEL_WESTMERE
+    ) -> None:
         self.lib = library()
         handle = c_size_t()
-        self._check(self.lib.uc_open(ARCH_X86, MODE_64, ctypes.byref(handle)), "open")
+        self._check(self.lib.uc_open(arch, mode, ctypes.byref(handle)), "open")
         self.handle = handle.value
         #: callbacks that C holds: they live as long as the instance
         self._callbacks: list[Any] = []
         self._control(CTL_TCG_BUFFER_SIZE, c_uint32(TCG_BUFFER))
         # Westmere: x86-64-v2 without XSAVE, SMAP, PCID and SVM, which Unicorn has no working half of
-        self._control(CTL_CPU_MODEL, c_int(CPU_MODEL_WESTMERE))
+        self._control(CTL_CPU_MODEL, c_int(model))
         # otherwise the `until` address of a run (0 here) ends it
         self._control(CTL_USE_EXITS, c_int(1))
 

@@ -98,6 +98,10 @@ class Vcpu:
         self._interruptible = False
         self.inside = False
 
+    @property
+    def pc(self) -> int:
+        return self.rip
+
     # -- from any thread ---------------------------------------------------------------------------
 
     def kick(self) -> None:

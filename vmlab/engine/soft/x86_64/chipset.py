@@ -34,6 +34,10 @@ class Chipset:
     signal(cpu, ipi): an INIT, start-up or NMI message for a CPU, likewise.
     """
 
+    #: what never reaches a bus
+    pages = frozenset((ioapic.BASE >> 12, lapic.BASE >> 12))
+    ports = PORTS
+
     def __init__(
         self,
         cpus: int,

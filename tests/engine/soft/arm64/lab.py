@@ -1,0 +1,143 @@
+"""A bench for small arm64 guests: memory, recording buses, and the engine.
+
+Physical memory: 0x8000_0000 code, 0x8002_0000 parameters, 0x8003_0000 (address, value) pairs that the guest
+writes to devices first, 0x8004_0000 results. The guest ends by writing to EXIT.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.engine.soft.arm64.guest import CODE, Guest
+from vmlab.arch.arm64.cpu_state import CpuState
+from vmlab.core.memory import GuestMemory
+from vmlab.engine.api import EngineConfig, Stop
+
+pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
+
+from vmlab.engine.soft.arm64 import layout
+from vmlab.engine.soft.arm64.engine import ArmEngine
+
+SIZE = 16 << 20
+PARAMETERS, PAIRS, RESULTS = 0x8002_0000, 0x8003_0000, 0x8004_0000
+EXIT, READY, DEVICE, CODE_DEVICE = 0x0A00_F000, 0x0A00_E000, 0x0A00_1000, 0x0A00_D000
+#: the ways of everything: with the library's inner functions, without, and with its hooks left alone as well
+WAYS = pytest.mark.parametrize("way", ["native", "portable", "bare"])
+GICS = pytest.mark.parametrize("gic", [2, 3])
+
+
+class Bus:
+    """Records (kind, address, size, value)."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.log: list[tuple[str, int, int, int]] = []
+        self.reader: Callable[[int, int], int] = lambda address, size: (1 << 8 * size) - 1
+        self.on_write: Callable[[int, int, int], None] = lambda address, size, value: None
+
+    def read(self, address: int, size: int) -> int:
+        value = self.reader(address, size)
+        self.log.append(("r", address, size, value))
+        return value
+
+    def write(self, address: int, size: int, value: int) -> None:
+        if address == EXIT:
+            self._lab.engine.request_pause()
+            self._lab.exited.set()
+            return
+        self.log.append(("w", address, size, value))
+        self.on_write(address, size, value)
+
+
+class Lab:
+    def __init__(self, cpus: int, gic: int, way: str, exact: bool) -> None:
+        self.memory = GuestMemory(mmap.mmap(-1, SIZE), [(CODE, SIZE)])
+        self.bus = Bus(self)
+        self.exited = threading.Event()
+        self.stops: list[tuple[int, Stop]] = []
+        config = EngineConfig(self.memory, self.bus, self.bus, cpus, self._stopped, exact=exact)
+        self.engine = ArmEngine(config, gic, way != "native", way == "bare")
+        self.gic = gic
+
+    def _stopped(self, cpu: int, stop: Stop) -> None:
+        self.stops.append((cpu, stop))
+        self.exited.set()
+
+    def write(self, address: int, *words: int) -> None:
+        self.memory.write(address, struct.pack(f"<{len(words)}Q", *words))
+
+    def results(self, count: int) -> list[int]:
+        return list(struct.unpack(f"<{count}Q", self.memory.read(RESULTS, 8 * count)))
+
+    def enable(self, *intids: int, edge: bool = True) -> None:
+        """Have the guest set up the interrupt controller for these, sent to CPU 0."""
+        pairs: list[tuple[int, int]] = []
+        base = layout.GICV2_DISTRIBUTOR if self.gic == 2 else layout.GICV3_DISTRIBUTOR
+        private = base if self.gic == 2 else layout.redistributors(self.engine.cpus) + 0x10000
+        for intid in intids:
+            at = private if intid < 32 else base
+            word, bit = intid // 32 * 4, 1 << intid % 32
+            if self.gic == 3:
+                pairs.append((at + 0x80 + word, 0xFFFF_FFFF))
+            elif intid >= 32:
+                pairs.append((at + 0x800 + intid // 4 * 4, 0x0101_0101))
+            if intid >= 32 and edge:
+                pairs.append((at + 0xC00 + intid // 16 * 4, 0xAAAA_AAAA))
+            pairs.append((at + 0x100 + word, bit))
+        pairs.append((base, 1 if self.gic == 2 else 2))
+        if self.gic == 2:
+            pairs += [(layout.GICV2_CPU + 4, 0xFF), (layout.GICV2_CPU, 1)]
+        for number, (address, value) in enumerate([*pairs, (0, 0)]):
+            self.write(PAIRS + 16 * number, address, value)
+
+    def interrupts(self, count: int, asleep: bool, tick: int = 0) -> None:
+        """The parameters of the guest INTERRUPTS."""
+        interface = layout.GICV2_CPU if self.gic == 2 else 0
+        self.write(PARAMETERS, int(asleep), count, DEVICE, tick, interface)
+
+    def start(self, guest: Guest) -> None:
+        self.memory.write(CODE, guest.code)
+        self.engine.load(CpuState(CODE))
+        self.engine.start()
+
+    def finish(self, timeout: float = 60.0) -> None:
+        assert self.exited.wait(timeout), "the guest did not end"
+        assert self.engine.pause(5.0)
+
+    def run(self, guest: Guest, timeout: float = 60.0) -> None:
+        self.start(guest)
+        self.finish(timeout)
+
+    def run_again(self, guest: Guest) -> None:
+        """After a pause, or for the first time."""
+        self.exited.clear()
+        self.memory.write(CODE, guest.code)
+        self.engine.load(CpuState(CODE))
+        self.engine.resume()
+        self.finish()
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = 5.0) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        self.engine.close()
+        self.memory.close()
+
+
+@contextmanager
+def bench(cpus: int = 1, gic: int = 2, way: str = "native", exact: bool = True) -> Iterator[Lab]:
+    lab = Lab(cpus, gic, way, exact)
+    try:
+        yield lab
+    finally:
+        lab.close()

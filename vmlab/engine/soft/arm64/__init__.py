@@ -1,0 +1,1 @@
+"""What is arm64 in the software engine: CPU, exceptions, interrupt controllers, timers, PSCI."""
