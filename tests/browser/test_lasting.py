@@ -32,6 +32,8 @@ def test_a_reload_finds_everything_again(lab: Lab) -> None:
 def test_a_restarted_kernel_is_told_of(lab: Lab) -> None:
     book, board = start(lab, "restart")
     lab.allowed += ["Widget model not found", "Error during widget restart"]
+    # what JupyterLab asks every fresh kernel, and may ask the one that goes
+    lab.allowed += ["Could not restore the debugger state"]
     book.restart()
     board.notice("restarted").wait_for(timeout=30_000)
     # nothing looks alive: no state, no colour, nothing to press that would do something

@@ -262,4 +262,5 @@ def test_signals_leave_no_process_behind(engine: str, number: int, more: list[st
     assert process.returncode == expected[signal.Signals(number)]
     assert b"Traceback" not in errors
     _, left = psutil.wait_procs(children, timeout=2)
-    assert not left
+    # one that has ended is a zombie until whoever adopted it looks
+    assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []

@@ -268,4 +268,5 @@ def test_ctrl_c_leaves_the_live_view(arguments: tuple[str, ...]) -> None:
         assert b"interrupted" in terminal.shown
         assert b"Traceback" not in terminal.shown
         assert b"\x1b[?25h" in terminal.shown
-        assert not psutil.wait_procs(children, timeout=2)[1]
+        _, left = psutil.wait_procs(children, timeout=2)
+        assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
