@@ -84,7 +84,7 @@ def test_linux_takes_a_kvm_that_can(both: pytest.MonkeyPatch) -> None:
     assert engine.choose(linux=True) == ("kvm", "/dev/kvm works")
 
 
-@pytest.mark.parametrize(("arch", "cls"), [("x86_64", "SoftEngine"), ("arm64", "ArmEngine")])
+@pytest.mark.parametrize(("arch", "cls"), [("x86_64", "X86Engine"), ("arm64", "ArmEngine")])
 def test_the_guests_architecture_picks_the_engine(arch: str, cls: str) -> None:
     pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
     with _config(arch) as config:

@@ -37,7 +37,7 @@ ENGINES = {
     "soft": Kind(
         "vmlab.engine.soft",
         {
-            "x86_64": "vmlab.engine.soft:SoftEngine",
+            "x86_64": "vmlab.engine.soft.x86_64.engine:X86Engine",
             "arm64": "vmlab.engine.soft.arm64.engine:ArmEngine",
         },
     ),

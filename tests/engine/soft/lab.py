@@ -22,7 +22,7 @@ from vmlab.errors import VmlabError
 
 pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
 
-from vmlab.engine.soft import SoftEngine
+from vmlab.engine.soft.x86_64.engine import X86Engine
 
 SIZE = 4 << 20
 CODE = 0x100000
@@ -85,7 +85,7 @@ class Lab:
         self.stops: list[tuple[int, Stop]] = []
         config = EngineConfig(self.memory, self.mmio, self.ports, cpus, self._stopped)
         try:
-            self.engine = SoftEngine(config, deterministic)
+            self.engine = X86Engine(config, deterministic)
         except VmlabError:
             self.memory.close()
             raise

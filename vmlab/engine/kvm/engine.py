@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from vmlab.arch.x86_64 import ARCH
 from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.host import HOST, Host
 from vmlab.engine.api import EngineConfig
@@ -283,7 +284,7 @@ class KvmEngine:
             regs = vcpu.fds.regs()
             state.apply(regs, values)
             vcpu.fds.call("KVM_SET_REGS", regs)
-            if "rip" in values and vcpu.fds.mp_state() == abi.KVM_MP_STATE_HALTED:
+            if ARCH.program_counter in values and vcpu.fds.mp_state() == abi.KVM_MP_STATE_HALTED:
                 # whoever sends it elsewhere wants it to run there
                 vcpu.fds.call("KVM_SET_MP_STATE", abi.MpState(abi.KVM_MP_STATE_RUNNABLE))
 

@@ -5,7 +5,6 @@ controllers, the timers and true-sized device accesses are this package's. Impor
 Unicorn, which is an optional dependency (`pip install 'vmlab[soft]'`).
 """
 
-from vmlab.engine.soft.engine import SoftEngine
 from vmlab.engine.soft.uclib import available
 
-__all__ = ["SoftEngine", "available"]
+__all__ = ["available"]

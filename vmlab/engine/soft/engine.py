@@ -14,16 +14,11 @@ from typing import Any, Protocol
 
 from vmlab.core.safely import text_of
 from vmlab.engine.api import Doorbell, EngineConfig, IrqSink, Stop
-from vmlab.engine.soft import exits, kick, uclib
+from vmlab.engine.soft import exits, uclib
 from vmlab.engine.soft.doorbells import Doorbells
+from vmlab.engine.soft.mode import Mode
 from vmlab.engine.soft.timers import Timers
 from vmlab.engine.soft.undo import Undo
-from vmlab.engine.soft.vcpu import Mode, Vcpu
-from vmlab.engine.soft.x86_64 import codecache, lapic
-from vmlab.engine.soft.x86_64 import registers as r
-from vmlab.engine.soft.x86_64.chipset import GSIS, Chipset
-from vmlab.engine.soft.x86_64.codecache import CodeCaches
-from vmlab.engine.soft.x86_64.lapic import Ipi
 from vmlab.errors import ConfigError, EngineError, StateError
 
 __all__ = ["SoftEngine"]
@@ -33,7 +28,6 @@ MAX_CPUS = 8
 SLICE_NS = 1_000_000
 #: how long `close` waits for a device access or a doorbell that does not end, in seconds
 JOIN = 2.0
-_SETTABLE = frozenset((*r.NAMES, "rip", "rflags"))
 
 
 class _Wiring(Protocol):
@@ -75,33 +69,21 @@ class _Caches(Protocol):
     def forget(self) -> None: ...
 
 
-class _Line:
-    """An interrupt line."""
-
-    def __init__(self, chipset: Chipset, gsi: int) -> None:
-        self._chipset, self._gsi = chipset, gsi
-
-    def set(self, level: bool) -> None:
-        self._chipset.set_gsi(self._gsi, level)
-
-    def pulse(self) -> None:
-        self._chipset.pulse_gsi(self._gsi)
-
-    def close(self) -> None:
-        self.set(False)
-
-
 class SoftEngine:
-    """Implements `vmlab.engine.api.Engine` on Unicorn.
+    """Implements `vmlab.engine.api.Engine` on Unicorn, but for what differs between processors.
 
     `deterministic=True` looks at interrupt lines only every so many blocks instead of at once, and
-    leaves the library as it is (see `kick` and `codecache`). Raises EngineUnavailable, ConfigError.
+    leaves the library as it is (see `kick`). Raises EngineUnavailable, ConfigError.
     """
 
     name = "soft"
-    _settable: frozenset[str] = _SETTABLE
+    #: registers that `set_regs` takes
+    _settable: frozenset[str]
     #: what the architecture calls its program counter
-    _counter = "rip"
+    _counter: str
+    _chipset: _Wiring
+    _caches: _Caches
+    _vcpus: Sequence[Cpu]
 
     def __init__(self, config: EngineConfig, deterministic: bool = False) -> None:
         uclib.library()
@@ -130,21 +112,8 @@ class SoftEngine:
         self._step: int | None = None
 
     def _assemble(self, config: EngineConfig, deterministic: bool) -> None:
-        """Make what differs between processors."""
-        self._chips = chips = Chipset(config.cpus, self._lock, self._wake, self._signal)
-        self._chipset: _Wiring = chips
-        caches = CodeCaches(
-            config.memory.regions,
-            None if deterministic else codecache.patch(),
-            self._leave_guest,
-        )
-        self._caches: _Caches = caches
-        slices = (not deterministic and kick.self_check(), deterministic)
-        self._cpus = [
-            Vcpu(n, config, chips, self._doorbells, self._exits, caches, slices)
-            for n in range(config.cpus)
-        ]
-        self._vcpus: Sequence[Cpu] = self._cpus
+        """Make what differs between processors: `_chipset`, `_caches` and `_vcpus`."""
+        raise NotImplementedError
 
     def _time_stops(self) -> None:
         """No guest code runs from now on (the lock is held)."""
@@ -159,9 +128,8 @@ class SoftEngine:
     # -- wiring ------------------------------------------------------------------------------------
 
     def irq_sink(self, gsi: int) -> IrqSink:
-        if not 0 <= gsi < GSIS:
-            raise ConfigError(f"there is no interrupt line {gsi}; lines are 0 to {GSIS - 1}")
-        return _Line(self._chips, gsi)
+        """The line of that number; ConfigError where there is none."""
+        raise NotImplementedError
 
     def doorbell(
         self, address: int, size: int, match: int | None, ring: Callable[[int], None]
@@ -176,20 +144,6 @@ class SoftEngine:
         vcpu = self._vcpus[cpu]
         vcpu.kick()
         self._give_turn(vcpu, new)
-
-    def _signal(self, cpu: int, ipi: Ipi) -> None:
-        """INIT, start-up or NMI for `cpu` (the lock is held)."""
-        vcpu = self._cpus[cpu]
-        if ipi.mode == lapic.NMI:
-            vcpu.nmi = True
-        elif ipi.mode == lapic.INIT:
-            self._chips.lapics[cpu].reset()
-            vcpu.init = True
-            vcpu.startup = None
-        elif vcpu.init or vcpu.mode is Mode.WAITING:
-            vcpu.startup = ipi.vector
-        vcpu.kick()
-        self._give_turn(vcpu, True)
 
     def _give_turn(self, vcpu: Cpu, new: bool) -> None:
         running = self._running

@@ -256,9 +256,9 @@ class Uc:
             self.lib.uc_reg_write(self.handle, REG_MSR, ctypes.byref(msr)), f"write MSR {number:#x}"
         )
 
-    def run(self, rip: int, count: int = 0) -> int:
-        """Execute from `rip` until something stops it (or `count` instructions) -> UC_ERR_*."""
-        status: int = self.lib.uc_emu_start(self.handle, rip, 0, 0, count)
+    def run(self, pc: int, count: int = 0) -> int:
+        """Execute from `pc` until something stops it (or `count` instructions) -> UC_ERR_*."""
+        status: int = self.lib.uc_emu_start(self.handle, pc, 0, 0, count)
         return status
 
     def close(self) -> None:

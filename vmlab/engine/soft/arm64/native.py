@@ -101,6 +101,9 @@ class _Inside:
 
     def __init__(self, uc: Uc) -> None:
         self.known = False
+        # the library may have been loaded anew since: undeclared functions would cut their arguments
+        if not _bind(uc.lib):
+            return
         self.cpu = uc.lib.qemu_get_cpu_aarch64(uc.handle, -1)
         if not self.cpu:
             return

@@ -24,8 +24,8 @@ from vmlab.engine.soft.arm64.core import HVC, SMC, Core, Saved
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
+from vmlab.engine.soft.mode import Mode
 from vmlab.engine.soft.undo import Undo
-from vmlab.engine.soft.vcpu import Mode
 
 __all__ = ["Processor", "Vcpu"]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import struct
 from typing import Literal, NamedTuple
 
-from vmlab.engine.soft.physical import Fault, Paging, Physical
 from vmlab.engine.soft.x86_64 import registers as r
+from vmlab.engine.soft.x86_64.physical import Fault, Paging, Physical
 from vmlab.engine.soft.x86_64.registers import Context, Segment
 
 __all__ = ["WITH_ERROR", "Event", "deliver"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import Enum
 
 from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.safely import text_of
@@ -14,7 +13,7 @@ from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
-from vmlab.engine.soft.physical import Fault, Paging, Physical
+from vmlab.engine.soft.mode import Mode
 from vmlab.engine.soft.uclib import Uc
 from vmlab.engine.soft.undo import Undo
 from vmlab.engine.soft.x86_64 import cpuid, entry, syscalls
@@ -22,9 +21,10 @@ from vmlab.engine.soft.x86_64 import registers as r
 from vmlab.engine.soft.x86_64.chipset import Chipset
 from vmlab.engine.soft.x86_64.codecache import CodeCaches
 from vmlab.engine.soft.x86_64.delivery import WITH_ERROR, Event, deliver
+from vmlab.engine.soft.x86_64.physical import Fault, Paging, Physical
 from vmlab.engine.soft.x86_64.registers import Context
 
-__all__ = ["Mode", "Vcpu"]
+__all__ = ["Vcpu"]
 
 _UD, _DB, _NMI_VECTOR = 6, 1, 2
 #: hflags2: NMIs are blocked until IRET (QEMU's HF2_NMI_MASK; its IRET clears it)
@@ -35,17 +35,6 @@ _SLICE_BLOCKS = 1000
 _REFUSALS, _LOOK_AGAIN_NS = 32, 1_000_000
 _PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3"
 _REX = bytes(range(0x40, 0x50))
-
-
-class Mode(Enum):
-    """What a vCPU does when it gets its turn."""
-
-    RUNNING = "running"
-    HALTED = "halted"
-    #: waits for a start-up IPI
-    WAITING = "waiting"
-    #: cannot go on
-    STOPPED = "stopped"
 
 
 class Vcpu:

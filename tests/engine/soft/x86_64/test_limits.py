@@ -5,15 +5,13 @@ Each row: what, the bytes of it, the exception that the processor raises and Uni
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.engine.soft import lab as bench_module
 from tests.engine.soft.lab import CODE, RESULTS, Lab, bench
-from tests.support import require_kvm
+from tests.support import ROOT, require_kvm
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "software-engine.md"
+DOCUMENT = ROOT / "docs" / "software-engine.md"
 MISSING = [
     # mov rax,cr4; or rax,0x200; mov cr4,rax; mov esi,0x40101; movaps xmm0,[rsi]
     ("MOVAPS of an address that is not aligned", "0f20e0480d000200000f22e0be010104000f2806", 13),
@@ -81,7 +79,7 @@ def test_what_is_right(row: tuple[str, str, int], monkeypatch: pytest.MonkeyPatc
     require_kvm()
     from vmlab.engine.kvm import KvmEngine
 
-    monkeypatch.setattr(bench_module, "SoftEngine", lambda config, _: KvmEngine(config))
+    monkeypatch.setattr(bench_module, "X86Engine", lambda config, _: KvmEngine(config))
     _what, code, vector = row
     with bench() as lab:
         assert vector_of(lab, code) == vector
