@@ -163,7 +163,7 @@ class Lab:
         return path
 
     @contextlib.contextmanager
-    def responsive(self, most: float = 1000.0) -> Iterator[None]:
+    def responsive(self, most: float = 500.0) -> Iterator[None]:
         """Fail when the page's thread was held up for longer than `most` ms meanwhile."""
         self.page.evaluate(WATCH_PAUSES)
         yield
