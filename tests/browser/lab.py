@@ -38,6 +38,9 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 #: JupyterLab moves a page on whose workspace another one shows
 WORKSPACES = (f"test-{number}" for number in itertools.count())
 
+#: milliseconds that a page may stand still; other workers' tests take their share of the cores
+STANDSTILL = 1500.0 if "PYTEST_XDIST_WORKER" in os.environ else 500.0
+
 #: what pages say that is not about us, and why it is let pass
 HARMLESS = {
     # Notebook 7.6 itself, whatever is opened
@@ -163,7 +166,7 @@ class Lab:
         return path
 
     @contextlib.contextmanager
-    def responsive(self, most: float = 500.0) -> Iterator[None]:
+    def responsive(self, most: float = STANDSTILL) -> Iterator[None]:
         """Fail when the page's thread was held up for longer than `most` ms meanwhile."""
         self.page.evaluate(WATCH_PAUSES)
         yield
