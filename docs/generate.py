@@ -12,8 +12,11 @@ from pathlib import Path
 
 import draw
 
-from vmlab import catalogue
+from vmlab import arch, catalogue
 from vmlab.core.device import Device
+from vmlab.devices.hotplug import HotPlug
+from vmlab.machine import board
+from vmlab.machine.board import FixedHooks
 from vmlab.regs import Register, Registers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,15 +34,6 @@ PUBLIC = {
     "Kernel command line": "vmlab.core.cmdline",
     "Errors": "vmlab.errors",
     "Architectures": "vmlab.arch.api",
-}
-#: fixed devices that the catalogue does not list
-FIXED = {
-    "uart16550": "vmlab.devices.uart16550:Uart16550",
-    "i8042": "vmlab.devices.pc.i8042:I8042",
-    "cmos-rtc": "vmlab.devices.pc.cmos_rtc:CmosRtc",
-    "debug-exit": "vmlab.devices.pc.debug_exit:DebugExit",
-    "power": "vmlab.devices.power:Power",
-    "hotplug": "vmlab.devices.hotplug:HotPlug",
 }
 
 
@@ -116,16 +110,18 @@ def page(title: str, module: str, name: str, value: object) -> str:
 # --- register tables ------------------------------------------------------------------------------------
 
 
-def load(place: str) -> type:
-    module, _, name = place.partition(":")
-    found: type = getattr(import_module(module), name)
-    return found
-
-
 def tables() -> dict[str, type[Registers]]:
-    """Device -> its table, of all devices that have one; virtio devices share their transport's."""
-    listed = {name: load(place) for name, place in {**catalogue.CATALOGUE, **FIXED}.items()}
-    found = {name: cls.regs for name, cls in listed.items() if issubclass(cls, Device)}
+    """Device -> its table: the board's, those that can be asked for by name, and the transport that all virtio
+    devices share."""
+
+    def nothing(*_: object) -> None:
+        """Nobody runs them."""
+
+    hooks = FixedHooks(nothing, nothing, nothing, nothing)
+    fixed = board.get(arch.get(arch.DEFAULT)).fixed_devices(hooks, HotPlug())
+    listed = map(catalogue.class_of, catalogue.CATALOGUE)
+    kinds = [*(type(each.device) for each in fixed), *listed]
+    found = {cls.type: cls.regs for cls in kinds if issubclass(cls, Device)}
     found["virtio-mmio"] = import_module("vmlab.virtio.registers").MmioRegisters
     return dict(sorted(found.items()))
 

@@ -16,6 +16,8 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -35,6 +37,8 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
+#: folders of tools, where git does not say what is ours
+NOT_OURS = {".git", ".venv", "node_modules", "build", "dist", "htmlcov", "artifacts"}
 IMAGES = ROOT / "kernels" / "images"
 #: how every reason begins that the host's missing /dev/kvm causes
 NO_KVM = "NO /dev/kvm HERE"
@@ -82,6 +86,29 @@ def forget_inheritance() -> None:
     for name in [name for name in os.environ if name.startswith("LC_") or name == "LANGUAGE"]:
         del os.environ[name]
     os.environ["LANG"] = "C.UTF-8"
+
+
+def tree() -> Iterator[Path]:
+    """Every file of the tree that is not made by a tool: what git knows or would take."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode == 0:
+        files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    else:
+        files = [
+            path
+            for path in ROOT.rglob("*")
+            if not any(
+                part in NOT_OURS or part.endswith(("_cache", "__pycache__"))
+                for part in path.relative_to(ROOT).parts
+            )
+        ]
+    return (path for path in sorted(files) if path.is_file())
 
 
 def require_program(name: str) -> str:

@@ -59,7 +59,7 @@ def test_a_timer() -> None:
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_entry_is_a_device_with_options_that_can_be_listed(name: str) -> None:
-    assert issubclass(catalogue._class(name), (Device, VirtioDevice))  # type: ignore[arg-type]
+    assert issubclass(catalogue.class_of(name), (Device, VirtioDevice))  # type: ignore[arg-type]
     options(name)
 
 

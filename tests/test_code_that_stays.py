@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import require_kvm
 from tests.vms import FIRST, PATIENCE, PROMPT, monitor, peeked
+from tests.waiting import until
 from vmlab import VM, Device, Registers, on_peek, on_read, on_write, ro, rw
 from vmlab.core.device import command
 from vmlab.core.patience import Taken
@@ -333,10 +334,7 @@ def test_a_virtio_device_is_named_and_left() -> None:
         with watch:
             with pytest.raises(VmlabError):
                 driver.request(0, [b"x"], [8])
-            deadline = time.monotonic() + NAMED + SLACK
-            while not watch.words():
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            until(watch.words, seconds=NAMED + SLACK)
             assert watch.words().startswith("busy in stuck0.handle, serving queue 0, for ")
             assert watch.expel("stuck0", Taken)
             assert watch.words() == ""

@@ -7,13 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.support import ROOT, require_module, require_program
+from tests.support import ROOT, require_module, require_program, tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -25,7 +24,7 @@ STEP = re.compile(
 
 
 class Step(NamedTuple):
-    """behind: the line that `text` follows; "" for a new file."""
+    """behind: the line that `text` follows as it is; "" for a new file."""
 
     path: str
     behind: str
@@ -37,9 +36,7 @@ def recipe(name: str) -> list[Step]:
     _, _, rest = whole.partition(f"\n### {name}\n")
     text, _, _ = rest.partition("\n### ")
     return [
-        Step(
-            found["path"], found["behind"] or "", textwrap.dedent(found["text"]).strip("\n") + "\n"
-        )
+        Step(found["path"], found["behind"] or "", re.sub("(?m)^ {4}", "", found["text"]))
         for found in STEP.finditer(text)
     ]
 
@@ -61,44 +58,34 @@ def test_what_a_recipe_touches() -> None:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of what is committed, or would be."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listed.returncode:
-        pytest.skip("not a clone: what belongs to the tree is not known")
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith("notebooks/"):
+def copied(tmp_path: Path) -> Path:
+    """A copy of the tree."""
+    for path in tree():
+        name = path.relative_to(ROOT)
+        if name.parts[0] != "notebooks":
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
+            shutil.copy(path, tmp_path / name)
     return tmp_path
 
 
-def follow(tree: Path, name: str) -> None:
+def follow(copied: Path, name: str) -> None:
     for path, behind, text in recipe(name):
-        file = tree / path
+        file = copied / path
         if not behind:
             assert not file.exists(), path
-            file.write_text(text)
+            file.write_text(text.strip("\n") + "\n")
             continue
         lines = file.read_text().splitlines(keepends=True)
         [at] = [at for at, line in enumerate(lines) if line.rstrip("\n") == behind]
-        indent = behind[: len(behind) - len(behind.lstrip())] if "def " not in text else ""
-        indent = "    " if behind.endswith("{") else indent
-        lines.insert(at + 1, ("\n\n" if "def " in text else "") + textwrap.indent(text, indent))
+        lines.insert(at + 1, text.rstrip("\n") + "\n")
         file.write_text("".join(lines))
 
 
-def run(tree: Path, *command: str) -> None:
+def run(copied: Path, *command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *command],
-        cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=copied,
+        env={**os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -107,10 +94,10 @@ def run(tree: Path, *command: str) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
-def check(tree: Path, *tests: str) -> None:
-    run(tree, "ruff", "check", "--quiet", "vmlab", "tests")
-    run(tree, "ruff", "format", "--check", "--quiet", "vmlab", "tests")
-    run(tree, "pytest", "-q", "-p", "no:cacheprovider", *tests)
+def check(copied: Path, *tests: str) -> None:
+    run(copied, "ruff", "check", "--quiet", "vmlab", "tests")
+    run(copied, "ruff", "format", "--check", "--quiet", "vmlab", "tests")
+    run(copied, "pytest", "-q", "-p", "no:cacheprovider", *tests)
 
 
 @pytest.mark.parametrize(
@@ -120,25 +107,25 @@ def check(tree: Path, *tests: str) -> None:
         ("A virtio device", ["tests/virtio/test_echo.py", "tests/virtio/test_conformance.py"]),
     ],
 )
-def test_a_device(tree: Path, name: str, tests: list[str]) -> None:
+def test_a_device(copied: Path, name: str, tests: list[str]) -> None:
     for module in ("ruff", "hypothesis"):
         require_module(module)
-    follow(tree, name)
-    catalogue = (tree / "vmlab/catalogue.py").read_text()
+    follow(copied, name)
+    catalogue = (copied / "vmlab/catalogue.py").read_text()
     word = "dice" if "register" in name else "echo"
     assert f'    "{word}": ' in catalogue
-    check(tree, *tests, "tests/test_catalogue.py", "-k", f"{word} or every_device")
+    check(copied, *tests, "tests/test_catalogue.py", "-k", f"{word} or every_device")
 
 
-def test_a_view(tree: Path) -> None:
+def test_a_view(copied: Path) -> None:
     for module in ("ruff", "anywidget"):
         require_module(module)
     npm = require_program("npm")
-    follow(tree, "A view")
+    follow(copied, "A view")
     for arguments in (["ci"], ["run", "build"]):
         done = subprocess.run(
             [npm, *arguments],
-            cwd=tree / "vmlab/notebook/frontend",
+            cwd=copied / "vmlab/notebook/frontend",
             capture_output=True,
             text=True,
             check=False,
@@ -146,7 +133,7 @@ def test_a_view(tree: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     check(
-        tree,
+        copied,
         "tests/notebook/test_views_kicks.py",
         "tests/notebook/test_views_bundles.py",
         *("-k", "kicks or each_view"),

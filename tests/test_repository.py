@@ -7,41 +7,16 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import vmlab
-from tests.support import IMAGES, ROOT, require_module
+from tests.support import IMAGES, ROOT, require_module, tree
 
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"]
-NOT_OURS = {".git", ".venv", "node_modules", "build", "dist", "htmlcov", "artifacts"}
 #: folders of some builder's own machine; nothing that is shipped may know them
 PLACES = re.compile(rb"(?<![\w.:-])/(?:work|root|tmp/v)/")
-
-
-def tree() -> Iterator[Path]:
-    """Every file of the tree that is not made by a tool: what git knows or would take."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listed.returncode == 0:
-        files = [ROOT / name for name in listed.stdout.split("\0") if name]
-    else:
-        files = [
-            path
-            for path in ROOT.rglob("*")
-            if not any(
-                part in NOT_OURS or part.endswith(("_cache", "__pycache__"))
-                for part in path.relative_to(ROOT).parts
-            )
-        ]
-    return (path for path in sorted(files) if path.is_file())
 
 
 def version() -> str:

@@ -15,7 +15,8 @@ from typing import Any
 from tests.support import ROOT
 from vmlab import VM, Device, Registers, on_read, on_write, ro, rw
 
-__all__ = ["FIRST", "PROMPT", "Broken", "Counter", "Dice", "command", "monitor", "peeked"]
+__all__ = ["FIRST", "PROMPT", "Broken", "Counter", "Dice", "command", "monitor"]
+__all__ += ["peeked"]
 
 PROMPT = r"vmlab> $"
 #: the window of the first device that a user adds

@@ -16,7 +16,7 @@ from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
 
-__all__ = ["CATALOGUE", "make", "options"]
+__all__ = ["CATALOGUE", "class_of", "make", "options"]
 
 #: name -> "module:Class"
 CATALOGUE: dict[str, str] = {
@@ -60,12 +60,12 @@ def make(spec: str) -> tuple[Any, str | None]:
     for key, parameter in known.items():
         if parameter.default is parameter.empty and key not in given:
             raise ConfigError(f"device {name} needs {key}=...; it takes: {_listed(known)}")
-    return _class(name)(**given), id
+    return class_of(name)(**given), id
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:
     """What the device's constructor takes and a text can say. `annotation` is the type itself."""
-    init = cast("Callable[..., None]", _class(name).__init__)
+    init = cast("Callable[..., None]", class_of(name).__init__)
     hints = get_type_hints(init)
     found = {}
     for key, parameter in inspect.signature(init).parameters.items():
@@ -75,7 +75,8 @@ def options(name: str) -> dict[str, inspect.Parameter]:
     return {key: one for key, one in found.items() if one.kind is not one.VAR_KEYWORD}
 
 
-def _class(name: str) -> Callable[..., Any]:
+def class_of(name: str) -> Callable[..., Any]:
+    """The class of the device of that name; ConfigError, which says what there is, for none."""
     if name not in CATALOGUE:
         hint = perhaps(name, CATALOGUE)
         raise ConfigError(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT, require_program
+from tests.waiting import alive, until
 
 pytest_plugins = ["pytester"]
 
@@ -179,8 +178,5 @@ def test_qemu_goes_with_whoever_started_it() -> None:
         assert starter.stdout is not None
         qemu, folder = starter.stdout.readline().decode().split()
         starter.kill()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{qemu}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not alive(int(qemu)))
     shutil.rmtree(folder)  # nobody writes there any more

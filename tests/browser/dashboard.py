@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.browser.lab import Lab
 from tests.browser.notebook import Notebook
-from tests.browser.server import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator

@@ -39,7 +39,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WORKSPACES = (f"test-{number}" for number in itertools.count())
 
 #: milliseconds that a page may stand still; other workers' tests take their share of the cores
-STANDSTILL = 1500.0 if "PYTEST_XDIST_WORKER" in os.environ else 500.0
+STANDSTILL = 1000.0 if "PYTEST_XDIST_WORKER" in os.environ else 500.0
 
 #: what pages say that is not about us, and why it is let pass
 HARMLESS = {

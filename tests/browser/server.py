@@ -9,14 +9,15 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["SLOW", "TOKEN", "Server", "free_port", "until"]
+from tests.waiting import until
+
+__all__ = ["SLOW", "TOKEN", "Server", "free_port"]
 
 #: seconds that a server or a kernel may need on a busy host
 SLOW = 60.0
@@ -26,16 +27,6 @@ TOKEN = "token-of-a-test"
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
-
-
-def until(condition: Callable[[], object], what: str, timeout: float = 20.0) -> Any:
-    """The first true value of `condition`, asked again and again; fails with `what`."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"within {timeout:g} s there was not: {what}")
-        time.sleep(0.02)
-    return found
 
 
 class Server:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.browser.dashboard import Dashboard, start
 from tests.browser.lab import Lab
-from tests.browser.server import until
 from tests.support import ROOT
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("notebook7", [False, True], ids=["lab", "notebook7"])

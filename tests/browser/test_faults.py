@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.browser.dashboard import FAULTY, Dashboard, start
 from tests.browser.lab import Lab
 from tests.browser.notebook import Notebook
-from tests.browser.server import until
+from tests.waiting import until
 
 PEEK = "peek 0xd0000000"
 

@@ -6,7 +6,7 @@ import re
 
 from tests.browser.dashboard import MACHINE, start
 from tests.browser.lab import Lab
-from tests.browser.server import until
+from tests.waiting import until
 
 
 def test_it_can_be_used_without_a_mouse(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.browser.dashboard import Dashboard, start
 from tests.browser.lab import Lab
-from tests.browser.server import until
+from tests.waiting import until
 
 
 def test_a_reload_finds_everything_again(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.browser.dashboard import start
 from tests.browser.lab import Lab
-from tests.browser.server import until
+from tests.waiting import until
 
 BUSY = """
 import time

@@ -6,7 +6,7 @@ import re
 
 from tests.browser.dashboard import FAULTY, Dashboard, start
 from tests.browser.lab import Lab
-from tests.browser.server import until
+from tests.waiting import until
 
 Colour = list[float]
 

@@ -6,7 +6,7 @@ import re
 
 from tests.browser.dashboard import MACHINE, Dashboard, start
 from tests.browser.lab import Browser, Lab
-from tests.browser.server import until
+from tests.waiting import until
 
 ARRANGED = """
 from ipywidgets import HBox, VBox

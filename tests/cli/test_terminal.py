@@ -21,6 +21,7 @@ import pytest
 from tests.boot.images import elf64
 from tests.support import ROOT
 from tests.vms import PATIENCE, command
+from tests.waiting import alive, until
 
 
 class Terminal:
@@ -268,5 +269,4 @@ def test_ctrl_c_leaves_the_live_view(arguments: tuple[str, ...]) -> None:
         assert b"interrupted" in terminal.shown
         assert b"Traceback" not in terminal.shown
         assert b"\x1b[?25h" in terminal.shown
-        _, left = psutil.wait_procs(children, timeout=2)
-        assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
+        until(lambda: not any(alive(child.pid) for child in children), "its processes' end", 2)

@@ -17,6 +17,7 @@ from vmlab.errors import StateError
 from vmlab.virtio import Disk, Rng
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import Chain
+from tests.waiting import until
 
 FIRST = "0xd0000000 irq 5"
 
@@ -80,13 +81,6 @@ def vm(engine: str) -> Iterator[VM]:
     with VM(kernel="monitor", engine=engine, isolate=False) as machine:
         machine.console.expect(PROMPT, timeout=PATIENCE)
         yield machine
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def says(vm: VM, line: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support import require_module
+from tests.waiting import until
 from vmlab import VM, kernels
 from vmlab.errors import KernelError
 from vmlab.linux.kernel import LinuxKernel
@@ -81,12 +82,12 @@ class Guest:
         return found
 
     def reach(self, id: str, state: str, timeout: float = 30) -> None:
-        import time
 
-        end = time.monotonic() + timeout
-        while self.vm.devices[id].state != state:
-            assert time.monotonic() < end, f"{id} is {self.vm.devices[id].state}, not {state}"
-            time.sleep(0.01)
+        until(
+            lambda: self.vm.devices[id].state == state,
+            f"{id} is {state}",
+            timeout,
+        )
 
     def complaints(self) -> str:
         """What no healthy kernel says, with the lines around it."""

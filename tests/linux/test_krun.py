@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.linux.conftest import BOOT, fetched
+from tests.waiting import until
 from vmlab.virtio import Console, Disk, Rng
 from vmlab.vm import VM
 
@@ -23,10 +22,7 @@ def test_it_boots_to_its_console_and_takes_devices_while_it_runs(linux_engine: s
             return console.run(command, timeout=60)
 
         def reach(id: str) -> None:
-            end = time.monotonic() + 30
-            while vm.devices[id].state != "driver_ok":
-                assert time.monotonic() < end, vm.devices[id].state
-                time.sleep(0.02)
+            until(lambda: vm.devices[id].state == "driver_ok", f"{id} runs", 30)
 
         assert run("cat /sys/block/vda/size") == "4096"
         reach(vm.hot_add(Rng(), "rng").id)

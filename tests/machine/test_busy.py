@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.waiting import until
 from vmlab import Device, Registers, on_read, ro
 from vmlab.core.bus import Bus
 from vmlab.core.patience import Patient, Taken, holding, taken, waited
@@ -92,10 +93,7 @@ def test_nothing_is_looked_at_while_nothing_runs() -> None:
     watch._look = lambda: looks.append(1)  # type: ignore[method-assign]
     with watch:
         time.sleep(3 * TICK)
-    deadline = time.monotonic() + 10
-    while watch._wanted.is_set():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not watch._wanted.is_set())
     count = len(looks)
     time.sleep(2 * TICK)
     assert len(looks) == count

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from tests.vms import Dice
+from tests.waiting import until
 from vmlab import Device
 from vmlab.core.counters import CounterPage
 from vmlab.core.memory import GuestMemory
@@ -55,10 +56,7 @@ class Impostor(MonitorSession):
         self.close()
 
     def wait_lost(self) -> str:
-        deadline = time.monotonic() + 10
-        while not self.lost:
-            assert time.monotonic() < deadline, "the session never noticed"
-            time.sleep(0.005)
+        until(lambda: self.lost, "the session never noticed")
         return self.lost[0]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from tests.waiting import until
 from vmlab.net.stream import LENGTH, cut
 from vmlab.testing import Driver
 from vmlab.virtio.nic import Nic
@@ -51,10 +51,7 @@ def frame(target: bytes, source: bytes, payload: bytes = b"", size: int = 0) -> 
 
 def soon(what: Callable[[], object], timeout: float = 5.0) -> None:
     """Wait until `what()` holds."""
-    deadline = time.monotonic() + timeout
-    while not what():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.002)
+    until(what, "it came true", timeout)
 
 
 class Peer:

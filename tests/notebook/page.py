@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ManualPump", "Page", "until"]
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.005)
-    return found
+__all__ = ["ManualPump", "Page"]
 
 
 class ManualPump:

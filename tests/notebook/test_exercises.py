@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +15,7 @@ import pytest
 from tests.linux.conftest import fetched
 from tests.notebook.answers import WRONG, Answer
 from tests.support import require_module
+from tests.waiting import alive, until
 
 HERE = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(HERE.glob("[0-9]*.ipynb"))
@@ -205,18 +204,7 @@ def test_run_all_of_a_handout(handouts: ModuleType, path: Path, tmp_path: Path) 
             assert not error(cell), (cell.source, error(cell))
     pids = json.loads(printed(notebook.cells[-1]))
     assert pids, "nothing runs that one could play with"
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() or _alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, "a machine outlives its notebook's kernel"
-        time.sleep(0.05)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+    until(lambda: not any(map(alive, pids)), "the machines end with their notebook's kernel")
 
 
 def steps(handouts: ModuleType, name: str, solution: Any, check: Any) -> Iterator[tuple[Any, ...]]:

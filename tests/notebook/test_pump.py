@@ -7,7 +7,7 @@ import logging
 import time
 import weakref
 
-from tests.notebook.page import until
+from tests.waiting import until
 from vmlab.notebook.meter import BARS, Meter, two_digits
 from vmlab.notebook.pump import Pump
 

@@ -8,9 +8,10 @@ import weakref
 
 import pytest
 
-from tests.notebook.page import ManualPump, Page, until
+from tests.notebook.page import ManualPump, Page
 from tests.support import require_module
 from tests.vms import Counter, Dice, monitor
+from tests.waiting import until
 from vmlab import VM
 from vmlab.errors import DeviceNotFound
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.notebook.page import ManualPump, Page, until
+from tests.notebook.page import ManualPump, Page
 from tests.support import require_module
+from tests.waiting import until
 from vmlab import VM
 from vmlab.errors import DeviceNotFound
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.notebook.page import ManualPump, Page, until
+from tests.notebook.page import ManualPump, Page
 from tests.support import require_module
 from tests.vms import Broken, Counter, Dice, monitor
+from tests.waiting import until
 from vmlab import VM
 
 require_module("anywidget")

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.notebook.page import ManualPump, Page, until
+from tests.notebook.page import ManualPump, Page
 from tests.support import require_module
 from tests.vms import Broken, Dice, monitor
+from tests.waiting import until
 
 require_module("anywidget")
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.vms import FIRST, PATIENCE, PROMPT, Broken, Counter, Dice, monitor, peeked
+from tests.waiting import until
 from vmlab import VM, Device, Registers, on_read, ro, rw
 from vmlab.errors import ConfigError, DeviceFault, ExpectTimeout, StateError, VmlabError
 
@@ -294,10 +295,7 @@ def test_the_traceback_is_printed_once_by_the_next_call(
     with monitor(engine) as vm:
         vm.hot_add(Broken(), id="b")
         vm.console.send(f"peek {FIRST:#x}\n")
-        deadline = time.monotonic() + PATIENCE
-        while vm.state.fault is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: vm.state.fault is not None, seconds=PATIENCE)
         capfd.readouterr()
         vm.devices["com1"].peek()
         told = capfd.readouterr().err
@@ -451,10 +449,7 @@ def test_a_long_log_comes_whole(engine: str) -> None:
         vm.cpus[0].set(rip=0x30_0000, rflags=2)
         log = vm.trace(last=55_000, device="d")
         vm.resume()
-        deadline = time.monotonic() + PATIENCE
-        while vm.traps["d"].reads < 60_000:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: vm.traps["d"].reads >= 60_000, seconds=PATIENCE)
         assert len(log.events) == 55_000
         assert log.dropped == 5_000
 

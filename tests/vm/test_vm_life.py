@@ -18,6 +18,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.vms import PATIENCE, PROMPT, after, monitor, peeked
+from tests.waiting import alive, until
 from vmlab import VM
 from vmlab.errors import ConfigError, EngineError, MonitorLost, StateError
 
@@ -155,10 +156,11 @@ def test_code_is_rewritten_under_the_guest(engine: str, isolate: bool, through: 
                 view.release()
             else:
                 vm.memory.write(where, code)
-            end = time.monotonic() + PATIENCE
-            while vm.memory.read(said, 1)[0] != value:
-                assert time.monotonic() < end, f"it runs as it was, {value} is not said"
-                time.sleep(0.001)
+            until(
+                lambda value=value: vm.memory.read(said, 1)[0] == value,
+                f"{value} is said",
+                PATIENCE,
+            )
 
 
 def test_stepping_into_a_halt_loses_nothing(engine: str) -> None:
@@ -455,14 +457,6 @@ if not child:
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("more", ["", FORK], ids=["plain", "forked"])
 def test_the_notebook_is_killed(engine: str, more: str) -> None:
     code = ABANDON.format(engine=engine, more=more, seconds=60)
@@ -474,10 +468,7 @@ def test_the_notebook_is_killed(engine: str, more: str) -> None:
     assert alive(monitor_pid)
     process.kill()
     process.wait()
-    killed = time.monotonic()
-    while alive(monitor_pid):
-        assert time.monotonic() - killed < 1.0, "the monitor has outlived the notebook"
-        time.sleep(0.01)
+    until(lambda: not alive(monitor_pid), "the monitor ends with its notebook", 1)
     process.stdout.close()
 
 

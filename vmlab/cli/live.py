@@ -16,6 +16,7 @@ from rich.text import Text
 
 from vmlab.core.counters import DeviceCounts, RegisterCounts
 from vmlab.core.units import show_size, show_span
+from vmlab.machine.config import ENDED
 from vmlab.vm import VM
 from vmlab.vm.rates import Sample, Sampler, show_rate, sparkline
 from vmlab.vm.terminal import Printer
@@ -51,7 +52,7 @@ def watch(
     end = time.monotonic() + timeout if timeout is not None else float("inf")
 
     def over() -> bool:
-        ended = vm.state in ("stopped", "crashed") or vm.state.fault is not None
+        ended = vm.state in ENDED or vm.state.fault is not None
         return ended or bool(until and until())
 
     console = Console()

@@ -13,6 +13,7 @@ from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
 
 __all__ = [
+    "ENDED",
     "MAX_CPUS",
     "STATES",
     "BusyCall",
@@ -30,6 +31,8 @@ __all__ = [
 #: what a machine can be doing; the counter page holds the index
 StateName = Literal["created", "running", "paused", "stopped", "crashed"]
 STATES: tuple[StateName, ...] = get_args(StateName)
+#: those of a machine that runs no more
+ENDED = ("stopped", "crashed")
 MAX_CPUS = 8
 ENGINES = ("auto", "kvm", "soft")
 

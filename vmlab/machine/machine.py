@@ -26,6 +26,7 @@ from vmlab.errors import StateError
 from vmlab.machine import board
 from vmlab.machine.board import FixedHooks, Serial
 from vmlab.machine.config import (
+    ENDED,
     STATES,
     Exit,
     Fault,
@@ -262,7 +263,7 @@ class Machine:
         """Power off; the machine's memory and registers can still be looked at until `close`. False when a
         device's code keeps a vCPU: that one is left there, `close` sees to it."""
         with self._command():
-            if self.state in ("stopped", "crashed"):
+            if self.state in ENDED:
                 return True
             self._mute()
             quiet = not self._engine_started or self.engine.pause(STOPPING)
@@ -301,7 +302,7 @@ class Machine:
     def wait(self, timeout: float | None = None) -> bool:
         """Until the machine ends; False when `timeout` seconds were not enough."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.state in ("stopped", "crashed"), timeout)
+            return self._changed.wait_for(lambda: self.state in ENDED, timeout)
 
     def _load(self) -> None:
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, self._told)
@@ -462,7 +463,7 @@ class Machine:
             self._log = None
             if on:
                 self._log = AccessLog(last, device)
-                if self.state not in ("stopped", "crashed"):
+                if self.state not in ENDED:
                     self._watch(self._log)
 
     def take_trace(self, limit: int | None = None) -> tuple[list[AccessEvent], int]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
-from vmlab.catalogue import CATALOGUE
+from vmlab.catalogue import CATALOGUE, class_of
 from vmlab.core.device import Device
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
@@ -62,7 +61,7 @@ def choices(names: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     result = []
     for where, name in found:
         try:
-            cls = find(name, names) if where else _from_catalogue(name)
+            cls = find(name, names) if where else cast("type", class_of(name))
             result.append(
                 {
                     "name": name,
@@ -99,13 +98,8 @@ def find(name: str, names: Mapping[str, Any] | None = None) -> type:
     if isinstance(value, type) and _is_own(value):
         return value
     if name in CATALOGUE:
-        return _from_catalogue(name)
+        return cast("type", class_of(name))
     raise ConfigError(f"there is no device {name!r} in the catalogue or in the notebook")
-
-
-def _from_catalogue(name: str) -> type:
-    module, _, attribute = CATALOGUE[name].partition(":")
-    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
 
 
 def fields(cls: type) -> list[Field]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.units import show_size
 from vmlab.errors import VmlabError
-from vmlab.machine.config import DeviceEntry
+from vmlab.machine.config import ENDED, DeviceEntry
 from vmlab.monitor.observation import Observation
 from vmlab.notebook.meter import Meter, two_digits
 from vmlab.notebook.sequencing import SerialExecutor
@@ -171,7 +171,7 @@ class Snapshots:
             now, sum(one.traps for one in counts.values()) + sum(unmapped), self._before
         )
         self._exits.take(now, _seen(vm).exit_count, self._before)
-        over = vm.state in ("stopped", "crashed")
+        over = vm.state in ENDED
         for each in self._all_meters() if over else ():
             each.halt()
         alive = not over

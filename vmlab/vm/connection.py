@@ -15,7 +15,7 @@ from msgspec import structs
 
 from vmlab.arch import get
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
-from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig
+from vmlab.machine.config import ENDED, BusyCall, DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import COMMAND_TIMEOUT, LocalSession, Session
 from vmlab.monitor.observation import Observation, Values
@@ -260,14 +260,14 @@ class Connection:
     def _set_busy(self, calls: list[BusyCall]) -> None:
         now = time.monotonic()
         with self.changed:
-            if self._state not in ("stopped", "crashed"):
+            if self._state not in ENDED:
                 self._busy = [(call, now) for call in calls]
             self.changed.notify_all()
 
     def set_state(self, state: State) -> None:
         with self.changed:
             self._state = state
-            if state in ("stopped", "crashed"):
+            if state in ENDED:
                 self._busy = []
                 self._ended = self._ended or time.monotonic()
             else:
@@ -398,7 +398,7 @@ class Connection:
             if self.finalizer is not None:
                 session.close(stuck)
                 self.finalizer()
-            if self._state not in ("stopped", "crashed"):
+            if self._state not in ENDED:
                 self.set_state(STOPPED)
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ import copy
 
 from vmlab.core.away import place_of
 from vmlab.errors import ExpectTimeout
+from vmlab.machine.config import ENDED
 from vmlab.monitor import wire
 from vmlab.virtio.device import VirtioDevice
 from vmlab.vm.copies import AnyDevice, check_device
@@ -70,7 +71,7 @@ class Plugging:
         view = self._seen.devices.get(id)
         if view is None:
             connection = self._connection
-            if connection.session is not None and connection.state not in ("stopped", "crashed"):
+            if connection.session is not None and connection.state not in ENDED:
                 connection.has_left(id)
             view = gone(connection, id, device.type)
         return view

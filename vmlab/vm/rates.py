@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
+from vmlab.machine.config import ENDED
 from vmlab.vm.inspection import Inspection
 from vmlab.vm.views import Traps
 
@@ -52,7 +53,7 @@ class Sampler:
             del self.history[gone]
         self._before = {id: counts.traps for id, counts in traps.items()}
         self._unmapped, self._exits, self._time = unmapped, exits, now
-        if self._connection.state in ("stopped", "crashed"):
+        if self._connection.state in ENDED:
             # what happened since the last look was before the end
             return Sample(traps, dict.fromkeys(rates, 0.0), 0.0, 0.0)
         return Sample(traps, rates, total, exit_rate)

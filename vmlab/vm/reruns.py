@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vmlab.errors import ConfigError
+from vmlab.machine.config import ENDED
 from vmlab.vm import views
 from vmlab.vm.console import Consoles
 
@@ -73,7 +74,7 @@ def _check(name: object) -> None:
 
 
 def _lives(vm: Rerun) -> bool:
-    return vm.state not in ("stopped", "crashed")
+    return vm.state not in ENDED
 
 
 def _make_room(fresh: Rerun) -> None:

@@ -17,7 +17,7 @@ from vmlab.core.memory import GuestMemory
 from vmlab.core.units import show_size
 from vmlab.errors import ConfigError, MonitorLost, StateError
 from vmlab.linux.kernel import LinuxKernel
-from vmlab.machine.config import Exit, MachineConfig
+from vmlab.machine.config import ENDED, Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import PAUSE_TIMEOUT
 from vmlab.vm import display, waiting
@@ -176,7 +176,7 @@ class VM:
         `step` and `resume`."""
         connection = self.connection
         with connection.lock:
-            if connection.state in ("stopped", "crashed"):
+            if connection.state in ENDED:
                 self.stop()
                 connection.set_state(State("created"))
             session = connection.up()
@@ -248,7 +248,7 @@ class VM:
 
         def over() -> bool:
             state = connection.state
-            return wanted() or state in ("stopped", "crashed") or state.fault is not None
+            return wanted() or state in ENDED or state.fault is not None
 
         end = time.monotonic() + timeout if timeout is not None else float("inf")
         with connection.changed:

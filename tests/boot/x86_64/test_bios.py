@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,13 +16,6 @@ from vmlab.errors import KernelError
 from vmlab.machine.board import pc_description as tables
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def memory() -> Iterator[GuestMemory]:
-    made = GuestMemory.allocate(16 * MIB)
-    yield made
-    made.close()
 
 
 def told(memory: GuestMemory, image: bytes, cpus: int = 2) -> GuestMemory:

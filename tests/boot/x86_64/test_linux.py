@@ -29,13 +29,6 @@ LOAD = 0x20_0000
 KERNEL_MAP = 0xFFFF_FFFF_8000_0000
 
 
-@pytest.fixture(scope="module")
-def memory() -> Iterator[GuestMemory]:
-    made = GuestMemory.allocate(16 * MIB)
-    yield made
-    made.close()
-
-
 @pytest.fixture(autouse=True)
 def _clean(memory: GuestMemory) -> None:
     memory.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ from vmlab.core.memory import GuestMemory
 from vmlab.errors import ConfigError, KernelError
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def memory() -> Iterator[GuestMemory]:
-    made = GuestMemory.allocate(16 * MIB)
-    yield made
-    made.close()
 
 
 def boot(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,13 +17,6 @@ from vmlab.errors import KernelError
 MIB = 1 << 20
 VIDEO, ADDRESSES = 4, 0x1_0000
 TEXT, LINEAR = 1, 0
-
-
-@pytest.fixture(scope="module")
-def memory() -> Iterator[GuestMemory]:
-    made = GuestMemory.allocate(16 * MIB)
-    yield made
-    made.close()
 
 
 def boot(

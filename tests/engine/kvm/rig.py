@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from tests.engine.kvm import guests
 from vmlab.arch.x86_64.cpu_state import CpuState
@@ -91,13 +89,6 @@ def rig(cpus: int = 1, host: Host = HOST) -> Iterator[Rig]:
         yield made
     finally:
         made.close()
-
-
-def until(condition: Callable[[], Any], timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.001)
 
 
 def consecutive(values: list[int]) -> bool:

@@ -6,7 +6,8 @@ import pytest
 
 from tests.engine.kvm import guests
 from tests.engine.kvm.guests import MMIO
-from tests.engine.kvm.rig import Rig, rig, until
+from tests.engine.kvm.rig import Rig, rig
+from tests.waiting import until
 from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.errors import EngineError
 

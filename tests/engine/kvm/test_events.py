@@ -10,7 +10,8 @@ import pytest
 
 from tests.engine.kvm import guests
 from tests.engine.kvm.guests import MMIO
-from tests.engine.kvm.rig import Rig, rig, until
+from tests.engine.kvm.rig import Rig, rig
+from tests.waiting import until
 from vmlab.errors import EngineError, RegisterIoEvent
 
 pytestmark = [pytest.mark.kvm, pytest.mark.usefixtures("no_leaks")]

@@ -13,7 +13,8 @@ from msgspec.structs import force_setattr
 
 from tests.engine.kvm import guests
 from tests.engine.kvm.guests import MMIO
-from tests.engine.kvm.rig import Rig, rig, until
+from tests.engine.kvm.rig import Rig, rig
+from tests.waiting import until
 from vmlab.core.host import HOST
 from vmlab.engine.kvm import abi, available
 from vmlab.engine.kvm.probe import REQUIRED

@@ -8,7 +8,8 @@ import pytest
 
 from tests.engine.kvm import guests
 from tests.engine.kvm.guests import CODE, MMIO
-from tests.engine.kvm.rig import consecutive, park_in, rig, until
+from tests.engine.kvm.rig import consecutive, park_in, rig
+from tests.waiting import until
 from vmlab.errors import EngineError
 
 pytestmark = [pytest.mark.kvm, pytest.mark.usefixtures("no_leaks")]

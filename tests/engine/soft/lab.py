@@ -7,17 +7,16 @@ Physical memory: 0x1000 page tables (4 GiB identity, user-accessible, 2 MiB page
 from __future__ import annotations
 
 import struct
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 
 from tests.engine.soft.guest import Guest
+from tests.engine.soft.running import Running
 from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
-from vmlab.engine.api import EngineConfig, Stop
+from vmlab.engine.api import EngineConfig
 from vmlab.errors import VmlabError
 
 pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
@@ -74,15 +73,14 @@ class Ports(Bus):
             super().write(address, size, value)
 
 
-class Lab:
+class Lab(Running):
     """Memory, buses and an engine."""
 
     def __init__(self, cpus: int = 1, deterministic: bool = False) -> None:
+        super().__init__()
         self.memory = GuestMemory.allocate(SIZE)
         self.mmio, self.ports = Bus(), Ports(self)
-        self.exited = threading.Event()
         self.code: int | None = None
-        self.stops: list[tuple[int, Stop]] = []
         config = EngineConfig(self.memory, self.mmio, self.ports, cpus, self._stopped)
         try:
             self.engine = X86Engine(config, deterministic)
@@ -91,10 +89,6 @@ class Lab:
             raise
         self.deterministic = deterministic
         self._tables()
-
-    def _stopped(self, cpu: int, stop: Stop) -> None:
-        self.stops.append((cpu, stop))
-        self.exited.set()
 
     def _tables(self) -> None:
         write = self.memory.write
@@ -149,16 +143,6 @@ class Lab:
 
     def results(self, count: int) -> list[int]:
         return [self.u64(RESULTS + 8 * n) for n in range(count)]
-
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 5.0) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.001)
-
-    def close(self) -> None:
-        self.engine.close()
-        self.memory.close()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from vmlab.engine.soft.timers import Timers
 from vmlab.engine.soft.undo import Undo
 from vmlab.errors import ConfigError, EngineError, StateError
 
-__all__ = ["SoftEngine"]
+__all__ = ["Line", "SoftEngine"]
 
 MAX_CPUS = 8
 #: how long one of several runnable vCPUs runs before the next has its turn
@@ -67,6 +67,27 @@ class _Caches(Protocol):
 
     def wrote(self, address: int, size: int) -> bool: ...
     def forget(self) -> None: ...
+
+
+class Line:
+    """An interrupt line, by the chipset's functions for the line of a number."""
+
+    def __init__(
+        self,
+        number: int,
+        drive: Callable[[int, bool], bool | None],
+        pulse: Callable[[int], bool | None],
+    ) -> None:
+        self._number, self._drive, self._pulse = number, drive, pulse
+
+    def set(self, level: bool) -> bool | None:
+        return self._drive(self._number, level)
+
+    def pulse(self) -> bool | None:
+        return self._pulse(self._number)
+
+    def close(self) -> None:
+        self.set(False)
 
 
 class SoftEngine:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import mmap
 import struct
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.engine.soft.arm64.guest import CODE, Guest
+from tests.engine.soft.running import Running
 from vmlab.arch.arm64.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
-from vmlab.engine.api import EngineConfig, Stop
+from vmlab.engine.api import EngineConfig
 
 pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
 
@@ -56,19 +55,14 @@ class Bus:
         self.on_write(address, size, value)
 
 
-class Lab:
+class Lab(Running):
     def __init__(self, cpus: int, gic: int, way: str, exact: bool) -> None:
+        super().__init__()
         self.memory = GuestMemory(mmap.mmap(-1, SIZE), [(CODE, SIZE)])
         self.bus = Bus(self)
-        self.exited = threading.Event()
-        self.stops: list[tuple[int, Stop]] = []
         config = EngineConfig(self.memory, self.bus, self.bus, cpus, self._stopped, exact=exact)
         self.engine = ArmEngine(config, gic, way != "native", way == "bare")
         self.gic = gic
-
-    def _stopped(self, cpu: int, stop: Stop) -> None:
-        self.stops.append((cpu, stop))
-        self.exited.set()
 
     def write(self, address: int, *words: int) -> None:
         self.memory.write(address, struct.pack(f"<{len(words)}Q", *words))
@@ -122,16 +116,6 @@ class Lab:
         self.engine.load(CpuState(CODE))
         self.engine.resume()
         self.finish()
-
-    def wait_for(self, condition: Callable[[], bool], timeout: float = 5.0) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.001)
-
-    def close(self) -> None:
-        self.engine.close()
-        self.memory.close()
 
 
 @contextmanager

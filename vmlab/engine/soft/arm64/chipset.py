@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from vmlab.engine.soft.arm64 import gicv2, gicv3, layout
 from vmlab.engine.soft.arm64 import timer as t
@@ -16,16 +15,6 @@ from vmlab.engine.soft.arm64.timer import GuestClock, Timer
 from vmlab.engine.soft.timers import Timers
 
 __all__ = ["LINES", "PRIVATE", "Chipset", "Key"]
-
-
-class _Windows(Protocol):
-    """A GIC's registers in memory."""
-
-    pages: frozenset[int]
-    gic: GicV2 | GicV3
-
-    def read(self, cpu: int, address: int, size: int) -> int: ...
-    def write(self, cpu: int, address: int, size: int, value: int) -> None: ...
 
 
 def _pages(*windows: tuple[int, int]) -> frozenset[int]:

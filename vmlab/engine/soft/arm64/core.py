@@ -93,9 +93,6 @@ class Core:
     """`uc` with its RAM mapped. served: the system registers that are the owner's; constants: those that read
     as the given value. Nothing has run yet."""
 
-    #: whether an interrupt that waits is taken without the engine's help
-    takes_interrupts = False
-
     def __init__(
         self,
         uc: Uc,

@@ -9,28 +9,12 @@ from vmlab.engine.soft import kick
 from vmlab.engine.soft.arm64 import registers as r
 from vmlab.engine.soft.arm64.chipset import LINES, PRIVATE, Chipset
 from vmlab.engine.soft.arm64.vcpu import Processor
-from vmlab.engine.soft.engine import SoftEngine
+from vmlab.engine.soft.engine import Line, SoftEngine
 from vmlab.errors import ConfigError
 
 __all__ = ["ArmEngine"]
 
 GIC_VERSIONS = (2, 3)
-
-
-class _Line:
-    """A shared interrupt's line."""
-
-    def __init__(self, chipset: Chipset, intid: int) -> None:
-        self._chipset, self._intid = chipset, intid
-
-    def set(self, level: bool) -> bool:
-        return self._chipset.set_line(self._intid, level)
-
-    def pulse(self) -> bool:
-        return self._chipset.pulse_line(self._intid)
-
-    def close(self) -> None:
-        self.set(False)
 
 
 class ArmEngine(SoftEngine):
@@ -73,7 +57,7 @@ class ArmEngine(SoftEngine):
             raise ConfigError(
                 f"there is no interrupt line {gsi}; lines are {PRIVATE} to {LINES - 1}"
             )
-        return _Line(self._gic, gsi)
+        return Line(gsi, self._gic.set_line, self._gic.pulse_line)
 
     def _wake(self, cpu: int, new: bool) -> None:
         vcpu = self._vcpus[cpu]

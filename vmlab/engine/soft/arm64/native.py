@@ -219,8 +219,6 @@ def _known(uc: Uc) -> bool:
 
 
 class NativeCore(Core):
-    takes_interrupts = True
-
     def __init__(
         self,
         uc: Uc,

@@ -43,7 +43,6 @@ _PLAIN: Final = {f"x{n}": number for n, number in enumerate(GENERAL)} | {
 }
 SPSR_EL1: Final[Key] = (3, 0, 4, 0, 0)
 SCTLR_EL1: Final[Key] = (3, 0, 1, 0, 0)
-MPIDR_EL1: Final[Key] = (3, 0, 0, 0, 5)
 VMPIDR_EL2: Final[Key] = (3, 4, 0, 0, 5)
 SCR_EL3: Final[Key] = (3, 6, 1, 1, 0)
 HCR_EL2: Final[Key] = (3, 4, 1, 1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmlab.engine.api import EngineConfig, IrqSink
 from vmlab.engine.soft import kick
-from vmlab.engine.soft.engine import SoftEngine
+from vmlab.engine.soft.engine import Line, SoftEngine
 from vmlab.engine.soft.mode import Mode
 from vmlab.engine.soft.x86_64 import codecache, lapic
 from vmlab.engine.soft.x86_64 import registers as r
@@ -15,22 +15,6 @@ from vmlab.engine.soft.x86_64.vcpu import Vcpu
 from vmlab.errors import ConfigError
 
 __all__ = ["X86Engine"]
-
-
-class _Line:
-    """An interrupt line."""
-
-    def __init__(self, chipset: Chipset, gsi: int) -> None:
-        self._chipset, self._gsi = chipset, gsi
-
-    def set(self, level: bool) -> None:
-        self._chipset.set_gsi(self._gsi, level)
-
-    def pulse(self) -> None:
-        self._chipset.pulse_gsi(self._gsi)
-
-    def close(self) -> None:
-        self.set(False)
 
 
 class X86Engine(SoftEngine):
@@ -58,7 +42,7 @@ class X86Engine(SoftEngine):
     def irq_sink(self, gsi: int) -> IrqSink:
         if not 0 <= gsi < GSIS:
             raise ConfigError(f"there is no interrupt line {gsi}; lines are 0 to {GSIS - 1}")
-        return _Line(self._chips, gsi)
+        return Line(gsi, self._chips.set_gsi, self._chips.pulse_gsi)
 
     def _signal(self, cpu: int, ipi: Ipi) -> None:
         """INIT, start-up or NMI for `cpu` (the lock is held)."""
