@@ -4,48 +4,17 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from vmlab.core.clock import Clock
-from vmlab.core.clock import Timer as Call
 from vmlab.devices.timer import ID_VALUE, SHORTEST_US, Timer
+from vmlab.testing import ManualClock
 
 ID, CTRL, PERIOD, STATUS, TICKS, COUNT, OVERRUN = range(0, 0x1C, 4)
 ENABLE, IRQ_ENABLE, PERIODIC = 1, 2, 4
 EXPIRED = 1
-
-
-class ManualClock(Clock):
-    """Moves by `advance`; counts the calls it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.time = 0
-        self.made: list[Call] = []
-
-    def now(self) -> int:
-        return self.time
-
-    def call_at(self, due: int, call: Callable[[], None]) -> Call:
-        timer = Call(due, call)
-        self.made.append(timer)
-        return timer
-
-    @property
-    def pending(self) -> list[Call]:
-        return [one for one in self.made if not one.cancelled]
-
-    def advance(self, us: int, *, late: int = 0) -> None:
-        """Let `us` microseconds pass. late: how far the host is behind with each call."""
-        end = self.time + us * 1000
-        while due := [one for one in self.pending if one.due + late * 1000 <= end]:
-            first = min(due, key=lambda one: one.due)
-            self.made.remove(first)
-            self.time = max(self.time, first.due + late * 1000)
-            first.call()
-        self.time = end
 
 
 class Guest:

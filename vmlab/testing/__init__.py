@@ -2,6 +2,7 @@
 
 from vmlab.testing import Driver        # drives a VirtioDevice; see vmlab.testing.driver
 from vmlab.testing import DeviceHarness  # gives any Device what a machine would
+from vmlab.testing import ManualClock   # a clock that moves when it is told
 from vmlab.testing import Check         # the check of an exercise, in a notebook
 """
 
@@ -14,16 +15,18 @@ from vmlab.renamed import renamed
 
 if TYPE_CHECKING:
     from vmlab.testing.checking import Check, Wrong
+    from vmlab.testing.clock import ManualClock
     from vmlab.testing.driver import Driver, DriverError
     from vmlab.testing.harness import DeviceHarness
 
-__all__ = ["Check", "DeviceHarness", "Driver", "DriverError", "Wrong"]
+__all__ = ["Check", "DeviceHarness", "Driver", "DriverError", "ManualClock", "Wrong"]
 
 _HOME = {
     "Check": "checking",
     "Driver": "driver",
     "DriverError": "driver",
     "DeviceHarness": "harness",
+    "ManualClock": "clock",
     "Wrong": "checking",
 }
 

@@ -1,0 +1,1 @@
+"""What machines with ARM's peripherals have (PrimeCell)."""
