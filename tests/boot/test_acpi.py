@@ -15,6 +15,7 @@ from vmlab.boot.acpi import aml
 from vmlab.boot.x86_64.layout import TABLES, TABLES_ROOM
 from vmlab.errors import ConfigError
 from vmlab.machine.board import pc_description as tables
+from vmlab.machine.board.events import SLOTS
 
 
 def split(blob: bytes) -> dict[str, bytes]:
@@ -42,7 +43,7 @@ def split(blob: bytes) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def machine() -> dict[str, bytes]:
-    return split(tables.acpi_tables(2, tables.SLOTS))
+    return split(tables.acpi_tables(2, SLOTS))
 
 
 def disassembled(folder: Path, table: bytes) -> str:
@@ -56,7 +57,7 @@ def disassembled(folder: Path, table: bytes) -> str:
 
 
 def test_they_fit_their_place() -> None:
-    assert len(tables.acpi_tables(8, tables.SLOTS)) < TABLES_ROOM // 4
+    assert len(tables.acpi_tables(8, SLOTS)) < TABLES_ROOM // 4
 
 
 def test_the_fadt_is_hardware_reduced(machine: dict[str, bytes]) -> None:
@@ -103,7 +104,7 @@ def test_iasl_compiles_what_it_read(machine: dict[str, bytes], tmp_path: Path) -
 def test_the_dsdt_says_what_the_machine_is(machine: dict[str, bytes], tmp_path: Path) -> None:
     text = re.sub(r"\s*//[^\n]*", "", disassembled(tmp_path, machine["DSDT"]))
     text = re.sub(r"\s+", " ", text)
-    assert text.count('"LNRO0005"') == text.count('"ACPI0004"') == tables.SLOTS
+    assert text.count('"LNRO0005"') == text.count('"ACPI0004"') == SLOTS
     assert 'EisaId ("PNP0501"' in text
     assert "0x03F8" in text
     assert "0xD000A000" in text
@@ -138,6 +139,4 @@ def test_lengths_are_coded_in_as_few_bytes_as_they_need() -> None:
 def test_tables_are_made_quickly() -> None:
     import timeit
 
-    assert (
-        min(timeit.repeat(lambda: tables.acpi_tables(1, tables.SLOTS), number=1, repeat=5)) < 0.05
-    )
+    assert min(timeit.repeat(lambda: tables.acpi_tables(1, SLOTS), number=1, repeat=5)) < 0.05

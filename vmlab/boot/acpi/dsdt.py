@@ -1,4 +1,4 @@
-"""The DSDT: COM1, the power button, a container per hot-plug slot, and the generic event device.
+"""The DSDT: the power button, a container per hot-plug slot, the generic event device, and what a board adds.
 
 Linux takes a hot-added virtio-mmio device when a container that it has is checked again ("bus check")
 and a device in it has appeared. So every slot is a container that is always there; its one child reads
@@ -8,7 +8,7 @@ the hot-plug controller to say whether it is, and on which line.
 from __future__ import annotations
 
 from vmlab.boot.acpi import aml
-from vmlab.boot.acpi.facts import Facts
+from vmlab.boot.acpi.facts import Events
 
 __all__ = ["build"]
 
@@ -26,21 +26,12 @@ _EVENTS = ("EVTL", "EVTH")
 _NAME = "{}{:03X}"
 
 
-def build(facts: Facts) -> bytes:
-    """The definition block, without the table's header."""
-    sleep = aml.package(*(aml.integer(value) for value in (facts.off, 0, 0, 0)))
-    return aml.name("\\_S5", sleep) + aml.scope(
+def build(facts: Events, *devices: bytes) -> bytes:
+    """The scope of all devices; `devices`: those that only this machine has."""
+    return aml.scope(
         "\\_SB",
         _controller(facts) if facts.slots else b"",
-        aml.device(
-            "COM1",
-            aml.name("_HID", aml.eisa_id("PNP0501")),
-            aml.name("_UID", aml.integer(0)),
-            aml.name(
-                "_CRS",
-                aml.resources(aml.io_ports(facts.com1, 8), aml.interrupt(facts.com1_irq)),
-            ),
-        ),
+        *devices,
         aml.device(
             "PWRB",
             aml.name("_HID", aml.eisa_id("PNP0C0C")),
@@ -55,7 +46,7 @@ def _slot_name(letter: str, slot: int) -> str:
     return _NAME.format(letter, slot)
 
 
-def _controller(facts: Facts) -> bytes:
+def _controller(facts: Events) -> bytes:
     """The hot-plug controller's registers: the event words, and a byte a slot of four kinds."""
     bytes_of = [
         (8 * (base + slot), _slot_name(letter, slot), 8)
@@ -75,7 +66,7 @@ def _controller(facts: Facts) -> bytes:
     )
 
 
-def _slot(facts: Facts, slot: int) -> bytes:
+def _slot(facts: Events, slot: int) -> bytes:
     """A container (§9.11 "module device") and the virtio-mmio device in it."""
     window = aml.memory32(facts.window + slot * facts.window_size, facts.window_size)
     line = facts.slot_lines[slot]
@@ -119,7 +110,7 @@ def _slot(facts: Facts, slot: int) -> bytes:
     )
 
 
-def _events(facts: Facts) -> bytes:
+def _events(facts: Events) -> bytes:
     """The generic event device (§5.6.9). Its events' registers are cleared by reading them."""
     hotplug = lines = b""
     if facts.slots:

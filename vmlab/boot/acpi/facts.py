@@ -1,27 +1,18 @@
-"""What the tables say of a machine: its addresses and lines, as whoever builds it knows them."""
+"""What the tables say of devices that come while the guest runs, as whoever builds the machine knows it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Facts"]
+__all__ = ["Events"]
 
 
-class Facts(NamedTuple):
-    """Ports and addresses are the guest's. The hot-plug controller's blocks are offsets in it, one byte
-    a slot each: `present` (as _STA), `lines`, `notes` (what to notify), `answers` (_OST's status)."""
+class Events(NamedTuple):
+    """What the generic event device tells a guest of: slots that have changed, and the power button.
 
-    cpus: int
-    lapic: int
-    ioapic: int
-    com1: int
-    com1_irq: int
-    sleep_control: int
-    sleep_status: int
-    reset_port: int
-    reset_value: int
-    #: SLP_TYP of S5, soft off
-    off: int
+    The hot-plug controller lies at `hotplug`, in memory; its blocks are offsets in it, one byte a slot each:
+    `present` (as _STA), `lines`, `notes` (what to notify), `answers` (_OST's status)."""
+
     power_irq: int
     hotplug: int
     hotplug_irq: int
@@ -36,7 +27,7 @@ class Facts(NamedTuple):
     window: int
     window_size: int
     slots: int
-    #: the line that each slot has when devices come in order
+    #: the line that each slot has when devices come in order; 0 for one that never has any
     slot_lines: tuple[int, ...]
     #: lines from this one up are levels, and shared; those below are edges
     first_level: int

@@ -4,18 +4,14 @@ a multiprocessor table, and the BIOS data area."""
 from __future__ import annotations
 
 from vmlab.arch.x86_64 import ARCH, platform
-from vmlab.boot.acpi import tables as acpi
-from vmlab.boot.acpi.facts import Facts
+from vmlab.boot.acpi import pc as acpi
 from vmlab.boot.x86_64 import bios
+from vmlab.boot.x86_64.layout import TABLES
 from vmlab.boot.x86_64.load import Told
-from vmlab.core.lines import Lines
-from vmlab.core.manager import MMIO_LEN
-from vmlab.devices import hotplug, power
+from vmlab.devices import power
+from vmlab.machine.board.events import SLOTS, events
 
-__all__ = ["SLOTS", "acpi_tables", "told"]
-
-#: as many as the hot-plug controller has
-SLOTS = hotplug.SLOT_COUNT
+__all__ = ["acpi_tables", "told"]
 
 
 def told(cpus: int, linux: bool) -> Told:
@@ -30,10 +26,8 @@ def told(cpus: int, linux: bool) -> Told:
 
 def acpi_tables(cpus: int, slots: int) -> bytes:
     """For `boot.layout.TABLES`. slots: how many windows can be filled while the guest runs."""
-    windows = ARCH.windows
-    lines = Lines(*windows.irq_interval, platform.SHARED_LINES)
     return acpi.build(
-        Facts(
+        acpi.Facts(
             cpus=cpus,
             lapic=platform.LAPIC_BASE,
             ioapic=platform.IOAPIC_BASE,
@@ -44,18 +38,9 @@ def acpi_tables(cpus: int, slots: int) -> bytes:
             reset_port=platform.POWER_PORT + 2,
             reset_value=power.RESET_VALUE,
             off=power.SOFT_OFF,
-            power_irq=platform.POWER_IRQ,
-            hotplug=platform.HOTPLUG_BASE,
-            hotplug_irq=platform.HOTPLUG_IRQ,
-            events=hotplug.EVENTS_AT,
-            present=hotplug.VIRTIO_AT,
-            lines=hotplug.LINE_AT,
-            notes=hotplug.NOTE_AT,
-            answers=hotplug.OST_AT,
-            window=windows.base,
-            window_size=MMIO_LEN,
-            slots=slots,
-            slot_lines=tuple(lines.usual(slot) or 0 for slot in range(slots)),
-            first_level=lines.shared[0],
-        )
+            events=events(
+                ARCH, platform.HOTPLUG_BASE, platform.HOTPLUG_IRQ, platform.POWER_IRQ, slots
+            ),
+        ),
+        TABLES,
     )
