@@ -18,7 +18,8 @@ from vmlab.core.memory import GuestMemory
 from vmlab.devices.hotplug import HotPlug
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine.api import EngineConfig
-from vmlab.machine.board import Fixed, FixedHooks
+from vmlab.machine.board import Described, Fixed, FixedHooks
+from vmlab.machine.hotplug.placeholders import Placeholders
 
 RAM, SERIAL, HOTPLUG, WINDOWS = 0x8000_0000, 0x1000_0000, 0x1000_1000, 0x4000_0000
 
@@ -75,8 +76,12 @@ def fixed_devices(hooks: FixedHooks, hotplug: HotPlug) -> list[Fixed]:
     ]
 
 
-def describe(cpus: int, linux: bool) -> None:
+def describe(machine: Described) -> None:
     return None
+
+
+def announce(slots: Placeholders, cmdline: Cmdline) -> None:
+    """There are none."""
 
 
 def command_line(text: str, engine: str) -> Cmdline:

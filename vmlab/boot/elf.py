@@ -10,18 +10,21 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from vmlab.arch import HOMES, get
+from vmlab.arch.api import OnlyWindows
 from vmlab.errors import KernelError
 
-__all__ = ["ELF_MAGIC", "EM_X86_64", "ET_DYN", "ET_EXEC", "ElfFile", "Segment"]
+__all__ = ["ELF_MAGIC", "EM_AARCH64", "EM_X86_64", "ET_DYN", "ET_EXEC", "ElfFile", "Segment"]
+__all__ += ["EM_386", "Target", "other"]
 
 ELF_MAGIC = b"\x7fELF"
 PT_LOAD, PT_INTERP, PT_NOTE = 1, 3, 4
 ET_EXEC, ET_DYN = 2, 3
-EM_386, EM_X86_64 = 3, 62
+EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
 _MACHINES = {
     EM_386: "i386",
     EM_X86_64: "x86_64",
-    183: "arm64",
+    EM_AARCH64: "arm64",
     40: "arm",
     243: "riscv",
     22: "s390",
@@ -33,6 +36,20 @@ MAX_SEGMENTS = 1024
 MAX_NOTES = 1024
 #: bytes of a note's owner; one with more is nobody who is asked for here
 _OWNER_MAX = 16
+
+
+class Target(NamedTuple):
+    """The machine that is to load a file: its architecture, and whose code it runs."""
+
+    arch: str
+    machines: tuple[int, ...]
+
+
+def other(arch: str, target: Target) -> str:
+    """What is wrong with a kernel for `arch`, and what to do."""
+    known = arch in HOMES and not isinstance(get(arch), OnlyWindows)
+    hint = f"; arch={arch!r} (--arch {arch}) makes one for it" if known else ""
+    return f"made for {arch}; this machine is {target.arch}{hint}"
 
 
 class Segment(NamedTuple):
@@ -53,7 +70,11 @@ class ElfFile:
     """A parsed executable. KernelError, with the reason in words, when it is not one."""
 
     def __init__(
-        self, data: bytes | bytearray | memoryview, name: str, size: int | None = None
+        self,
+        data: bytes | bytearray | memoryview,
+        name: str,
+        target: Target,
+        size: int | None = None,
     ) -> None:
         """size: the file's, where `data` is only its beginning: enough for the program headers."""
         self.data = memoryview(data)
@@ -68,9 +89,9 @@ class ElfFile:
             raise KernelError(f"{name}: not a little-endian 32- or 64-bit ELF file")
         head = "<HHIQQQIHHHHHH" if self.bits == 64 else "<HHIIIIIHHHHHH"
         kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, *_ = self._unpack(head, 16)
-        if machine not in (EM_386, EM_X86_64):
+        if machine not in target.machines:
             what = _MACHINES.get(machine, f"machine {machine}")
-            raise KernelError(f"{name}: made for {what}; this machine is x86_64")
+            raise KernelError(f"{name}: {other(what, target)}")
         if kind not in (ET_EXEC, ET_DYN):
             what = {1: "a relocatable object", 4: "a core dump"}.get(kind, f"of type {kind}")
             raise KernelError(

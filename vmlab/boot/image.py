@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from vmlab.boot import payload
-from vmlab.boot.elf import ELF_MAGIC, ElfFile
+from vmlab.boot.elf import ELF_MAGIC, ElfFile, Target
 from vmlab.boot.payload import HEAD, MAX_SIZE
 from vmlab.core.safely import named
 from vmlab.errors import KernelError
@@ -29,7 +29,12 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 class Formats(Protocol):
-    """The kernels of an architecture that are no ELF files: a module of its loader's."""
+    """The kernels of an architecture: a module of its loader's."""
+
+    @property
+    def TARGET(self) -> Target:
+        """Whose ELF files they are."""
+        ...
 
     def is_kernel(self, first: bytes | bytearray) -> bool:
         """Whether a file that begins so may be one."""
@@ -101,7 +106,7 @@ def _wanted(file: BinaryIO, size: int, name: str, limit: int, formats: Formats) 
         return size
     first = file.read(HEAD)
     if first[:4] == ELF_MAGIC:
-        size = ElfFile(first, name, size).extent
+        size = ElfFile(first, name, formats.TARGET, size).extent
     elif not (formats.is_kernel(first) or payload.format_of(first)):
         raise KernelError(f"{name}: {formats.guess(first)}")
     if size > limit:
@@ -120,7 +125,7 @@ def unwrap(image: bytes, name: str, formats: Formats, limit: int = MAX_SIZE) -> 
     def needed(first: bytearray, name: str) -> int | None:
         """What is needed of an image that begins so (`payload.Plan`)."""
         if first[:4] == ELF_MAGIC:
-            return ElfFile(first, name, _ANY).extent
+            return ElfFile(first, name, formats.TARGET, _ANY).extent
         if formats.is_kernel(first):
             return None
         raise KernelError(f"{name}: what it unpacks to is {formats.guess(first)}")

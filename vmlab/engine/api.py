@@ -44,8 +44,9 @@ class AccessBus(Protocol):
 class Stop(Struct, frozen=True):
     """Why a vCPU cannot go on.
 
-    kind: "shutdown" (triple fault), "internal-error", "fail-entry", "system-event", "unknown-exit",
-    "engine-error". `text` is one line with the program counter in hex and, where known, the code bytes there.
+    kind: what the guest has asked of the machine, "power-off" or "reset"; else "shutdown" (triple fault),
+    "internal-error", "fail-entry", "system-event", "unknown-exit", "engine-error". `text` is one line with
+    the program counter in hex and, where known, the code bytes there.
     """
 
     kind: str

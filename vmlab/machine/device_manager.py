@@ -8,6 +8,7 @@ from collections.abc import Callable
 from vmlab.arch.api import Arch
 from vmlab.core.bus import Bus
 from vmlab.core.clock import Clock
+from vmlab.core.cmdline import Cmdline
 from vmlab.core.counters import CounterPage, DeviceState
 from vmlab.core.device import Device, wants_line
 from vmlab.core.irq import IrqLine
@@ -137,6 +138,25 @@ class DeviceManager:
             bus.insert(base, size, device, offset, id)
         start, end = places[0][0], places[-1][0] + places[-1][1]
         self.devices[id] = Plugged(device, bus.name, start, end - start, irq, None)
+
+    def fix_in_window(
+        self, id: str, device: Device, kind: DeviceType, cmdline: Cmdline | None
+    ) -> None:
+        """The same in a window of the manager's, with a line. cmdline: a Linux', told of its console."""
+        self._listen(device, id)
+        manager = self.manager
+        if kind == DeviceType.SERIAL:
+            base, irq = manager.register_mmio_serial(device, cmdline)
+        else:
+            register = {
+                DeviceType.RTC: manager.register_mmio_rtc,
+                DeviceType.GPIO: manager.register_mmio_gpio,
+            }
+            base, irq = register[kind](device)
+        known = next(name for each, name in manager.get_device_info() if each == kind)
+        if known != id:
+            manager.rename(kind, known, id)
+        self.devices[id] = Plugged(device, "mmio", base, MMIO_LEN, irq, None)
 
     def add(
         self,

@@ -24,7 +24,7 @@ from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
 from vmlab.errors import StateError
 from vmlab.machine import board
-from vmlab.machine.board import FixedHooks, Serial
+from vmlab.machine.board import Described, FixedHooks, Serial
 from vmlab.machine.config import (
     ENDED,
     STATES,
@@ -109,25 +109,27 @@ class Machine:
         #: held by whoever takes the machine from one state to another, its waiting for vCPUs included;
         #: never taken on a vCPU's thread. `_lock` guards the fields, for a moment.
         self._control = Patient(self.watch.words, "the machine cannot take this now")
-        self._cmdline = Cmdline(text=config.cmdline)
         self._board = board.get(self.arch)
-        self._told = self._board.describe(config.cpus, self.linux)
         try:
-            if self.linux:
-                self._prepare_linux()
+            self._cmdline = (
+                self._board.command_line(config.cmdline, self.engine_name)
+                if self.linux
+                else Cmdline(text=config.cmdline)
+            )
             self._plug_fixed(on_console)
+            if self.linux:
+                self._prepare_slots()
         except BaseException:
             self.engine.close()
             raise
         for bus in (self.mmio, self.ports):
             bus.on_fault = self._on_fault
 
-    def _prepare_linux(self) -> None:
-        """What such a guest is told of the machine beside its memory."""
-        # here and below: other guests start without what only Linux needs
+    def _prepare_slots(self) -> None:
+        """Where a Linux finds devices that come later."""
+        # only here: other guests start without what only Linux needs
         from vmlab.machine.hotplug.placeholders import Placeholders
 
-        self._cmdline = self._board.command_line(self.config.cmdline, self.engine_name)
         if self.config.slots:
             # without ACPI it has the 8259As' lines, which are edges, and the windows that it is told of
             self.device_manager.manager.lines.shared = range(0)
@@ -135,7 +137,7 @@ class Machine:
             self.device_manager.reserve = Placeholders(
                 self.device_manager.manager, self.config.slots
             )
-            self.device_manager.reserve.add_to_cmdline(self._cmdline)
+            self._board.announce(self.device_manager.reserve, self._cmdline)
         else:
             self.device_manager.hotplug.acpi = self.device_manager.manager.paired = True
 
@@ -305,7 +307,11 @@ class Machine:
             return self._changed.wait_for(lambda: self.state in ENDED, timeout)
 
     def _load(self) -> None:
-        state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, self._told)
+        windows = self.device_manager.manager.get_device_info()
+        told = self._board.describe(
+            Described(self.config.cpus, self.linux, self.config.slots, windows)
+        )
+        state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)
         self.engine.load(state)
 
     def _mute(self) -> None:
@@ -377,6 +383,9 @@ class Machine:
         self._later(self._reset)
 
     def _on_stop(self, cpu: int, stop: Stop) -> None:
+        if stop.kind in ("power-off", "reset"):
+            self._on_power_off() if stop.kind == "power-off" else self._on_reset()
+            return
         reason = "triple-fault" if stop.kind == "shutdown" else stop.kind
         ended = Exit(reason, 3, f"cpu {cpu}: {stop.text}")
         self._later(lambda: self._end("crashed", ended))
@@ -402,8 +411,12 @@ class Machine:
         exits = self._on_debug_exit if self.config.debug_exit else None
         hooks = FixedHooks(on_console, self._on_reset, self._on_power_off, exits)
         for fixed in self._board.fixed_devices(hooks, self.device_manager.hotplug):
-            bus = self.ports if fixed.space == "port" else self.mmio
-            self.device_manager.fix(fixed.id, fixed.device, bus, fixed.places, fixed.irq)
+            if fixed.kind is not None:
+                line = self._cmdline if self.linux else None
+                self.device_manager.fix_in_window(fixed.id, fixed.device, fixed.kind, line)
+            else:
+                bus = self.ports if fixed.space == "port" else self.mmio
+                self.device_manager.fix(fixed.id, fixed.device, bus, fixed.places, fixed.irq)
             if fixed.id == self.arch.serial:
                 self._serial = cast("Serial", fixed.device)
 

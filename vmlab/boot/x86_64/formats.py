@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from vmlab.boot.elf import EM_386, EM_X86_64, Target, other
 from vmlab.boot.x86_64 import linux, multiboot
 
-__all__ = ["SECOND", "guess", "is_kernel"]
+__all__ = ["SECOND", "TARGET", "guess", "is_kernel"]
+
+TARGET = Target("x86_64", (EM_386, EM_X86_64))
 
 SECOND = "an image for multiboot 2; this machine boots Linux, PVH and multiboot 1 images"
 
@@ -17,7 +20,7 @@ def is_kernel(first: bytes | bytearray) -> bool:
 def guess(image: bytes | bytearray) -> str:
     """What a file that is no ELF seems to be, and what to do."""
     if image[0x38:0x3C] == b"ARM\x64":
-        return "an arm64 Linux Image; this machine is x86_64"
+        return f"a Linux Image {other('arm64', TARGET)}"
     if multiboot.is_second(image):
         return SECOND
     if image[:2] == b"MZ":

@@ -12,6 +12,7 @@ from vmlab.boot import image, payload
 from vmlab.boot.elf import ELF_MAGIC, EM_X86_64, ET_DYN, ElfFile
 from vmlab.boot.image import check_initrd
 from vmlab.boot.payload import MAX_SIZE
+from vmlab.boot.pieces import Piece, check_entry, outside, pieces_of
 from vmlab.boot.x86_64 import bios, formats, linux, multiboot, pvh
 from vmlab.boot.x86_64.layout import (
     BIOS_DATA,
@@ -54,18 +55,6 @@ class Entry(Protocol):
     def prepare(
         self, memory: GuestMemory, cmdline: bool, module: tuple[int, int] | None, rsdp: int = 0
     ) -> CpuState: ...
-
-
-class Piece(NamedTuple):
-    """Bytes for guest-physical `address`; `size` of memory, zero behind the bytes."""
-
-    address: int
-    data: bytes | memoryview
-    size: int
-
-    @property
-    def end(self) -> int:
-        return self.address + self.size
 
 
 class Kernel(NamedTuple):
@@ -116,7 +105,7 @@ def check(data: bytes, name: str) -> str:
         linux.BzImage(first, name, size)
         return ""
     if size is not None and first[:4] == ELF_MAGIC:
-        ElfFile(first, name, size)
+        ElfFile(first, name, formats.TARGET, size)
         return ""
     return _from_whole(first, name).warning
 
@@ -138,8 +127,8 @@ def _from_bzimage(bzimage: linux.BzImage, limit: int) -> Kernel:
     entry: Entry | None
     try:
         data = payload.unpack(bzimage.payload, bzimage.name, _elf_extent, limit)
-        elf = ElfFile(data, bzimage.name)
-        pieces = _pieces(elf)
+        elf = ElfFile(data, bzimage.name, formats.TARGET)
+        pieces = pieces_of(elf)
         entry = pvh.find_entry(elf) or linux.Entry(
             elf.to_physical(elf.entry), bzimage.header, elf.bits
         )
@@ -157,7 +146,7 @@ def _from_bzimage(bzimage: linux.BzImage, limit: int) -> Kernel:
 def _elf_extent(data: bytearray, name: str) -> int:
     if data[:4] != ELF_MAGIC:
         raise KernelError(f"{name}: its payload holds no ELF file")
-    return ElfFile(data, name, 1 << 64).extent
+    return ElfFile(data, name, formats.TARGET, 1 << 64).extent
 
 
 def _from_whole(data: bytes | bytearray, name: str) -> Kernel:
@@ -167,12 +156,12 @@ def _from_whole(data: bytes | bytearray, name: str) -> Kernel:
         if header is None or not header.has_addresses:
             raise KernelError(f"{name}: {formats.guess(data)}")
         return _from_multiboot(name, header, memoryview(data), None)
-    elf = ElfFile(data, name)
+    elf = ElfFile(data, name, formats.TARGET)
     if (entry := pvh.find_entry(elf)) is not None:
-        _check_entry(elf, entry.address)
+        check_entry(elf, entry.address)
         if linux.is_linux(elf):
-            return _linux(name, _pieces(elf), entry)
-        return Kernel(name, _pieces(elf), entry)
+            return _linux(name, pieces_of(elf), entry)
+        return Kernel(name, pieces_of(elf), entry)
     if header is not None:
         return _from_multiboot(name, header, elf.data, elf)
     return _from_plain(elf)
@@ -188,10 +177,10 @@ def _from_multiboot(
         pieces, address = [Piece(*loaded[:3])], loaded.entry
         inside = loaded.address <= address < loaded.address + loaded.size
         if not inside:
-            raise _outside(name, address)
+            raise outside(name, address)
     else:
-        pieces, address = _pieces(elf), elf.to_physical(elf.entry)
-        _check_entry(elf, address)
+        pieces, address = pieces_of(elf), elf.to_physical(elf.entry)
+        check_entry(elf, address)
     entry = multiboot.Entry(address, header.wants_text)
     return Kernel(name, pieces, entry, argv0=name, warning=header.warning())
 
@@ -215,11 +204,11 @@ def _from_plain(elf: ElfFile) -> Kernel:
             " multiboot 1 header"
         )
     address = elf.to_physical(elf.entry)
-    _check_entry(elf, address)
+    check_entry(elf, address)
     if linux.is_linux(elf):
-        return _linux(elf.name, _pieces(elf), linux.Entry(address))
+        return _linux(elf.name, pieces_of(elf), linux.Entry(address))
     entry = linux.Entry(address, stack=STACK)
-    return Kernel(elf.name, _pieces(elf), entry, taken=entry.taken)
+    return Kernel(elf.name, pieces_of(elf), entry, taken=entry.taken)
 
 
 def _no_kernel(elf: ElfFile) -> str:
@@ -235,27 +224,11 @@ def _no_kernel(elf: ElfFile) -> str:
     return ""
 
 
-def _check_entry(elf: ElfFile, address: int) -> None:
-    if not any(one.paddr <= address < one.end for one in elf.segments):
-        raise _outside(elf.name, address)
-
-
-def _outside(name: str, address: int) -> KernelError:
-    return KernelError(f"{name}: its entry {address:#x} lies outside what it loads")
-
-
 def _linux(name: str, pieces: list[Piece], entry: Entry) -> Kernel:
     taken = [(FIRMWARE, FIRMWARE_SIZE)]
     if isinstance(entry, linux.Entry):
         taken += entry.taken
     return Kernel(name, pieces, entry, True, linux.INITRD_MAX, linux.CMDLINE_MAX, "", taken)
-
-
-def _pieces(elf: ElfFile) -> list[Piece]:
-    return [
-        Piece(one.paddr, elf.data[one.offset : one.offset + one.file_size], one.memory_size)
-        for one in elf.segments
-    ]
 
 
 def load(

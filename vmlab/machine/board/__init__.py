@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from vmlab.arch.api import Arch
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.device import Device
+from vmlab.core.manager import DeviceInfo, DeviceType
 from vmlab.devices.hotplug import HotPlug
 
-__all__ = ["Board", "Fixed", "FixedHooks", "Serial", "get"]
+if TYPE_CHECKING:
+    from vmlab.machine.hotplug.placeholders import Placeholders
+
+__all__ = ["Board", "Described", "Fixed", "FixedHooks", "Serial", "get"]
 
 
 class Serial(Protocol):
@@ -41,13 +45,27 @@ class FixedHooks(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """places: (address, bytes, the device's offset there) of each range, in `space`, "port" or "mmio"."""
+    """places: (address, bytes, the device's offset there) of each range, in `space`, "port" or "mmio". kind:
+    of one that the device manager gives a window and a line, as libkrun's does."""
 
     id: str
     device: Device
-    space: str
-    places: list[tuple[int, int, int]]
+    space: str = "mmio"
+    places: list[tuple[int, int, int]] = []
     irq: int | None = None
+    kind: DeviceType | None = None
+
+
+class Described(NamedTuple):
+    """What of a machine its guest is told. linux: the guest is one; slots: windows that it knows from the
+    start, for one without ACPI; windows: those that hold something. gic: the version of an arm64
+    machine's."""
+
+    cpus: int
+    linux: bool
+    slots: int
+    windows: dict[tuple[DeviceType, str], DeviceInfo]
+    gic: int = 2
 
 
 class Board(Protocol):
@@ -55,12 +73,17 @@ class Board(Protocol):
         """In the order of their places in the counter page; the one that `Arch.serial` names is a Serial."""
         ...
 
-    def describe(self, cpus: int, linux: bool) -> Any:
-        """What a guest finds in memory of its machine, for the architecture's `place`."""
+    def describe(self, machine: Described) -> Any:
+        """What a guest finds in memory of its machine, for the architecture's `place`; each time that it
+        starts."""
         ...
 
     def command_line(self, text: str, engine: str) -> Cmdline:
         """A Linux guest's: `text`, and what that kernel must be told of this board on that engine."""
+        ...
+
+    def announce(self, slots: Placeholders, cmdline: Cmdline) -> None:
+        """Tell a Linux without ACPI of its slots by the command line, where `describe` does not."""
         ...
 
 

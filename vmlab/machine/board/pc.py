@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vmlab.arch.x86_64 import platform
 from vmlab.boot.x86_64.load import Told
 from vmlab.core.cmdline import Cmdline
@@ -13,10 +15,13 @@ from vmlab.devices.pc.i8042 import I8042
 from vmlab.devices.power import Power
 from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
-from vmlab.machine.board import Fixed, FixedHooks
+from vmlab.machine.board import Described, Fixed, FixedHooks
 from vmlab.machine.board.pc_description import told
 
-__all__ = ["SOFT_ARGUMENTS", "command_line", "describe", "fixed_devices"]
+if TYPE_CHECKING:
+    from vmlab.machine.hotplug.placeholders import Placeholders
+
+__all__ = ["SOFT_ARGUMENTS", "announce", "command_line", "describe", "fixed_devices"]
 
 #: What the software engine's CPU wants of a Linux, unless the command line says otherwise. Its time stamp
 #: counter is the host's and needs no other clock to watch it.
@@ -44,8 +49,8 @@ def fixed_devices(hooks: FixedHooks, hotplug: HotPlug) -> list[Fixed]:
     return found
 
 
-def describe(cpus: int, linux: bool) -> Told:
-    return told(cpus, linux)
+def describe(machine: Described) -> Told:
+    return told(machine.cpus, machine.linux)
 
 
 def command_line(text: str, engine: str) -> Cmdline:
@@ -57,3 +62,7 @@ def command_line(text: str, engine: str) -> Cmdline:
             if argument.partition("=")[0] not in given:
                 line.insert_str(argument)
     return line
+
+
+def announce(slots: Placeholders, cmdline: Cmdline) -> None:
+    slots.add_to_cmdline(cmdline)

@@ -3,6 +3,8 @@ a multiprocessor table, and the BIOS data area."""
 
 from __future__ import annotations
 
+from functools import cache
+
 from vmlab.arch.x86_64 import ARCH, platform
 from vmlab.boot.acpi import pc as acpi
 from vmlab.boot.x86_64 import bios
@@ -14,6 +16,7 @@ from vmlab.machine.board.events import SLOTS, events
 __all__ = ["acpi_tables", "told"]
 
 
+@cache
 def told(cpus: int, linux: bool) -> Told:
     """All of it. linux: such a kernel takes devices by ACPI."""
     first, last = platform.SHARED_LINES

@@ -21,7 +21,7 @@ from vmlab.engine.api import EngineConfig
 
 pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
 
-from vmlab.engine.soft.arm64 import layout
+from vmlab.arch.arm64 import platform
 from vmlab.engine.soft.arm64.engine import ArmEngine
 
 SIZE = 16 << 20
@@ -73,8 +73,8 @@ class Lab(Running):
     def enable(self, *intids: int, edge: bool = True) -> None:
         """Have the guest set up the interrupt controller for these, sent to CPU 0."""
         pairs: list[tuple[int, int]] = []
-        base = layout.GICV2_DISTRIBUTOR if self.gic == 2 else layout.GICV3_DISTRIBUTOR
-        private = base if self.gic == 2 else layout.redistributors(self.engine.cpus) + 0x10000
+        base = platform.GICV2_DISTRIBUTOR if self.gic == 2 else platform.GICV3_DISTRIBUTOR
+        private = base if self.gic == 2 else platform.redistributors(self.engine.cpus) + 0x10000
         for intid in intids:
             at = private if intid < 32 else base
             word, bit = intid // 32 * 4, 1 << intid % 32
@@ -87,13 +87,13 @@ class Lab(Running):
             pairs.append((at + 0x100 + word, bit))
         pairs.append((base, 1 if self.gic == 2 else 2))
         if self.gic == 2:
-            pairs += [(layout.GICV2_CPU + 4, 0xFF), (layout.GICV2_CPU, 1)]
+            pairs += [(platform.GICV2_CPU + 4, 0xFF), (platform.GICV2_CPU, 1)]
         for number, (address, value) in enumerate([*pairs, (0, 0)]):
             self.write(PAIRS + 16 * number, address, value)
 
     def interrupts(self, count: int, asleep: bool, tick: int = 0) -> None:
         """The parameters of the guest INTERRUPTS."""
-        interface = layout.GICV2_CPU if self.gic == 2 else 0
+        interface = platform.GICV2_CPU if self.gic == 2 else 0
         self.write(PARAMETERS, int(asleep), count, DEVICE, tick, interface)
 
     def start(self, guest: Guest) -> None:

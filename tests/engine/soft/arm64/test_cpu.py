@@ -91,14 +91,16 @@ def test_psci(way: str, function: int, arguments: tuple[int, int], answer: int) 
 
 
 @WAYS
-@pytest.mark.parametrize(("function", "event"), [(0x8400_0008, "off"), (0x8400_0009, "reset")])
+@pytest.mark.parametrize(
+    ("function", "event"), [(0x8400_0008, "power-off"), (0x8400_0009, "reset")]
+)
 def test_system_events(way: str, function: int, event: str) -> None:
     with bench(way=way) as lab:
         lab.write(PARAMETER, function, 0, 0)
         lab.run(guests.POWER)
         ((cpu, stop),) = lab.stops
-        assert (cpu, stop.kind) == (0, "system-event")
-        assert stop.text.startswith(f"system event: {event}")
+        assert (cpu, stop.kind) == (0, event)
+        assert stop.text.startswith(f"the guest asked for it: {event} (PSCI)")
         # the firmware is asked once: what it has stopped stays so
         lab.engine.resume()
         lab.engine.pause()

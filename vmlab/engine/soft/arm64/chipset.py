@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from vmlab.engine.soft.arm64 import gicv2, gicv3, layout
+from vmlab.arch.arm64 import platform
+from vmlab.engine.soft.arm64 import gicv2, gicv3
 from vmlab.engine.soft.arm64 import timer as t
 from vmlab.engine.soft.arm64.gic import LINES, PRIVATE
 from vmlab.engine.soft.arm64.gicv2 import GicV2
@@ -25,40 +26,40 @@ class _V2:
     def __init__(self, cpus: int, signal: Callable[[int, bool], None]) -> None:
         self.gic = GicV2(cpus, signal)
         windows = (
-            (layout.GICV2_DISTRIBUTOR, gicv2.SIZE_DISTRIBUTOR),
-            (layout.GICV2_CPU, gicv2.SIZE_CPU),
+            (platform.GICV2_DISTRIBUTOR, gicv2.SIZE_DISTRIBUTOR),
+            (platform.GICV2_CPU, gicv2.SIZE_CPU),
         )
         self.pages = _pages(*windows)
 
     def read(self, cpu: int, address: int, size: int) -> int:
-        if address >= layout.GICV2_DISTRIBUTOR:
-            return self.gic.read_distributor(cpu, address - layout.GICV2_DISTRIBUTOR, size)
-        return self.gic.read_cpu(cpu, address - layout.GICV2_CPU)
+        if address >= platform.GICV2_DISTRIBUTOR:
+            return self.gic.read_distributor(cpu, address - platform.GICV2_DISTRIBUTOR, size)
+        return self.gic.read_cpu(cpu, address - platform.GICV2_CPU)
 
     def write(self, cpu: int, address: int, size: int, value: int) -> None:
-        if address >= layout.GICV2_DISTRIBUTOR:
-            self.gic.write_distributor(cpu, address - layout.GICV2_DISTRIBUTOR, size, value)
+        if address >= platform.GICV2_DISTRIBUTOR:
+            self.gic.write_distributor(cpu, address - platform.GICV2_DISTRIBUTOR, size, value)
         else:
-            self.gic.write_cpu(cpu, address - layout.GICV2_CPU, value)
+            self.gic.write_cpu(cpu, address - platform.GICV2_CPU, value)
 
 
 class _V3:
     def __init__(self, cpus: int, signal: Callable[[int, bool], None]) -> None:
         self.gic = GicV3(cpus, signal)
-        self._base = layout.redistributors(cpus)
+        self._base = platform.redistributors(cpus)
         self.pages = _pages(
-            (layout.GICV3_DISTRIBUTOR, gicv3.SIZE_DISTRIBUTOR),
+            (platform.GICV3_DISTRIBUTOR, gicv3.SIZE_DISTRIBUTOR),
             (self._base, cpus * gicv3.SIZE_REDISTRIBUTOR),
         )
 
     def read(self, _cpu: int, address: int, size: int) -> int:
-        if address >= layout.GICV3_DISTRIBUTOR:
-            return self.gic.read_distributor(address - layout.GICV3_DISTRIBUTOR, size)
+        if address >= platform.GICV3_DISTRIBUTOR:
+            return self.gic.read_distributor(address - platform.GICV3_DISTRIBUTOR, size)
         return self.gic.read_redistributor(*self._own(address), size)
 
     def write(self, _cpu: int, address: int, size: int, value: int) -> None:
-        if address >= layout.GICV3_DISTRIBUTOR:
-            self.gic.write_distributor(address - layout.GICV3_DISTRIBUTOR, size, value)
+        if address >= platform.GICV3_DISTRIBUTOR:
+            self.gic.write_distributor(address - platform.GICV3_DISTRIBUTOR, size, value)
         else:
             self.gic.write_redistributor(*self._own(address), size, value)
 

@@ -97,7 +97,7 @@ _HANDLERS: dict[int, Callable[[Power, tuple[int, int, int]], int]] = {
     CPU_ON: _cpu_on,
     CPU_OFF: _cpu_off,
     AFFINITY_INFO: _affinity_info,
-    SYSTEM_OFF: _system("off"),
+    SYSTEM_OFF: _system("power-off"),
     SYSTEM_RESET: _system("reset"),
     FEATURES: _features,
 }

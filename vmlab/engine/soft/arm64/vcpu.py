@@ -398,7 +398,7 @@ class Vcpu:
             return self._cannot("engine-error", text_of(failure))
         if self._event is not None:
             event, self._event = self._event, None
-            return self._cannot("system-event", f"system event: {event} (PSCI)")
+            return self._cannot(event, f"the guest asked for it: {event} (PSCI)")
         if status != uclib.ERR_OK:
             return self._cannot("internal-error", uclib.describe(status))
         if core.stopped or self.mode is not Mode.RUNNING or waits is False:

@@ -1,0 +1,1 @@
+"""How arm64 kernels are loaded."""
