@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmlab.arch import DEFAULT, canonical
 from vmlab.errors import KernelError
 from vmlab.hints import meant, unknown
 
@@ -33,9 +34,14 @@ def _images() -> Path:
     return inside if inside.is_dir() else here.parent / "kernels" / "images"
 
 
-def names() -> list[str]:
+def _folder(arch: str) -> Path:
+    """Those of x86_64 lie in no folder of their own: there were no others."""
+    return _images() if arch == DEFAULT else _images() / arch
+
+
+def names(arch: str = DEFAULT) -> list[str]:
     """The bundled kernels' names, for `VM(kernel=...)`."""
-    return sorted(image.stem for image in _images().glob("*.elf"))
+    return sorted(image.stem for image in _folder(canonical(arch)).glob("*.elf"))
 
 
 def about(name: str) -> str:
@@ -43,12 +49,13 @@ def about(name: str) -> str:
     return _ABOUT.get(name, "")
 
 
-def path(name: str) -> Path:
-    """The image of the bundled kernel `name`; KernelError names those that exist."""
-    image = _images() / f"{name}.elf"
-    if name not in names():
-        raise KernelError(unknown("bundled kernel", name, names()))
-    return image
+def path(name: str, arch: str = DEFAULT) -> Path:
+    """The image of the bundled kernel `name` for that architecture; KernelError names those that exist."""
+    arch = canonical(arch)
+    if name not in names(arch):
+        what = "bundled kernel" if arch == DEFAULT else f"bundled kernel for {arch}"
+        raise KernelError(unknown(what, name, names(arch)))
+    return _folder(arch) / f"{name}.elf"
 
 
 def linux(
@@ -73,13 +80,13 @@ def is_bundled(kernel: str | os.PathLike[str]) -> bool:
     if os.fspath(kernel) in names():
         return True
     try:
-        return find(kernel).parent == _images().resolve()
+        return _images().resolve() in find(kernel).parents
     except KernelError:
         return False
 
 
-def find(kernel: str | os.PathLike[str]) -> Path:
-    """The file for what a person typed: a path, or the name of a bundled kernel.
+def find(kernel: str | os.PathLike[str], arch: str = DEFAULT) -> Path:
+    """The file for what a person typed: a path, or the name of a bundled kernel, for `arch`.
 
     A name with a slash or a dot is a path; so is one that no bundled kernel has. KernelError when
     there is no such file."""
@@ -88,8 +95,8 @@ def find(kernel: str | os.PathLike[str]) -> Path:
             f"kernel={kernel!r:.60}: give a bundled kernel's name ({', '.join(names())}) or an image's path"
         )
     text = os.fspath(kernel)
-    if text in names():
-        return path(text)
+    if text in names() or text in names(arch):
+        return path(text, arch)
     try:
         return _file(text)
     except (OSError, RuntimeError, ValueError) as error:

@@ -43,6 +43,8 @@ class Toy:
     registers = ("acc", "ip")
     reserved = (Reserved(0x2000_0000, 0x2000_FFFF, "intc"),)
     serial = "tty0"
+    hotplug = HOTPLUG
+    buttons = ()
     board = __name__
 
     def ram_layout(self, size: int) -> list[tuple[int, int]]:

@@ -122,8 +122,7 @@ def test_what_no_engine_runs(toy: None) -> None:
     assert engine.choose("auto", arch="toy")[0] == "soft"
 
 
-@pytest.mark.parametrize("name", ["arm64", "riscv64"])
-def test_architectures_without_a_machine_say_so(name: str) -> None:
-    assert arch.get(name).windows.base == 0x0A00_0000
-    with pytest.raises(ConfigError, match=f"no {name} machine yet"):
-        VM("hello", arch=name)
+def test_an_architecture_without_a_machine_says_so() -> None:
+    assert arch.get("riscv64").windows.base == 0x0A00_0000
+    with pytest.raises(ConfigError, match="no riscv64 machine yet"):
+        VM("hello", arch="riscv64")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import require_program
+from vmlab.arch import get
 from vmlab.errors import KernelError
 from vmlab.linux import initramfs
 from vmlab.linux.cpio import Archive
@@ -80,15 +81,22 @@ def test_the_scripts_are_well_formed() -> None:
         subprocess.run([shell, "-n", path], check=True)
 
 
-def test_the_scripts_name_the_controller_that_there_is() -> None:
-    from vmlab.arch.x86_64 import platform
+@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+def test_the_scripts_are_told_where_things_are(arch: str) -> None:
+    machine = get(arch)
+    told = f"controller={machine.hotplug:#x}\nwindows={machine.windows.first:#x}\n"
+    assert told.encode() in initramfs.build(b"busybox", None, arch=arch)
+
+
+def test_the_scripts_name_the_registers_that_there_are() -> None:
     from vmlab.devices.hotplug import RELEASED, HotPlug
 
     for script in ("slot.sh", "watch.sh"):
         text = Path(initramfs.__file__).with_name(script).read_text()
-        assert f"controller={platform.HOTPLUG_BASE:#x}\n" in text
+        assert "\n. /lib/vmlab/machine\n" in text
         assert f"released={RELEASED}\n" in text
         assert f"+ {HotPlug.regs.SLOT.offset:#x}" in text
         assert f"+ {HotPlug.regs.ANSWER.offset:#x}" in text
     assert f"+ {HotPlug.regs.EVENT_LOW.offset:#x}" in text
     assert f"+ {HotPlug.regs.STATE.offset:#x}" in text
+    assert f"+ {HotPlug.regs.POWER.offset:#x}" in text

@@ -97,7 +97,7 @@ def test_kernels_that_are_not_there(name: str) -> None:
         (b"", "is empty"),
         (b"#!/bin/sh\nexit 0\n", "a script"),
         (b"\x7fELF\x02\x01\x01", "truncated"),
-        (elf64(machine=183), "arm64"),
+        (elf64(machine=243), "made for riscv"),
         (elf64(kind=1), "link it first"),
         (elf64()[:150], "truncated"),
     ],
@@ -108,6 +108,20 @@ def test_files_that_are_no_kernels(tmp_path: Path, image: bytes, words: str) -> 
     file.write_bytes(image)
     with pytest.raises(KernelError, match=words):
         VM(kernel=file)
+
+
+def test_a_kernel_for_another_machine(tmp_path: Path) -> None:
+    """What was not asked for is the machine that it is for."""
+    file = tmp_path / "kernel"
+    file.write_bytes(elf64(machine=183, address=0x8010_0000, entry=0x8010_0000))
+    assert VM(kernel=file).config.arch == "arm64"
+    with pytest.raises(
+        KernelError, match=r"made for arm64; this machine is x86_64; arch='arm64' \("
+    ):
+        VM(kernel=file, arch="x86_64")
+    file.write_bytes(elf64())
+    with pytest.raises(KernelError, match="made for x86_64; this machine is arm64; arch='x86_64'"):
+        VM(kernel=file, arch="arm64")
 
 
 def test_an_image_and_an_initrd_that_do_not_fit(tmp_path: Path, engine: str) -> None:

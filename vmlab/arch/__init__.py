@@ -11,7 +11,7 @@ from vmlab.errors import ConfigError
 if TYPE_CHECKING:
     from vmlab.arch.api import Arch
 
-__all__ = ["DEFAULT", "HOMES", "NAMES", "canonical", "get", "host"]
+__all__ = ["DEFAULT", "HOMES", "NAMES", "canonical", "get", "host", "machine"]
 
 #: what systems, packages and compilers call them, in lower case -> vmlab's name
 NAMES = {
@@ -32,6 +32,8 @@ HOMES = {name: f"vmlab.arch.{name}" for name in ("x86_64", "arm64", "riscv64")}
 
 def canonical(name: str) -> str:
     """vmlab's name of the architecture that somebody calls `name`; ConfigError for none that it knows."""
+    if name in HOMES:
+        return name
     try:
         return NAMES[name.lower()]
     except KeyError:
@@ -43,10 +45,17 @@ def get(arch: str | Arch) -> Arch:
     """The architecture of that name, or the one that is given; ConfigError for what there is none of."""
     if not isinstance(arch, str):
         return arch
-    name = arch if arch in HOMES else canonical(arch)
+    name = canonical(arch)
     if name not in HOMES:
         raise ConfigError(f"vmlab knows {name} by its name alone; there are {', '.join(HOMES)}")
     found: Arch = import_module(HOMES[name]).ARCH
+    return found
+
+
+def machine(arch: str | Arch) -> Arch:
+    """As `get`, and there is a machine of it; ConfigError where there is none."""
+    found = get(arch)
+    assert found.board  # what only windows are known of says what is missing
     return found
 
 

@@ -29,6 +29,11 @@ class Windows(NamedTuple):
     end: int | None = None
     shared: tuple[int, int] | None = None
 
+    @property
+    def first(self) -> int:
+        """The address of the first device's window; each has a page."""
+        return self.base + self.skip * 0x1000
+
 
 class Reserved(NamedTuple):
     """[start, end] of physical space, both included, that an engine answers itself: interrupt controllers."""
@@ -84,6 +89,16 @@ class Arch(Protocol):
     @property
     def serial(self) -> str:
         """The id of the serial port in whose place `vm.console` is."""
+        ...
+
+    @property
+    def hotplug(self) -> int:
+        """Where its board's hot-plug controller lies, for scripts of a guest's."""
+        ...
+
+    @property
+    def buttons(self) -> tuple[str, ...]:
+        """The ids of its board's devices that have a power button to press; a guest may know one of them."""
         ...
 
     @property

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parsers"]
 
+#: architectures that there are machines of
+ARCHES = ("x86_64", "arm64")
 # exit statuses beside the guest's own
 USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
 #: seconds that a machine has to stop, whatever its guest and its devices do
@@ -78,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--engine", choices=("auto", "kvm", "soft"), default="auto")
     run.add_argument(
+        "--arch",
+        choices=ARCHES,
+        help="the guest's; unless said, what the kernel is for, and x86_64 for a bundled one",
+    )
+    run.add_argument(
         "--memory",
         metavar="SIZE",
         help="guest memory, such as 64M or 1G; unless said, 64M, or 256M for linux",
@@ -128,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     fetch.add_argument(
         "--arch",
-        choices=("x86_64", "arm64"),
+        choices=ARCHES,
         default=DEFAULT,
         help="the guest's; default: %(default)s",
     )
@@ -194,6 +201,7 @@ def _machine(options: argparse.Namespace) -> VM:
     vm = VM(
         options.kernel,
         engine=options.engine,
+        arch=options.arch,
         memory=options.memory,
         cpus=options.cpus,
         cmdline=options.cmdline,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vmlab.core.counters import DEVICE_STATES, DeviceState
-from vmlab.core.device import Device, on_peek, on_read, on_write
+from vmlab.core.device import Device, command, on_peek, on_read, on_write
 from vmlab.regs import Registers, block, rc, ro, rw, wo
 
 __all__ = ["SLOT_COUNT", "HotPlug", "Slot"]
@@ -72,6 +72,7 @@ class HotPlug(Device):
         IRQ = ro(0x2C, "its interrupt line; all ones: none")
         KIND = ro(0x30, "its virtio device id; 0: not a virtio device")
         ANSWER = wo(0x34, "1 seen, 2 driver_ok, 3 failed, 4 released (the guest lets it go)")
+        POWER = rc(0x38, "1: the power button was pressed since the last read")
         STA = block(0x100, SLOT_COUNT, "a byte a slot, as ACPI's _STA: 0x0f present, 0 empty")
         VIRTIO = block(
             VIRTIO_AT, SLOT_COUNT, "a byte a slot: as STA, but 0 for devices of other kinds"
@@ -106,6 +107,11 @@ class HotPlug(Device):
             self._slots[index].device = slot
             if announce:
                 self._event(index)
+
+    @command
+    def press(self) -> None:
+        """Press the power button, for a guest that looks here for it: one without ACPI."""
+        self.r.POWER = 1
 
     def ask_removal(self, index: int) -> None:
         """Ask the guest to let the slot's device go."""

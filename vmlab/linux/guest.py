@@ -17,16 +17,20 @@ __all__ = ["get"]
 _SOURCE = re.compile(r"(debian)(?:-([a-z]+))?|(krun)")
 #: changes with what a folder of the cache holds
 LAYOUT = 1
-#: libkrun's kernel has no ACPI: as many windows as there are lines
-_SLOTS = 11
-#: Debian: quiet, for a serial line is slow; without what makes an emulated CPU slow and guards nothing
-#: here: mitigations of other CPUs' faults, self-tests of the crypto code. There is no PCI to look for, and
-#: a CPU that reports no faults of its own would be complained of.
-#: krun: its clock's driver would keep line 8, which a device has here
+#: libkrun's kernel has no ACPI: as many windows as there are lines on a PC; on arm64 the first three are the
+#: machine's own
+_SLOTS = {"x86_64": 11, "arm64": 19}
+#: Quiet, for a serial line is slow; without what makes an emulated CPU slow and guards nothing here:
+#: mitigations of other CPUs' faults, self-tests of the crypto code.
+_USUAL = "quiet panic=-1 mitigations=off"
+#: On a PC there is no PCI to look for, a CPU that reports no faults of its own would be complained of, and
+#: the clock's driver of krun's kernel would keep line 8, which a device has here.
 _CMDLINES = {
-    "debian": "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests"
+    ("debian", "x86_64"): f"console=ttyS0 {_USUAL} cryptomgr.notests"
     " initcall_blacklist=pci_arch_init,mcheck_init_device",
-    "krun": "console=hvc0 quiet panic=-1 mitigations=off initcall_blacklist=cmos_init",
+    ("debian", "arm64"): f"console=ttyAMA0 {_USUAL} cryptomgr.notests",
+    ("krun", "x86_64"): f"console=hvc0 {_USUAL} initcall_blacklist=cmos_init",
+    ("krun", "arm64"): f"console=ttyAMA0 {_USUAL}",
 }
 #: what a file begins with, where
 _MAGIC = {
@@ -71,9 +75,10 @@ def get(
     return LinuxKernel(
         kernel=folder / "kernel",
         initrd=initramfs.cached(folder, facts),
-        cmdline=_CMDLINES[family],
+        cmdline=_CMDLINES[family, arch],
+        arch=arch,
         source=source,
-        slots=_SLOTS if family == "krun" else 0,
+        slots=_SLOTS[arch] if family == "krun" else 0,
         origin=f"{source}: {', '.join(names)}",
     )
 

@@ -16,7 +16,7 @@ done </lib/vmlab/order
 # Hot-plug. With ACPI, each event of the kernel's devices runs slot.sh with the event in its environment.
 if [ -e /sys/bus/acpi/devices/LNXSYSTM:00 ]; then
     uevent /lib/vmlab/slot.sh >/dev/null 2>&1 &
-elif [ -e /sys/bus/platform/devices/virtio-mmio.0 ]; then
+elif ls /sys/bus/platform/devices/*virtio?mmio* >/dev/null 2>&1; then
     /lib/vmlab/watch.sh >/dev/null 2>&1 &
 fi
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from vmlab.arch import DEFAULT, get
 from vmlab.errors import KernelError
 from vmlab.linux import cache
 from vmlab.linux.cpio import Archive
@@ -38,7 +39,8 @@ def cached(folder: Path, facts: cache.Manifest) -> Path:
     known = facts.get("built", {})
     if not cache.matches(target, known.get(target.name)):
         busybox, modules = (folder / "busybox").read_bytes(), folder / "modules"
-        image = build(busybox, modules if modules.exists() else None, applets(busybox))
+        arch = facts.get("arch", DEFAULT)
+        image = build(busybox, modules if modules.exists() else None, applets(busybox), arch)
         with cache.writing(folder):
             cache.keep(target, image)
             cache.note(folder, facts | {"built": known | {target.name: cache.describe(target)}})
@@ -69,9 +71,12 @@ def applets(busybox: bytes) -> list[str]:
     return [name for name in names[1:] if name != "busybox"]
 
 
-def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> bytes:
+def build(
+    busybox: bytes, modules: Path | None, applets: Iterable[str] = (), arch: str = DEFAULT
+) -> bytes:
     """The archive. modules: a folder as `/lib/modules/VERSION`; None: the kernel has it all. applets:
-    busybox's commands, which its shell knows without, but other programs want to find."""
+    busybox's commands, which its shell knows without, but other programs want to find. arch: the
+    machine's."""
     archive = Archive()
     for name in ("dev", "proc", "sys", "tmp", "mnt", "run", "root"):
         archive.folder(name)
@@ -83,6 +88,9 @@ def build(busybox: bytes, modules: Path | None, applets: Iterable[str] = ()) -> 
     archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
     for name in ("console.sh", "root.sh", "slot.sh", "watch.sh"):
         archive.file(f"lib/vmlab/{name}", (_HERE / name).read_bytes(), 0o755)
+    machine = get(arch)
+    facts = f"controller={machine.hotplug:#x}\nwindows={machine.windows.first:#x}\n"
+    archive.file("lib/vmlab/machine", facts.encode())
     names = []
     for path in order(modules) if modules is not None else ():
         name = _module_name(path)

@@ -20,8 +20,9 @@ __all__ = ["as_elf", "download", "extract"]
 #: a distribution whose wheels carry libkrunfw: the version that was tried
 DISTRIBUTION = "microsandbox==0.7.11"
 _MEMBER = "libkrunfw.so"
-#: x86_64 Linux is linked here, whatever it is loaded at (x86_64 mm.rst, START_KERNEL_map)
-_KERNEL_MAP = 0xFFFF_FFFF_8000_0000
+#: x86_64 Linux is linked here, whatever it is loaded at (x86_64 mm.rst, START_KERNEL_map); arm64's raw Image
+#: is told by its header
+_KERNEL_MAP = {"x86_64": 0xFFFF_FFFF_8000_0000, "arm64": 0}
 _MACHINES = {"x86_64": 62, "arm64": 183}
 #: its wheels: for which platform, and their SHA-256
 _WHEELS = {
@@ -49,7 +50,7 @@ def as_elf(load: int, entry: int, image: bytes, arch: str = "x86_64") -> bytes:
         "<HHIQQQIHHHHHH", 2, _MACHINES[arch], 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0
     )
     head += struct.pack(
-        "<IIQQQQQQ", 1, 7, start, _KERNEL_MAP + load, load, len(image), len(image), 0x1000
+        "<IIQQQQQQ", 1, 7, start, _KERNEL_MAP[arch] + load, load, len(image), len(image), 0x1000
     )
     return head.ljust(start, b"\0") + image
 

@@ -5,7 +5,7 @@
 [ "$EVENT" = offline ] || exit 0
 
 drivers=/sys/bus/platform/drivers/virtio-mmio
-controller=0xcf001000
+. /lib/vmlab/machine
 released=4
 
 for node in "/sys$DEVPATH/firmware_node/"LNRO0005:*; do

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from vmlab.arch import get
 from vmlab.errors import DeviceNotFound
 from vmlab.hints import unknown
 from vmlab.notebook import html
@@ -147,15 +148,19 @@ class ConsolePart(View):
 class ConsoleView(ConsolePart):
     """A terminal; `vm.console_view()`.
 
-    name: as in `vm.consoles`; "com1" is the serial port. height: in pixels. DeviceNotFound when there
-    is no such console."""
+    name: as in `vm.consoles`; None: the serial port. height: in pixels. DeviceNotFound when there is no such
+    console."""
 
     _esm = STATIC / "console.js"
     parts = ()
 
-    def __init__(self, vm: VM, name: str = "com1", height: int = 360, *, pump: Pump = PUMP) -> None:
+    def __init__(
+        self, vm: VM, name: str | None = None, height: int = 360, *, pump: Pump = PUMP
+    ) -> None:
         self._place: tuple[str, int] | None = None
-        if name != "com1":
+        serial = get(vm.config.arch).serial
+        name = serial if name is None else name
+        if name != serial:
             known = vm.consoles
             if name not in known:
                 raise DeviceNotFound(unknown("console", name, known))

@@ -83,8 +83,8 @@ def regs_view(vm: VM, id: str) -> RegistersView:
     return _load("registers").RegistersView(vm, id)  # type: ignore[no-any-return]
 
 
-def console_view(vm: VM, name: str = "com1", height: int = 360) -> ConsoleView:
-    """A terminal on one of `vm.consoles`; "com1" is the serial port. height: in pixels."""
+def console_view(vm: VM, name: str | None = None, height: int = 360) -> ConsoleView:
+    """A terminal on one of `vm.consoles`; None: the serial port. height: in pixels."""
     return _load("console").ConsoleView(vm, name, height)  # type: ignore[no-any-return]
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vmlab import kernels
+from vmlab.arch import DEFAULT, machine
+from vmlab.boot.kind import arch_of
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.vm.copies import AnyDevice
 
-__all__ = ["check_place", "complete", "memory_of", "named"]
+__all__ = ["Guest", "check_place", "complete", "memory_of", "named"]
 
 #: the least memory that a machine may have
 MEBIBYTE = 1 << 20
@@ -40,18 +42,34 @@ def named(
     return [(None, device) for device in asked]
 
 
+class Guest(NamedTuple):
+    """What is booted, all of it found. usual: the memory that it is comfortable with; slots: see
+    `LinuxKernel`."""
+
+    kernel: str
+    initrd: str | os.PathLike[str] | None
+    cmdline: str
+    usual: str
+    slots: int
+    arch: str
+
+
 def complete(
     kernel: str | os.PathLike[str] | LinuxKernel,
     initrd: str | os.PathLike[str] | None,
     cmdline: str,
-) -> tuple[str | os.PathLike[str], str | os.PathLike[str] | None, str, str, int]:
-    """Kernel, initrd, command line, usual memory and slots; a Linux brings its own."""
+    arch: str | None,
+) -> Guest:
+    """A Linux brings its own. arch: the machine's; None: the one that the kernel is for."""
+    wanted = None if arch is None else machine(arch).name
     if kernel == kernels.LINUX:
-        kernel = kernels.linux()
-    if not isinstance(kernel, LinuxKernel):
-        return kernel, initrd, cmdline, "64M", 0
-    line = f"{kernel.cmdline} {cmdline}".strip()
-    return kernel.kernel, initrd or kernel.initrd, line, kernel.memory, kernel.slots
+        kernel = kernels.linux(arch=wanted)
+    if isinstance(kernel, LinuxKernel):
+        line = f"{kernel.cmdline} {cmdline}".strip()
+        image, initrd = str(kernels.find(kernel.kernel)), initrd or kernel.initrd
+        return Guest(image, initrd, line, kernel.memory, kernel.slots, wanted or kernel.arch)
+    image = str(kernels.find(kernel, wanted or DEFAULT))
+    return Guest(image, initrd, cmdline, "64M", 0, wanted or arch_of(image) or DEFAULT)
 
 
 def check_place(at: object, irq: object) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from vmlab import kernels
-from vmlab.arch import DEFAULT, get
+from vmlab.arch import get
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
@@ -51,14 +50,14 @@ class VM:
         with vm:
             vm.console.expect("vmlab> ")
 
-    kernel: the name of a bundled kernel, the path of an image, or what `kernels.linux()` returns (as
-    "linux" does): that brings its initrd, and a command line before `cmdline`. engine: "auto" (KVM where
-    it works, else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable
-    with. devices: what is plugged in from the start, in the order of their windows; a mapping gives them
-    their ids. isolate: run the machine in a process of its own (False is for debugging: a busy notebook
-    then slows the guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port
-    0xf4). arch: the guest's architecture. name: what views and messages call it; else the kernel's name,
-    with a number where another VM has that.
+    kernel: the name of a bundled kernel, the path of an image, or what `kernels.linux()` returns (as "linux"
+    does): that brings its initrd, and a command line before `cmdline`. engine: "auto" (KVM where it works,
+    else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable with.
+    devices: what is plugged in from the start, in the order of their windows; a mapping gives them their ids.
+    isolate: run the machine in a process of its own (False is for debugging: a busy notebook then slows the
+    guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port 0xf4). arch: the
+    guest's architecture, "x86_64" or "arm64"; None: the one that the kernel is for. name: what views and
+    messages call it; else the kernel's name, with a number where another VM has that.
 
     In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
     one, and says so.
@@ -76,23 +75,23 @@ class VM:
         initrd: str | os.PathLike[str] | None = None,
         isolate: bool = True,
         debug_exit: bool = True,
-        arch: str = DEFAULT,
+        arch: str | None = None,
         name: str | None = None,
     ) -> None:
-        kernel, initrd, cmdline, usual, slots = complete(kernel, initrd, cmdline)
+        guest = complete(kernel, initrd, cmdline, arch)
         config = MachineConfig(
-            kernel=str(kernels.find(kernel)),
+            kernel=guest.kernel,
             engine=engine,
-            memory=memory_of(usual if memory is None else memory),
+            memory=memory_of(guest.usual if memory is None else memory),
             cpus=cpus,
-            cmdline=cmdline,
-            initrd=str(Path(initrd).absolute()) if initrd is not None else None,
+            cmdline=guest.cmdline,
+            initrd=str(Path(guest.initrd).absolute()) if guest.initrd is not None else None,
             debug_exit=debug_exit,
-            slots=slots,
-            arch=get(arch).name,
+            slots=guest.slots,
+            arch=guest.arch,
         )
         config.check()
-        Cmdline(text=cmdline)
+        Cmdline(text=guest.cmdline)
         for what, value in (("isolate", isolate), ("debug_exit", debug_exit)):
             if not isinstance(value, int):
                 raise ConfigError(f"{what}={value!r:.60}: it is True or False")
@@ -221,11 +220,13 @@ class VM:
         self.connection.end(at_last=self.inspection.stop_trace)
 
     def shutdown(self, timeout: float = 30) -> Exit:
-        """Press the power button of a guest with ACPI, which Linux has, and wait until it has switched
-        itself off. StateError when it does not within `timeout` seconds, or has no such button."""
-        if "power" not in self.devices:
-            raise StateError("this guest has no power button; stop() switches it off")
-        self.tell("power", "press")
+        """Press the power button, to which a Linux listens, and wait until the guest has switched itself off.
+        StateError when it does not within `timeout` seconds, or its machine has no button."""
+        buttons = get(self.config.arch).buttons
+        if not buttons:
+            raise StateError("this machine has no power button; stop() switches it off")
+        for button in buttons:
+            self.tell(button, "press")
         ended = self.wait(timeout)
         if ended is None:
             raise StateError(
@@ -323,8 +324,8 @@ class VM:
 
     @property
     def consoles(self) -> Consoles:
-        """id -> Console: "com1" is the serial port, `console`; of a device with several ports, those
-        but the first are "console0/1", "console0/2"..."""
+        """id -> Console: "com1" (on arm64 "serial") is the serial port, `console`; of a device with several
+        ports, those but the first are "console0/1", "console0/2"..."""
         return self.connection.consoles
 
     @property

@@ -30,6 +30,8 @@ class X86(Loader):
         Reserved(platform.LAPIC_BASE, platform.LAPIC_BASE + 0xFFF, "local apic"),
     )
     serial = "com1"
+    hotplug = platform.HOTPLUG_BASE
+    buttons = ("power",)
     board = "vmlab.machine.board.pc"
     loader = "vmlab.boot.x86_64.load"
 

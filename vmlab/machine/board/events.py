@@ -27,7 +27,7 @@ def events(arch: Arch, base: int, irq: int, power_irq: int, slots: int) -> Event
         lines=hotplug.LINE_AT,
         notes=hotplug.NOTE_AT,
         answers=hotplug.OST_AT,
-        window=windows.base + windows.skip * MMIO_LEN,
+        window=windows.first,
         window_size=MMIO_LEN,
         slots=slots,
         slot_lines=tuple(lines.usual(slot) or 0 for slot in range(slots)),
