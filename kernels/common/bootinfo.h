@@ -1,28 +1,16 @@
-/* What the loader says: struct hvm_start_info of the PVH boot protocol. */
+/* What the loader says. */
 #ifndef BOOTINFO_H
 #define BOOTINFO_H
 
 #include "io.h"
 
-#define START_INFO_MAGIC 0x336ec578
-
-struct start_info {
-    uint32_t magic;
-    uint32_t version;
-    uint32_t flags;
-    uint32_t module_count;
-    uint64_t modules;
-    uint64_t command_line;
-    uint64_t rsdp;
-    uint64_t memory_map; /* from here on: version 1 */
-    uint32_t memory_map_entries;
-    uint32_t reserved;
-};
+/* What it leaves; the machine's own. */
+struct start_info;
 
 struct memory_range {
     uint64_t start;
     uint64_t size;
-    uint32_t type;
+    uint32_t type; /* 1: RAM; the others as in a PC's map */
     uint32_t reserved;
 };
 

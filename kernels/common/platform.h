@@ -1,38 +1,15 @@
-/* The machine these kernels run on: one name per address, line and bit.
+/* The machine these kernels run on: one name per address, line and bit. What is the same on every
+ * machine is here, what is one machine's own in its layout.h.
  *
  * Included from C and from assembly, so it holds nothing but #define lines.
- * QEMU's microvm has the same machine without the teaching timer, the hot-plug controller and the
- * device windows: its virtio devices lie elsewhere, and the command line says where.
  */
 #ifndef PLATFORM_H
 #define PLATFORM_H
 
-/* Memory */
-#define KERNEL_BASE 0x100000     /* where the images are linked */
-#define TRAMPOLINE 0x8000        /* first code of a second CPU: a 4 KiB page below 1 MiB */
-#define MAPPED_END 0x100000000   /* the page tables map [0, 4 GiB) onto itself */
-
-/* Port I/O */
-#define COM1_PORT 0x3f8
-#define COM1_IRQ 4
-#define PIC1_DATA_PORT 0x21
-#define PIC2_DATA_PORT 0xa1
-#define PIT_CHANNEL0_PORT 0x40
-#define PIT_COMMAND_PORT 0x43
-#define PIT_HZ 1193182
-#define I8042_COMMAND_PORT 0x64
-#define I8042_RESET 0xfe
-#define RTC_INDEX_PORT 0x70
-#define RTC_DATA_PORT 0x71
-#define SLEEP_CONTROL_PORT 0x600 /* ACPI: SLEEP_ENTER with SLEEP_SOFT_OFF switches the machine off */
-#define SLEEP_ENTER 0x20
-#define SLEEP_SOFT_OFF (5 << 2)
-#define DEBUG_EXIT_PORT 0xf4     /* a write of v ends the run with status (v << 1) | 1 */
+#include "layout.h"
 
 /* vmlab's teaching timer: 32-bit registers */
-#define TIMER_BASE 0xcf000000
 #define TIMER_SIZE 0x1000
-#define TIMER_IRQ 3
 #define TIMER_ID 0x00            /* ro, TIMER_ID_VALUE */
 #define TIMER_CTRL 0x04          /* rw */
 #define TIMER_PERIOD 0x08        /* rw, microseconds */
@@ -47,9 +24,7 @@
 #define TIMER_STATUS_EXPIRED 1
 
 /* vmlab's hot-plug controller: 32-bit registers. Slot n is window n */
-#define HOTPLUG_BASE 0xcf001000
 #define HOTPLUG_SIZE 0x1000
-#define HOTPLUG_IRQ 1
 #define HOTPLUG_ID 0x00          /* ro, HOTPLUG_ID_VALUE */
 #define HOTPLUG_VERSION 0x04     /* ro */
 #define HOTPLUG_SLOTS 0x08       /* ro, number of slots */
@@ -78,30 +53,6 @@
 #define HOTPLUG_ANSWER_FAILED 3
 #define HOTPLUG_ANSWER_RELEASED 4
 
-/* Windows for virtio-mmio and users' devices. Where nothing else tells, window n has line
- * DEVICE_FIRST_IRQ + n. Lines from LEVEL_FIRST_IRQ up are levels, and shared; those below are edges. */
-#define DEVICE_BASE 0xd0000000
-#define DEVICE_SIZE 0x1000
-#define DEVICE_COUNT 11
-#define DEVICE_FIRST_IRQ 5
-#define LEVEL_FIRST_IRQ 16
 #define VIRTIO_MMIO_MAGIC 0x74726976
-#define HOLE_ADDRESS 0xcffff000  /* nothing is ever here: shows what a hole reads as */
-
-/* Interrupt controllers */
-#define IOAPIC_BASE 0xfec00000
-#define IOAPIC_SIZE 0x1000
-#define IOAPIC_PINS 24
-#define LAPIC_BASE 0xfee00000
-#define LAPIC_SIZE 0x1000
-
-/* Interrupt vectors: exceptions, then one per IOAPIC pin */
-#define IRQ_VECTOR 0x20
-#define SPURIOUS_VECTOR 0x3f
-#define VECTORS 0x40
-
-/* Selectors of the kernels' GDT */
-#define CODE_SELECTOR 0x08
-#define DATA_SELECTOR 0x10
 
 #endif

@@ -1,25 +1,14 @@
 #include "serial.h"
 
-#include "platform.h"
-
-#define THR (COM1_PORT + 0)
-#define LSR (COM1_PORT + 5)
-#define LSR_THRE 0x20
+#include "uart.h"
 
 bool serial_crlf;
-
-static inline void send(char c)
-{
-    while (!(in8(LSR) & LSR_THRE))
-        ;
-    out8(THR, c);
-}
 
 void serial_put(char c)
 {
     if (c == '\n' && serial_crlf)
-        send('\r');
-    send(c);
+        uart_send('\r');
+    uart_send(c);
 }
 
 void serial_write(const char *text, size_t length)

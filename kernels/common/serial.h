@@ -1,4 +1,4 @@
-/* COM1, a 16550A. Output needs no set-up; input does. */
+/* The serial line. Output needs no set-up; input does. */
 #ifndef SERIAL_H
 #define SERIAL_H
 

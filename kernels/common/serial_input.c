@@ -1,19 +1,6 @@
 #include "interrupt.h"
-#include "platform.h"
 #include "serial.h"
-
-#define RBR (COM1_PORT + 0)
-#define IER (COM1_PORT + 1)
-#define FCR (COM1_PORT + 2)
-#define LCR (COM1_PORT + 3)
-#define MCR (COM1_PORT + 4)
-#define LSR (COM1_PORT + 5)
-
-#define IER_RECEIVED 0x01
-#define FCR_ENABLE 0x01
-#define LCR_8N1 0x03
-#define MCR_DTR_RTS_OUT2 0x0b
-#define LSR_DATA_READY 0x01
+#include "uart.h"
 
 #define CTRL_C 3
 
@@ -23,12 +10,12 @@
 static uint8_t ring[RING];
 static volatile uint32_t head, tail;
 
-/* Drains until the line has dropped: an edge-triggered pin sees the next byte only then. A byte that
+/* Drains until the line has dropped: an edge-triggered line sees the next byte only then. A byte that
  * finds the ring full is lost, as it would be in the UART. */
-static void receive(__attribute__((unused)) unsigned pin)
+static void receive(__attribute__((unused)) unsigned line)
 {
-    while (in8(LSR) & LSR_DATA_READY) {
-        uint8_t byte = in8(RBR);
+    while (uart_received()) {
+        uint8_t byte = uart_take();
         if (head - tail < RING) {
             ring[head % RING] = byte;
             head++;
@@ -38,12 +25,10 @@ static void receive(__attribute__((unused)) unsigned pin)
 
 void serial_input_init(void)
 {
-    receive(COM1_IRQ); /* enabling the FIFO would drop what was typed ahead */
-    out8(FCR, FCR_ENABLE);
-    out8(LCR, LCR_8N1);
-    out8(MCR, MCR_DTR_RTS_OUT2);
-    irq_enable(COM1_IRQ, receive);
-    out8(IER, IER_RECEIVED);
+    receive(SERIAL_IRQ); /* enabling the FIFO may drop what was typed ahead */
+    uart_prepare();
+    irq_enable(SERIAL_IRQ, receive);
+    uart_listen();
 }
 
 int serial_get(void)

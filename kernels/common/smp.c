@@ -1,19 +1,13 @@
 #include "smp.h"
 
-#include "lapic.h"
 #include "text.h"
 #include "timer.h"
+#include "wake.h"
 
 #define SMP_WAIT 100000   /* microseconds for an unknown number of CPUs */
 #define SMP_LIMIT 1000000 /* microseconds before a missing CPU is given up */
 
-#define ICR_PENDING 0x1000
-#define ICR_INIT 0xc4500    /* all but this CPU, assert, INIT */
-#define ICR_STARTUP 0xc4600 /* all but this CPU, assert, start-up; the low byte is the page */
-
-extern const char trampoline[], trampoline_end[];
-
-/* Used by the trampoline. */
+/* Used by the code where they start. */
 uint32_t smp_stacks_taken;
 char smp_stacks[SMP_OTHERS_MAX << SMP_STACK_SHIFT] __attribute__((aligned(16)));
 
@@ -28,31 +22,21 @@ static uint32_t others_arrived(void)
 /* Each CPU but the first comes through here once, on its own stack. */
 void smp_arrive(void)
 {
-    arrived[lapic_id()] = true;
+    arrived[wake_own_id()] = true;
     __atomic_fetch_add(&others, 1, __ATOMIC_RELEASE);
-}
-
-static void send(uint32_t command)
-{
-    lapic_write(LAPIC_ICR_LOW, command);
-    while (lapic_read(LAPIC_ICR_LOW) & ICR_PENDING)
-        cpu_relax();
 }
 
 uint32_t smp_start(uint32_t expected)
 {
     memset((void *)arrived, 0, sizeof(arrived));
-    arrived[lapic_id()] = true;
+    arrived[wake_own_id()] = true;
     smp_stacks_taken = 0;
     others = 0;
     if (expected == 1)
         return 1;
 
-    memcpy((void *)TRAMPOLINE, trampoline, trampoline_end - trampoline);
     timer_start(expected ? SMP_LIMIT : SMP_WAIT, 1);
-    /* Virtual CPUs need neither the 10 ms pause between the two nor a second start-up. */
-    send(ICR_INIT);
-    send(ICR_STARTUP | TRAMPOLINE >> 12);
+    wake_others();
     if (!expected) {
         timer_wait(1);
     } else {

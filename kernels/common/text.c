@@ -4,18 +4,16 @@
 
 #include "serial.h"
 
-/* Compilers call these two on their own. In assembly: a loop would become a call again. */
+/* Compilers call these two on their own. */
 void *memcpy(void *to, const void *from, size_t length)
 {
-    void *at = to;
-    __asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(length) : : "memory");
+    cpu_copy(to, from, length);
     return to;
 }
 
 void *memset(void *to, int byte, size_t length)
 {
-    void *at = to;
-    __asm__ volatile("rep stosb" : "+D"(at), "+c"(length) : "a"(byte) : "memory");
+    cpu_fill(to, byte, length);
     return to;
 }
 

@@ -1,4 +1,4 @@
-/* Ticks: from vmlab's teaching timer, or from the 8254 PIT where there is none. */
+/* Ticks: from vmlab's teaching timer, or from the machine's other timer where there is none. */
 #ifndef TIMER_H
 #define TIMER_H
 

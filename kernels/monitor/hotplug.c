@@ -32,7 +32,7 @@ static void set(unsigned offset, uint32_t value)
     write32(HOTPLUG_BASE + offset, value);
 }
 
-static void changed(__attribute__((unused)) unsigned pin)
+static void changed(__attribute__((unused)) unsigned line)
 {
     hotplug_attention = true;
 }

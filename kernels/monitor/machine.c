@@ -3,16 +3,15 @@
 
 #include "command.h"
 #include "interrupt.h"
+#include "other_timer.h"
+#include "own.h"
 #include "serial.h"
 #include "timer.h"
 #include "virtio.h"
 
-#define RTC_STATUS_B 0x0b
-#define RTC_BINARY 0x04
-
 extern const char image_end[];
 
-static void region(uint64_t start, uint64_t size, const char *what)
+void region(uint64_t start, uint64_t size, const char *what)
 {
     if (size)
         print("0x%08lx-0x%08lx  %s\n", start, start + size - 1, what);
@@ -35,8 +34,7 @@ COMMAND(regions, "", "show the physical address space")
     region(TIMER_BASE, TIMER_SIZE, "teaching timer");
     region(HOTPLUG_BASE, HOTPLUG_SIZE, "hot-plug controller");
     region(DEVICE_BASE, DEVICE_COUNT * DEVICE_SIZE, "device windows");
-    region(IOAPIC_BASE, IOAPIC_SIZE, "ioapic");
-    region(LAPIC_BASE, LAPIC_SIZE, "local apic");
+    own_regions();
 }
 
 static void print_irq_holder(unsigned irq)
@@ -49,21 +47,21 @@ static void print_irq_holder(unsigned irq)
         print("teaching timer");
     else if (irq == HOTPLUG_IRQ)
         print("hot-plug controller");
-    else if (irq == COM1_IRQ)
-        print("com1");
+    else if (irq == SERIAL_IRQ)
+        print("%s", SERIAL_NAME);
     else if (irq >= DEVICE_FIRST_IRQ && irq < DEVICE_FIRST_IRQ + DEVICE_COUNT)
         print("window 0x%08x", DEVICE_BASE + (irq - DEVICE_FIRST_IRQ) * DEVICE_SIZE);
     else if (irq >= LEVEL_FIRST_IRQ)
         print("shared");
     else
-        print("8254 timer");
+        print("%s", other_timer_name);
     print("\n");
 }
 
 COMMAND(irqs, "", "count the interrupts of each line")
 {
     print("irq     count  holder\n");
-    for (unsigned irq = 0; irq < IOAPIC_PINS; irq++) {
+    for (unsigned irq = 0; irq < LINES; irq++) {
         if (irq_enabled(irq)) {
             print("%3u  %8u  ", irq, irq_counts[irq]);
             print_irq_holder(irq);
@@ -92,30 +90,6 @@ COMMAND(timer, "MICROSECONDS", "arm the timer for one tick and wait")
         timer_stop();
         print("timer: stopped\n");
     }
-}
-
-static unsigned rtc(unsigned index)
-{
-    out8(RTC_INDEX_PORT, index);
-    return in8(RTC_DATA_PORT);
-}
-
-COMMAND(clock, "", "show the date and time")
-{
-    /* Most significant last, as the registers are numbered; the gaps are alarms and the weekday. */
-    static const uint8_t registers[] = {0, 2, 4, 7, 8, 9};
-    unsigned now[sizeof(registers)];
-    unsigned status = rtc(RTC_STATUS_B);
-    if (status == 0xff) {
-        print("clock: this machine has none\n");
-        return;
-    }
-    for (unsigned i = 0; i < sizeof(registers); i++) {
-        now[i] = rtc(registers[i]);
-        if (!(status & RTC_BINARY))
-            now[i] = (now[i] >> 4) * 10 + (now[i] & 15);
-    }
-    print("20%02u-%02u-%02u %02u:%02u:%02u\n", now[5], now[4], now[3], now[2], now[1], now[0]);
 }
 
 COMMAND(reset, "", "reset the machine")

@@ -53,7 +53,7 @@ struct virtio virtio_devices[DEVICES_MAX];
 volatile bool virtio_attention;
 uint8_t transfer[0x10000] __attribute__((aligned(4096)));
 
-static struct virtio *by_pin[IOAPIC_PINS];
+static struct virtio *by_line[LINES];
 
 static uint32_t get(const struct virtio *device, unsigned offset)
 {
@@ -81,10 +81,10 @@ uint32_t virtio_config32(const struct virtio *device, unsigned offset)
 }
 
 /* Two accesses an interrupt, whatever it was for; of devices that share a line, for those it came from. */
-static void interrupt_of_device(unsigned pin)
+static void interrupt_of_device(unsigned line)
 {
-    bool shared = by_pin[pin] && by_pin[pin]->next_on_irq;
-    for (struct virtio *device = by_pin[pin]; device; device = device->next_on_irq) {
+    bool shared = by_line[line] && by_line[line]->next_on_irq;
+    for (struct virtio *device = by_line[line]; device; device = device->next_on_irq) {
         uint32_t status = get(device, INTERRUPT_STATUS) & (VIRTIO_USED | VIRTIO_CONFIG);
         if (shared && !status)
             continue;
@@ -129,7 +129,7 @@ static struct virtio *find(const struct virtio_driver *driver, unsigned unit)
 
 const struct virtio *virtio_on(unsigned irq)
 {
-    return by_pin[irq];
+    return by_line[irq];
 }
 
 struct virtio *virtio_find(const struct virtio_driver *driver, unsigned unit)
@@ -263,7 +263,7 @@ static struct virtio *free_place(const struct virtio_driver *driver)
 struct virtio *virtio_add(uintptr_t base, unsigned irq, unsigned kind, int slot, bool level)
 {
     const struct virtio_driver *driver = virtio_driver(kind);
-    if (!driver || irq >= IOAPIC_PINS || (by_pin[irq] && !level) || read32(base) != VIRTIO_MMIO_MAGIC ||
+    if (!driver || irq >= LINES || (by_line[irq] && !level) || read32(base) != VIRTIO_MMIO_MAGIC ||
         read32(base + VERSION) != 2 || read32(base + DEVICE_ID) != kind)
         return NULL;
     struct virtio *device = free_place(driver);
@@ -274,8 +274,8 @@ struct virtio *virtio_add(uintptr_t base, unsigned irq, unsigned kind, int slot,
     device->slot = slot;
     device->fresh = true;
     device->driver = driver;
-    device->next_on_irq = by_pin[irq];
-    by_pin[irq] = device;
+    device->next_on_irq = by_line[irq];
+    by_line[irq] = device;
     (level ? irq_enable_level : irq_enable)(irq, interrupt_of_device);
     if (start(device))
         return device;
@@ -289,7 +289,7 @@ void virtio_remove(struct virtio *device, bool there)
         set(device, STATUS, 0);
         get(device, STATUS); /* §4.2.2: the reset is over when it reads 0; here it is so at once */
     }
-    struct virtio **link = &by_pin[device->irq];
+    struct virtio **link = &by_line[device->irq];
     while (*link != device)
         link = &(*link)->next_on_irq;
     *link = device->next_on_irq;

@@ -1,7 +1,22 @@
 #include "bootinfo.h"
 
 #include "platform.h"
-#include "text.h"
+
+/* struct hvm_start_info of the PVH boot protocol. */
+#define START_INFO_MAGIC 0x336ec578
+
+struct start_info {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t flags;
+    uint32_t module_count;
+    uint64_t modules;
+    uint64_t command_line;
+    uint64_t rsdp;
+    uint64_t memory_map; /* from here on: version 1 */
+    uint32_t memory_map_entries;
+    uint32_t reserved;
+};
 
 /* Pointers from outside are followed only where the page tables reach. */
 static const void *mapped(uint64_t address)
@@ -24,22 +39,4 @@ const struct memory_range *memory_map(const struct start_info *info, uint32_t *e
     if (map)
         *entries = info->memory_map_entries;
     return map;
-}
-
-uint64_t option(const struct start_info *info, const char *name, uint64_t otherwise)
-{
-    const char *at = command_line(info);
-    while (*at) {
-        const char *key = name;
-        while (*key && *at == *key)
-            at++, key++;
-        uint64_t value;
-        if (!*key && *at == '=' && parse_number(at + 1, &value))
-            return value;
-        while (*at && *at != ' ')
-            at++;
-        while (*at == ' ')
-            at++;
-    }
-    return otherwise;
 }

@@ -11,6 +11,12 @@
 
 #define PAGE_FAULT 14
 
+struct trap_frame {
+    uint64_t r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+
 extern const char idt_pointer[];
 
 volatile uint32_t irq_counts[IOAPIC_PINS];
