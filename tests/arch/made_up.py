@@ -44,6 +44,7 @@ class Toy:
     reserved = (Reserved(0x2000_0000, 0x2000_FFFF, "intc"),)
     serial = "tty0"
     hotplug = HOTPLUG
+    has_tree = False
     buttons = ()
     board = __name__
 

@@ -92,6 +92,11 @@ class Arch(Protocol):
         ...
 
     @property
+    def has_tree(self) -> bool:
+        """Whether its guests are told of the machine by a device tree."""
+        ...
+
+    @property
     def hotplug(self) -> int:
         """Where its board's hot-plug controller lies, for scripts of a guest's."""
         ...

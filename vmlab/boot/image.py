@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from vmlab.boot import payload
 from vmlab.boot.elf import ELF_MAGIC, ElfFile, Target
@@ -15,7 +15,18 @@ from vmlab.boot.payload import HEAD, MAX_SIZE
 from vmlab.core.safely import named
 from vmlab.errors import KernelError
 
-__all__ = ["Formats", "beginning", "check_initrd", "read_image", "read_initrd", "unwrap"]
+if TYPE_CHECKING:
+    from vmlab.boot import fdt
+
+__all__ = [
+    "Formats",
+    "beginning",
+    "check_initrd",
+    "read_image",
+    "read_initrd",
+    "read_tree",
+    "unwrap",
+]
 
 #: a size that a file whose beginning alone is known may have
 _ANY = 1 << 64
@@ -57,6 +68,14 @@ def read_image(
 def read_initrd(path: str | Path, limit: int) -> bytes:
     """The file's bytes, `limit` at most: the guest's memory."""
     return _read(path, "initrd", lambda _, size: _fits(path, size, limit))
+
+
+def read_tree(path: str | Path) -> fdt.Node:
+    """The device tree in the file; KernelError where it cannot be read, ConfigError where it is none."""
+    from vmlab.boot import fdt  # only here: few machines are given one
+
+    data = _read(path, "device tree", lambda _, size: min(size, fdt.MAX_SIZE + 1))
+    return fdt.parse(data, f"device tree {named(path)}")
 
 
 def check_initrd(path: str | Path, limit: int) -> None:

@@ -91,6 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--cpus", metavar="N", type=int, default=1)
     run.add_argument(
+        "--gic",
+        choices=(2, 3),
+        type=int,
+        default=2,
+        help="arm64: version of the interrupt controller",
+    )
+    run.add_argument("--dtb", metavar="FILE", help="arm64: a device tree in place of its own")
+    run.add_argument(
         "--device",
         metavar="SPEC",
         action="append",
@@ -202,6 +210,8 @@ def _machine(options: argparse.Namespace) -> VM:
         options.kernel,
         engine=options.engine,
         arch=options.arch,
+        gic=options.gic,
+        dtb=options.dtb,
         memory=options.memory,
         cpus=options.cpus,
         cmdline=options.cmdline,

@@ -78,6 +78,8 @@ class EngineConfig(Struct, frozen=True):
     exact: bool = True
     #: the guest's architecture
     arch: str = DEFAULT
+    #: arm64: the version of the interrupt controller
+    gic: int = 2
 
 
 class IrqSink(Protocol):

@@ -35,12 +35,14 @@ STATES: tuple[StateName, ...] = get_args(StateName)
 ENDED = ("stopped", "crashed")
 MAX_CPUS = 8
 ENGINES = ("auto", "kvm", "soft")
+GIC_VERSIONS = (2, 3)
 
 
 class MachineConfig(Struct, frozen=True):
     """kernel: an absolute path. engine: "auto", "kvm" or "soft". memory: bytes. debug_exit: whether
     the guest can end the machine by the debug-exit port. slots: how many windows a Linux without ACPI is
-    told of beforehand. arch: the guest's architecture, by its name in `vmlab.arch`."""
+    told of beforehand. arch: the guest's architecture, by its name in `vmlab.arch`. gic: the version of an
+    arm64 machine's interrupt controller; dtb: the path of a device tree in place of its own."""
 
     kernel: str
     engine: str = "auto"
@@ -51,6 +53,8 @@ class MachineConfig(Struct, frozen=True):
     debug_exit: bool = True
     slots: int = 0
     arch: str = DEFAULT
+    gic: int = 2
+    dtb: str | None = None
 
     @property
     def name(self) -> str:
@@ -71,8 +75,16 @@ class MachineConfig(Struct, frozen=True):
                 raise ConfigError(f"{what}={value!r}: it must be {words}")
         if not 1 <= self.cpus <= MAX_CPUS:
             raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
-        get(self.arch)
+        arch = get(self.arch)
         check_size(self.memory)
+        if self.gic not in GIC_VERSIONS:
+            raise ConfigError(f"gic={self.gic!r:.40}: there are the versions 2 and 3")
+        if not arch.has_tree:
+            for what, asked in (("gic=3", self.gic != GIC_VERSIONS[0]), ("dtb", self.dtb)):
+                if asked:
+                    raise ConfigError(
+                        f"{what}: an {self.arch} machine has neither GIC nor device tree"
+                    )
 
 
 class Exit(Struct, frozen=True):

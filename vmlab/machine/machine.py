@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from vmlab.arch import get
-from vmlab.boot.image import read_initrd
+from vmlab.boot.image import read_initrd, read_tree
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
 from vmlab.core.clock import Clock
@@ -86,6 +86,7 @@ class Machine:
         image = self.arch.read_image(config.kernel, config.memory)
         self._kernel = self.arch.parse(image, config.kernel, config.memory)
         self._initrd = read_initrd(config.initrd, config.memory) if config.initrd else None
+        self._tree = read_tree(config.dtb) if config.dtb else None
         self.engine_name, self.engine_reason = choose(config.engine, self.linux, self.arch.name)
         self.engine = create(
             self.engine_name,
@@ -98,6 +99,7 @@ class Machine:
                 exits=page.exits_of,
                 exact=not self.linux,
                 arch=self.arch.name,
+                gic=config.gic,
             ),
         )
         self.device_manager = DeviceManager(
@@ -309,7 +311,10 @@ class Machine:
     def _load(self) -> None:
         windows = self.device_manager.manager.get_device_info()
         told = self._board.describe(
-            Described(self.config.cpus, self.linux, self.config.slots, windows)
+            Described(
+                *(self.config.cpus, self.linux, self.config.slots, windows),
+                *(self.config.gic, self._tree),
+            )
         )
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)
         self.engine.load(state)

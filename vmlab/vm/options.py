@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from vmlab import kernels
 from vmlab.arch import DEFAULT, machine
-from vmlab.boot.kind import arch_of
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
 from vmlab.linux.kernel import LinuxKernel
@@ -69,7 +68,11 @@ def complete(
         image, initrd = str(kernels.find(kernel.kernel)), initrd or kernel.initrd
         return Guest(image, initrd, line, kernel.memory, kernel.slots, wanted or kernel.arch)
     image = str(kernels.find(kernel, wanted or DEFAULT))
-    return Guest(image, initrd, cmdline, "64M", 0, wanted or arch_of(image) or DEFAULT)
+    if wanted is None and kernel not in kernels.names():
+        from vmlab.boot.kind import arch_of  # only here: most machines are asked for, or usual
+
+        wanted = arch_of(image)
+    return Guest(image, initrd, cmdline, "64M", 0, wanted or DEFAULT)
 
 
 def check_place(at: object, irq: object) -> None:

@@ -56,8 +56,10 @@ class VM:
     devices: what is plugged in from the start, in the order of their windows; a mapping gives them their ids.
     isolate: run the machine in a process of its own (False is for debugging: a busy notebook then slows the
     guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port 0xf4). arch: the
-    guest's architecture, "x86_64" or "arm64"; None: the one that the kernel is for. name: what views and
-    messages call it; else the kernel's name, with a number where another VM has that.
+    guest's architecture, "x86_64" or "arm64"; None: the one that the kernel is for. gic: the version of an
+    arm64 machine's interrupt controller, 2 or 3; dtb: the file of a device tree in place of its own, to which
+    memory, command line and initrd are added. name: what views and messages call it; else the kernel's name,
+    with a number where another VM has that.
 
     In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
     one, and says so.
@@ -76,6 +78,8 @@ class VM:
         isolate: bool = True,
         debug_exit: bool = True,
         arch: str | None = None,
+        gic: int = 2,
+        dtb: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
         guest = complete(kernel, initrd, cmdline, arch)
@@ -89,6 +93,8 @@ class VM:
             debug_exit=debug_exit,
             slots=guest.slots,
             arch=guest.arch,
+            gic=gic,
+            dtb=str(Path(dtb).absolute()) if dtb is not None else None,
         )
         config.check()
         Cmdline(text=guest.cmdline)
@@ -110,6 +116,10 @@ class VM:
         """Say now, not at `start`, that an image cannot be booted."""
         config = self.config
         warning = get(config.arch).check_files(config.kernel, config.initrd, config.memory)
+        if config.dtb is not None:
+            from vmlab.boot.image import read_tree  # only here: few machines have one
+
+            read_tree(config.dtb)
         if warning:
             log.warning("%s: %s", config.kernel, warning)
 

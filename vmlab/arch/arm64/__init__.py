@@ -26,6 +26,7 @@ class Arm64(Loader):
     reserved = (Reserved(platform.GIC_START, platform.WINDOWS_BASE - 1, "gic"),)
     serial = "serial"
     hotplug = platform.HOTPLUG_BASE
+    has_tree = True
     buttons = ("power", "gpio", "hotplug")
     board = "vmlab.machine.board.krun"
     loader = "vmlab.boot.arm64.load"

@@ -31,6 +31,7 @@ class X86(Loader):
     )
     serial = "com1"
     hotplug = platform.HOTPLUG_BASE
+    has_tree = False
     buttons = ("power",)
     board = "vmlab.machine.board.pc"
     loader = "vmlab.boot.x86_64.load"

@@ -16,6 +16,7 @@ from vmlab.core.manager import DeviceInfo, DeviceType
 from vmlab.devices.hotplug import HotPlug
 
 if TYPE_CHECKING:
+    from vmlab.boot.fdt import Node
     from vmlab.machine.hotplug.placeholders import Placeholders
 
 __all__ = ["Board", "Described", "Fixed", "FixedHooks", "Serial", "get"]
@@ -59,13 +60,14 @@ class Fixed(NamedTuple):
 class Described(NamedTuple):
     """What of a machine its guest is told. linux: the guest is one; slots: windows that it knows from the
     start, for one without ACPI; windows: those that hold something. gic: the version of an arm64
-    machine's."""
+    machine's; tree: a device tree of the user's own."""
 
     cpus: int
     linux: bool
     slots: int
     windows: dict[tuple[DeviceType, str], DeviceInfo]
     gic: int = 2
+    tree: Node | None = None
 
 
 class Board(Protocol):

@@ -34,8 +34,8 @@ _KEY_PIN = cells(_GPIO, 3, 0)
 def told(machine: Described) -> Told:
     serial = machine.windows[DeviceType.SERIAL, "serial"]
     return Told(
-        tree(machine),
-        f"/uart@{serial.addr:x}",
+        machine.tree or tree(machine),
+        "" if machine.tree else f"/uart@{serial.addr:x}",
         partial(acpi_tables, machine) if machine.linux else None,
         platform.CLOCK_BASE,
     )

@@ -18,8 +18,9 @@ GIC_VERSIONS = (2, 3)
 
 
 class ArmEngine(SoftEngine):
-    """gic: the version of the interrupt controller. portable: without Unicorn's inner functions (slower).
-    deterministic: with a look at each block instead of a changed hook (much slower; see `kick`).
+    """gic: the version of the interrupt controller; None: the config's. portable: without Unicorn's inner
+    functions (slower). deterministic: with a look at each block instead of a changed hook (much slower; see
+    `kick`).
 
     Interrupt lines are INTIDs, from 32 on. Raises EngineUnavailable, ConfigError.
     """
@@ -30,13 +31,13 @@ class ArmEngine(SoftEngine):
     def __init__(
         self,
         config: EngineConfig,
-        gic: int = 2,
+        gic: int | None = None,
         portable: bool = False,
         deterministic: bool = False,
     ) -> None:
-        if gic not in GIC_VERSIONS:
-            raise ConfigError(f"there is no GIC version {gic} here; there are 2 and 3")
-        self._portable, self._version = portable, gic
+        self._portable, self._version = portable, config.gic if gic is None else gic
+        if self._version not in GIC_VERSIONS:
+            raise ConfigError(f"there is no GIC version {self._version} here; there are 2 and 3")
         super().__init__(config, deterministic)
 
     def _assemble(self, config: EngineConfig, deterministic: bool) -> None:
