@@ -45,6 +45,8 @@ NO_KVM = "NO /dev/kvm HERE"
 
 #: program -> the Debian package that holds it, where the names differ
 PACKAGES = {
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "aarch64-linux-gnu-ld": "binutils-aarch64-linux-gnu",
     "cc": "gcc",
     "iasl": "acpica-tools",
     "ld": "binutils",

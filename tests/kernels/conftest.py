@@ -19,12 +19,13 @@ def _clang() -> list[str]:
     return [name for name in names if shutil.which(name)][:1]
 
 
-def build(compiler: str, to: Path, source: Path = SOURCE) -> Path:
+def build(compiler: str, to: Path, source: Path = SOURCE, arch: str = "x86_64") -> Path:
     """Compile all kernels; the folder of the images."""
     lld = shutil.which(compiler.replace("clang", "ld.lld")) if "clang" in compiler else None
     images = to / "images"
     make = [require_program("make"), "-C", str(source), f"CC={require_program(compiler)}"]
-    make += [f"LD={lld or require_program('ld')}", f"IMAGES={images}", f"BUILD={to / 'build'}"]
+    binutils = compiler.removesuffix("gcc") if compiler.endswith("-gcc") else ""
+    make += [f"ARCH={arch}", f"LD={lld or require_program(binutils + 'ld')}", f"IMAGES={images}", f"BUILD={to / 'build'}"]
     done = subprocess.run(make, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, "the kernels compile without a warning"

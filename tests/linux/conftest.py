@@ -31,9 +31,9 @@ IN_THE_BOX = "rcupdate.rcu_cpu_stall_suppress=1 nowatchdog"
 PROMPT = r"# (?:\x1b\[6n)?$"
 
 
-def fetched(source: str) -> LinuxKernel:
+def fetched(source: str, arch: str = "x86_64") -> LinuxKernel:
     try:
-        return kernels.linux(source, "x86_64", say=lambda text: None)
+        return kernels.linux(source, arch, say=lambda text: None)
     except KernelError as error:
         if os.environ.get("VMLAB_REQUIRE_ALL") == "1":
             pytest.fail(f"no Linux to test: {error}", pytrace=False)
@@ -82,12 +82,7 @@ class Guest:
         return found
 
     def reach(self, id: str, state: str, timeout: float = 30) -> None:
-
-        until(
-            lambda: self.vm.devices[id].state == state,
-            f"{id} is {state}",
-            timeout,
-        )
+        until(lambda: self.vm.devices[id].state == state, f"{id} is {state}", timeout)
 
     def complaints(self) -> str:
         """What no healthy kernel says, with the lines around it."""

@@ -9,7 +9,7 @@
 #define START 0x8
 
 static const uint8_t lines[] = {5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20, 21, 22, 23};
-#define LINES (sizeof(lines))
+#define TESTED (sizeof(lines))
 
 static uint32_t spurious;
 
@@ -32,7 +32,7 @@ void main(const struct start_info *info)
 
     interrupt_init();
     interrupts_on();
-    for (unsigned n = 0; n < LINES; n++) {
+    for (unsigned n = 0; n < TESTED; n++) {
         uintptr_t base = DEVICE_BASE + n * DEVICE_SIZE;
         bool level = (lines[n] >= LEVEL_FIRST_IRQ) != flip;
         if (late)
