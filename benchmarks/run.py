@@ -37,6 +37,11 @@ def main() -> int:
         ("exec", True, lambda: startup.start_to_first_byte(2 * rounds + 1)),
         ("start-kvm", True, lambda: startup.start_in_process("kvm", 2 * rounds + 1, 150)),
         ("start-soft", False, lambda: startup.start_in_process("soft", 2 * rounds + 1, 400)),
+        (
+            "start-arm64",
+            False,
+            lambda: startup.start_in_process("soft", 2 * rounds + 1, 500, "monitor", "arm64"),
+        ),
         ("import", False, lambda: startup.import_time(3 * rounds)),
         ("disk", False, lambda: disk.measure(2 * rounds + 1)),
         ("net", False, lambda: net.measure(rounds, 20_000 if options.quick else 200_000)),
@@ -45,6 +50,7 @@ def main() -> int:
         ("virtio", False, lambda: virtio.measure(rounds, 0.2 if options.quick else 0.5)),
         ("linux-soft", False, lambda: linux.boots_in_software(rounds)),
         ("hotadd-soft", False, lambda: linux.hot_add_in_software(rounds)),
+        ("linux-arm64", False, lambda: linux.arm64_against_qemu(rounds)),
         ("linux-box", False, lambda: linux.in_the_box(rounds)),
         ("browser", False, lambda: browser.measure(rounds)),
     ]

@@ -82,12 +82,14 @@ def first_byte(command: Sequence[str], timeout: float = 30) -> float:
     return took
 
 
-def start_in_process(engine: str, rounds: int, target: float) -> list[Figure]:
+def start_in_process(
+    engine: str, rounds: int, target: float, kernel: str = "hello", arch: str = "x86_64"
+) -> list[Figure]:
     """`VM(...).start()` to the console's first byte, in an interpreter that has done it before."""
     samples = []
     for number in range(rounds + 1):
         began = time.perf_counter()
-        vm = VM(kernel="hello", engine=engine, memory="64M")
+        vm = VM(kernel, engine=engine, memory="64M", arch=arch)
         try:
             vm.start()
             vm.console.expect(re.compile(".", re.DOTALL), timeout=30)
@@ -96,7 +98,8 @@ def start_in_process(engine: str, rounds: int, target: float) -> list[Figure]:
             vm.stop()
         if number:
             samples.append(took * 1000)
-    return [plain(f"VM(...).start() to first console byte, {engine}", samples, "ms", target)]
+    what = engine if arch == "x86_64" else f"{kernel} on {arch}, {engine}"
+    return [plain(f"VM(...).start() to first console byte, {what}", samples, "ms", target)]
 
 
 def import_time(rounds: int) -> list[Figure]:

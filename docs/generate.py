@@ -13,6 +13,7 @@ from pathlib import Path
 import draw
 
 from vmlab import arch, catalogue
+from vmlab.arch.api import OnlyWindows
 from vmlab.core.device import Device
 from vmlab.devices.hotplug import HotPlug
 from vmlab.machine import board
@@ -111,14 +112,16 @@ def page(title: str, module: str, name: str, value: object) -> str:
 
 
 def tables() -> dict[str, type[Registers]]:
-    """Device -> its table: the board's, those that can be asked for by name, and the transport that all virtio
+    """Device -> its table: the boards', those that can be asked for by name, and the transport that all virtio
     devices share."""
 
     def nothing(*_: object) -> None:
         """Nobody runs them."""
 
     hooks = FixedHooks(nothing, nothing, nothing, nothing)
-    fixed = board.get(arch.get(arch.DEFAULT)).fixed_devices(hooks, HotPlug())
+    machines = [arch.get(name) for name in arch.HOMES]
+    boards = [board.get(each) for each in machines if not isinstance(each, OnlyWindows)]
+    fixed = [one for each in boards for one in each.fixed_devices(hooks, HotPlug())]
     listed = map(catalogue.class_of, catalogue.CATALOGUE)
     kinds = [*(type(each.device) for each in fixed), *listed]
     found = {cls.type: cls.regs for cls in kinds if issubclass(cls, Device)}

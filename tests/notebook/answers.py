@@ -228,4 +228,26 @@ WRONG: dict[str, list[Answer]] = {
             says=("got       '../", "expected  'virtio_rng'"),
         ),
     ],
+    "said": [
+        Answer(
+            "one machine alone",
+            'def said(vm):\n    return vm.traps["com1"].registers["THR"].writes\n',
+            says=("no device 'com1'", "A hint:"),
+        ),
+        Answer(
+            "reads as well",
+            "        if entry.type in registers:\n"
+            "            one = vm.traps[entry.id].registers[registers[entry.type]]\n"
+            "            return one.reads + one.writes\n",
+            "        if entry.type in registers:\n"
+            "            return vm.traps[entry.id].registers[registers[entry.type]].writes\n",
+            says=("on arm64", "expected  18"),
+        ),
+        Answer(
+            "all traps",
+            "vm.traps[entry.id].traps",
+            "vm.traps[entry.id].registers[registers[entry.type]].writes",
+        ),
+        Answer("nothing", "def said(vm):\n    pass\n", says=("got       False", "expected  True")),
+    ],
 }

@@ -30,6 +30,7 @@ TITLES = [
     "07-when-guests-misbehave",
     "08-measuring",
     "09-linux",
+    "10-two-machines",
 ]
 #: boots a Linux
 LINUX = HERE / "09-linux.ipynb"
@@ -234,7 +235,7 @@ def test_the_glossary_is_one_page_with_words_of_every_notebook() -> None:
     notebook = load(GLOSSARY)
     assert {cell["cell_type"] for cell in notebook["cells"]} == {"markdown"}
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
-    entries = re.findall(r"^- \*\*.*?\((\d)\)$", _prose(notebook), SECTION)
+    entries = re.findall(r"^- \*\*.*?\((\d+)\)$", _prose(notebook), SECTION)
     assert len(entries) >= 40
     assert {int(number) for number in entries} == set(range(1, len(NOTEBOOKS) + 1))
     assert "(glossary.ipynb)" in _prose(load(NOTEBOOKS[0]))

@@ -68,11 +68,14 @@ def choose(wanted: str = "auto", linux: bool = False, arch: str = DEFAULT) -> tu
     """(engine, why it was chosen). EngineUnavailable when the wanted one, or every one, cannot run.
     linux: the guest is a Linux kernel, for which not every KVM is enough. arch: the guest's.
 
-    VMLAB_ENGINE says what "auto" is: "kvm" or "soft"; an engine that is asked for by name stays."""
+    VMLAB_ENGINE says what "auto" is, for guests that it runs: "kvm" or "soft"; an engine that is asked for by
+    name stays."""
     able = runs_linux if linux else available
     reason = "asked for"
     if wanted == "auto":
         wanted, reason = os.environ.get(OVERRIDE) or "auto", f"{OVERRIDE} says so"
+        if wanted in ENGINES and arch not in ENGINES[wanted].classes:
+            wanted = "auto"  # it says what is to be taken of those that can
         if wanted not in ("auto", *ENGINES):
             hint = perhaps(wanted, ("auto", *ENGINES))
             raise ConfigError(
