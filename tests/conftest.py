@@ -163,7 +163,7 @@ def _measure_monitors() -> Iterator[None]:
             if end:
                 hook = "import coverage; coverage.process_startup();"
                 args = [*args[:3], paths + end + hook + program, *args[4:]]
-        started(self, args, *rest, **options)
+        started(self, args, *rest, **options)  # type: ignore[call-overload]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess.Popen, "__init__", start)

@@ -149,7 +149,7 @@ def kvm_missing() -> str:
             errno.ENOENT: "the host offers no KVM, or its module is not loaded",
             errno.EACCES: "not permitted: join the group kvm",
             errno.EPERM: "not permitted: the container must be given the device",
-        }.get(error.errno, "it exists, but does not open")
+        }.get(error.errno, "it exists, but does not open")  # type: ignore[arg-type]
         return f"{NO_KVM}: {error.strerror} ({hint})"
     return ""
 

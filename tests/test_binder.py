@@ -118,7 +118,11 @@ def image(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     }
     for wanted in (["pip"], ["-r", "binder/requirements.txt"]):
         subprocess.run(
-            [*command, *wanted], cwd=tree, check=True, timeout=600, stdin=subprocess.DEVNULL
+            [str(word) for word in (*command, *wanted)],
+            cwd=tree,
+            check=True,
+            timeout=600,
+            stdin=subprocess.DEVNULL,
         )
     return tree, env
 

@@ -50,7 +50,7 @@ class Faulty(Device):
 
 
 def said(body: Callable[[Check], object], hint: str = "think", **options: float) -> str:
-    with pytest.raises(Wrong) as caught, Check(hint=hint, **options) as check:
+    with pytest.raises(Wrong) as caught, Check(hint=hint, **options) as check:  # type: ignore[arg-type]
         body(check)
     return str(caught.value)
 
@@ -79,7 +79,7 @@ def test_an_answer_that_is_missing() -> None:
     assert "\n\nA hint: think" in said(unwritten)
     words = r"There is no undefined yet: .*\n\nA hint: think"
     with pytest.raises(Wrong, match=words), Check(hint="think") as check:
-        check("it", undefined(), 1)  # noqa: F821
+        check("it", undefined(), 1)  # type: ignore[name-defined]  # noqa: F821
 
 
 def test_an_error_of_the_answer_shows_its_own_line() -> None:
@@ -157,7 +157,7 @@ def test_the_table_of_a_class() -> None:
     with Check() as check:
         check.table(Lamp, "STATUS 0x00 w1c", "LIMIT 0x04 rw reset 9", "SUM 0x08 ro")
     for row in ("LIMIT 0x04 rw reset 8", "LIMIT 0x04 ro reset 9", "LIMIT 0x08 rw reset 9"):
-        text = said(lambda check, row=row: check.table(Lamp, row))
+        text = said(lambda check, row=row: check.table(Lamp, row))  # type: ignore[misc]
         assert f"got       LIMIT 0x04 rw reset 9\n  expected  {row}" in text
     assert "got       no X, but STATUS, LIMIT, SUM" in said(
         lambda check: check.table(Lamp, "X 0x00 ro")

@@ -186,7 +186,7 @@ def test_in_a_timed_call_other_timers_go_on(
     id = plugged(kind, "timed")
     for n in (1, 2):
         vm.console.run(f"poke {FIRST + 16:#x} 1", timeout=PATIENCE)
-        vm.wait_until(lambda _, n=n: vm.tell(id, "ask") == n, PATIENCE)
+        vm.wait_until(lambda _: vm.tell(id, "ask") == n, PATIENCE)  # noqa: B023
 
 
 @pytest.mark.parametrize("where", ["inspect", "command"])
@@ -395,7 +395,7 @@ def test_a_doorbell_rings_again(vm: VM, kind: str) -> None:
     vm.hot_add(Belled(kind), id="bell")
     for n in (1, 2):
         vm.console.run(f"poke {FIRST + 0x20:#x} 1", timeout=PATIENCE)
-        vm.wait_until(lambda _, n=n: vm.devices["bell"].peek("rung") == n, PATIENCE)
+        vm.wait_until(lambda _: vm.devices["bell"].peek("rung") == n, PATIENCE)  # noqa: B023
     vm.hot_remove("bell", force=True)
 
 

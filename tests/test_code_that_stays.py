@@ -241,7 +241,7 @@ def vm(request: pytest.FixtureRequest) -> Iterator[VM]:
         yield vm
 
 
-ELSEWHERE = {
+ELSEWHERE: dict[str, tuple[str, Callable[[VM], object]]] = {
     "on_peek": ("stuck0.peek_here, being looked at", lambda vm: vm.devices["stuck0"].peek()),
     "inspect": ("stuck0.inspect, being looked at", lambda vm: vm.devices["stuck0"].peek()),
     "repr": ("stuck0.__repr__, being looked at", lambda vm: vm.devices["stuck0"].peek()),
@@ -282,7 +282,7 @@ def test_elsewhere_nothing_else_waits(vm: VM, where: str) -> None:
     assert peeked(vm, 0x1000) == 0
 
 
-USES = {
+USES: dict[str, tuple[str, Callable[[VM], object]]] = {
     "attached": ("being plugged in", lambda vm: vm.hot_add(Stuck("attached"))),
     "detached": ("being unplugged", lambda vm: vm.hot_remove("stuck0")),
     "irq_level": ("being given B", lambda vm: setattr(vm.devices["stuck0"].r, "B", 1)),

@@ -22,7 +22,7 @@ OLD = [
 
 @pytest.mark.parametrize(("owner", "old"), OLD, ids=lambda value: getattr(value, "__name__", value))
 def test_an_old_name_is_the_new_one_and_warns_where_it_is_used(owner: type, old: str) -> None:
-    one = object.__new__(owner)
+    one = object.__new__(owner)  # type: ignore[var-annotated]
     new = vars(owner)[old]._new
     setattr(one, new, 5)
     with pytest.warns(

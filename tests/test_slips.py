@@ -151,9 +151,9 @@ def test_what_is_assigned_to_a_view_is_not_lost_silently() -> None:
         view.r.SIDES = 3
         assert (view.peek("SIDES"), view.irq) == (3, None)
         with pytest.raises(ConfigError, match=r"vm\.replace\('dice0', device\)"):
-            vm.devices["dice0"] = Dice()  # type: ignore[assignment]
+            vm.devices["dice0"] = Dice()
         with pytest.raises(ConfigError, match=r"vm\.hot_add\(device, 'dice1'\)"):
-            vm.devices["dice1"] = Dice()  # type: ignore[assignment]
+            vm.devices["dice1"] = Dice()
         with pytest.raises(ConfigError, match=r"vm\.hot_remove\('dice0'\)"):
             del vm.devices["dice0"]
         with pytest.raises(UnknownName, match="did you mean 'dice0'"):
@@ -198,17 +198,17 @@ def test_a_view_or_a_device_instead_of_an_id(isolate: bool) -> None:
         dice = Dice()
         view = vm.hot_add(dice)
         for call, words in (
-            (lambda: vm.hot_remove(dice), r"give its id: hot_remove\('dice0'\)"),
-            (lambda: vm.replace(dice, Dice()), r"give its id: replace\('dice0', \.\.\.\)"),
-            (lambda: vm.tell(dice, "x"), r"give its id: tell\('dice0', \.\.\.\)"),
-            (lambda: vm.hot_remove(Dice()), r"vm\.devices shows it: hot_remove\(id\)"),
-            (lambda: vm.hot_remove(None), "None is no id of a device"),
+            (lambda: vm.hot_remove(dice), r"give its id: hot_remove\('dice0'\)"),  # type: ignore[arg-type]
+            (lambda: vm.replace(dice, Dice()), r"give its id: replace\('dice0', \.\.\.\)"),  # type: ignore[arg-type]
+            (lambda: vm.tell(dice, "x"), r"give its id: tell\('dice0', \.\.\.\)"),  # type: ignore[arg-type]
+            (lambda: vm.hot_remove(Dice()), r"vm\.devices shows it: hot_remove\(id\)"),  # type: ignore[arg-type]
+            (lambda: vm.hot_remove(None), "None is no id of a device"),  # type: ignore[arg-type]
         ):
             with pytest.raises(ConfigError, match=words):
                 call()
-        view = vm.replace(view, Dice())
+        view = vm.replace(view, Dice())  # type: ignore[arg-type]
         assert peeked(vm, FIRST) == 1
-        vm.hot_remove(view)
+        vm.hot_remove(view)  # type: ignore[arg-type]
         assert "dice0" not in vm.devices
 
 

@@ -142,7 +142,7 @@ class Paper:
 
     @property
     def exits(self) -> dict[str, int]:
-        assert len(self._exits) == EXIT_KINDS
+        assert len(self._exits) == EXIT_KINDS  # type: ignore[arg-type]
         return {"mmio": self._exits[6]}
 
     def irq_sink(self, gsi: int) -> Line:

@@ -59,6 +59,6 @@ def lab(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Ite
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
-    if report.when == "call":
+    if report.when == "call":  # type: ignore[attr-defined]
         item.failed_call = report.failed  # type: ignore[attr-defined]
-    return report  # type: ignore[return-value]
+    return report

@@ -12,7 +12,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
-__all__ = ["DEVICES", "FAULTY", "MACHINE", "Dashboard", "start", "words"]
+__all__ = ["DEVICES", "FAULTY", "MACHINE", "Dashboard", "box_of", "start", "words"]
 
 PROMPT = "vmlab> "
 
@@ -98,6 +98,13 @@ def start(
     return book, Dashboard(book, 2).wait()
 
 
+def box_of(place: Locator) -> dict[str, float]:
+    """Where it is on the page: x, y, width, height."""
+    found = place.bounding_box()
+    assert found is not None, "it is not on the page"
+    return dict(found)  # type: ignore[arg-type]
+
+
 class Dashboard:
     """What a cell shows; `index` when it shows several."""
 
@@ -143,7 +150,7 @@ class Dashboard:
     def fit(self, width: int) -> None:
         """Give the dashboard so many pixels, as a narrower page would."""
         self.root.evaluate("(root, width) => { root.style.width = `${width}px` }", width)
-        until(lambda: abs(self.root.bounding_box()["width"] - width) < 2, f"{width} pixels")  # type: ignore[index]
+        until(lambda: abs(box_of(self.root)["width"] - width) < 2, f"{width} pixels")
 
     # --- the devices ----------------------------------------------------------------------------
 

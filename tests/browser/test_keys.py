@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.browser.dashboard import MACHINE, start
+from tests.browser.dashboard import MACHINE, box_of, start
 from tests.browser.lab import Lab
 from tests.waiting import until
 
@@ -56,9 +56,9 @@ def test_arrows_go_about_in_a_part(lab: Lab) -> None:
     keys.press("ArrowUp")
     keys.press("Enter")
     board.row("timer0").and_(lab.page.locator("[aria-selected=true]")).wait_for()
-    before = board.range("timer0").bounding_box()["height"]
+    before = box_of(board.range("timer0"))["height"]
     keys.press("+")
-    assert board.range("timer0").bounding_box()["height"] > before
+    assert box_of(board.range("timer0"))["height"] > before
     # the devices: space selects, right opens, left closes
     board.row("com1").get_by_role("button").focus()
     keys.press("Space")
@@ -176,7 +176,7 @@ def test_what_is_named_is_named_in_full(lab: Lab) -> None:
     assert force.evaluate("one => getComputedStyle(one).backgroundColor") != "rgba(0, 0, 0, 0)"
     # one word for how far the guest is, wherever it stands
     word = board.cells("dice0")["state"].split()[-1]
-    assert item.locator("li[data-done]").last.text_content().split()[-1] == word
+    assert item.locator("li[data-done]").last.text_content().split()[-1] == word  # type: ignore[union-attr]
     assert book.ask("vm.devices['dice0'].state") == word
     board.range("dice0").hover()
     board.root.locator(".vml-about", has_text=f"{word} ·").wait_for()

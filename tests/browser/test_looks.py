@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.browser.dashboard import FAULTY, Dashboard, start
+from tests.browser.dashboard import FAULTY, Dashboard, box_of, start
 from tests.browser.lab import Lab
 from tests.waiting import until
 
@@ -158,7 +158,7 @@ def test_every_state_can_be_read_in_both_themes(lab: Lab) -> None:
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         lab.command("apputils:change-theme", theme=theme)
         dark = theme.endswith("Dark")
-        until(lambda dark=dark: (max(ground(board)) < 60) == dark, f"the ground of {theme}")
+        until(lambda: (max(ground(board)) < 60) == dark, f"the ground of {theme}")  # noqa: B023
         readable(lab, board, f"fault, {theme}")
     assert ground(board) == light
     board.button("Stop").click()
@@ -227,7 +227,7 @@ def test_the_readers_own_colours(lab: Lab) -> None:
 
 def test_a_narrow_page_has_one_column(lab: Lab) -> None:
     _, board = start(lab, "narrow")
-    wide = {name: board.part(name).bounding_box() for name in ("Address map", "Devices")}
+    wide = {name: box_of(board.part(name)) for name in ("Address map", "Devices")}
     assert wide["Address map"]["x"] + wide["Address map"]["width"] <= wide["Devices"]["x"] + 1
     lab.page.set_viewport_size({"width": 760, "height": 1000})
     if lab.page.locator("#jp-left-stack").is_visible():
@@ -235,14 +235,14 @@ def test_a_narrow_page_has_one_column(lab: Lab) -> None:
     lab.page.set_viewport_size({"width": 620, "height": 1000})
 
     def stacked() -> bool:
-        boxes = [board.part(name).bounding_box() for name in ("Address map", "Devices")]
+        boxes = [box_of(board.part(name)) for name in ("Address map", "Devices")]
         return abs(boxes[0]["x"] - boxes[1]["x"]) < 2
 
     until(stacked, "map and table one above the other")
     assert board.root.evaluate("root => root.scrollWidth - root.clientWidth") <= 1
     for name in ("Address map", "Devices", "Interrupt lines", "Serial console"):
-        box = board.part(name).bounding_box()
-        outer = board.root.bounding_box()
+        box = box_of(board.part(name))
+        outer = box_of(board.root)
         assert box["x"] + box["width"] <= outer["x"] + outer["width"] + 1
     board.part("Serial console").scroll_into_view_if_needed()
     board.command("peek 0xcf000000", "0xcf000000: 0x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.browser.dashboard import MACHINE, Dashboard, start
+from tests.browser.dashboard import MACHINE, Dashboard, box_of, start
 from tests.browser.lab import Browser, Lab
 from tests.waiting import until
 
@@ -71,9 +71,7 @@ def test_views_are_arranged_by_ipywidgets_and_know_of_each_other(lab: Lab) -> No
     cell.get_by_role("region", name="Controls").scroll_into_view_if_needed()
     cell.get_by_role("button", name=re.compile("; com1,")).click()
     cell.locator("tr[aria-selected=true]", has_text="com1").wait_for()
-    boxes = [
-        cell.get_by_role("region", name=name).bounding_box() for name in ("Address map", "Devices")
-    ]
+    boxes = [box_of(cell.get_by_role("region", name=name)) for name in ("Address map", "Devices")]
     assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"] + 1, "side by side"
     cell.get_by_role("button", name="Pause").click()
     cell.get_by_role("button", name="Step").click()

@@ -38,7 +38,7 @@ def drawn(vm: VM, width: int, height: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def vm() -> VM:
+def vm() -> VM:  # type: ignore[misc]
     with monitor("auto", devices={"a-device-with-a-long-name": Dice()}) as vm:
         yield vm
 

@@ -52,7 +52,7 @@ RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), max_size=12
 @settings(deadline=None)
 @given(RANGES)
 def test_overlaps_as_byte_by_byte(ranges: list[tuple[int, int]]) -> None:
-    bus, owner = Bus(bits=6), {}
+    bus, owner = Bus(bits=6), {}  # type: ignore[var-annotated]
     for tag, (start, size) in enumerate(ranges):
         wanted = range(start, start + size)
         if any(at in owner for at in wanted):

@@ -71,7 +71,7 @@ def test_a_view_has_the_commands_of_its_device(vm: VM) -> None:
     assert pad.press(3, note="x") == {"button": 3, "note": "x", "pair": [1, 2]}
     assert pad.peek("BUTTON") == 3
     assert "press" in dir(pad)
-    assert pad.press.__doc__.startswith("press(button: int = 1,")
+    assert pad.press.__doc__.startswith("press(button: int = 1,")  # type: ignore[union-attr]
     assert not hasattr(pad, "hidden")
     assert vm.hot_add(Bell()).ring(2) == "dingding"
 

@@ -83,9 +83,9 @@ def test_generators_and_coroutines() -> None:
 
 
 def test_decorators_without_a_name() -> None:
-    for wrong in (lambda: on_read(lambda self: 1), on_write, lambda: on_peek(Table.ROLL)):
+    for wrong in (lambda: on_read(lambda self: 1), on_write, lambda: on_peek(Table.ROLL)):  # type: ignore[arg-type]
         with pytest.raises(RegisterTableError, match="needs the names of registers"):
-            wrong()  # type: ignore[operator]
+            wrong()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("name", ["reset", "irq_level", "attached", "detached", "inspect"])
@@ -103,7 +103,7 @@ def test_methods_of_virtio_devices(name: str) -> None:
 def test_a_table_under_another_name() -> None:
     with pytest.raises(RegisterTableError, match=r"Dice\.Regs.*class regs\(Registers\)"):
         type("Dice", (Device,), {"Regs": Table})
-    for wrong in ({}, object):
+    for wrong in ({}, object):  # type: ignore[var-annotated]
         with pytest.raises(RegisterTableError, match="no table"):
             type("Dice", (Device,), {"regs": wrong})
 

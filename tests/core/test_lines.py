@@ -69,7 +69,7 @@ def test_at_and_irq() -> None:
         ({"at": BASE + 3 * LEN}, BusOverlap),
     ):
         with pytest.raises(error):
-            m.register_device(Dummy(), USER, "e", **place)
+            m.register_device(Dummy(), USER, "e", **place)  # type: ignore[arg-type]
     assert m.get_device_info() == before
     m.unregister(USER, "a")
     assert m.register_device(Dummy(), USER, "e", irq=8)[1] == 8

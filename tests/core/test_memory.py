@@ -30,7 +30,7 @@ class Refusing(Host):
         self.fd, self.map_error, self.total = fd, map, total
         self.closed: list[int] = []
 
-    def memory_fd(self, name: str, size: int) -> int:
+    def memory_fd(self, name: str, size: int) -> int:  # type: ignore[override]
         if self.fd:
             raise OSError(self.fd, "no memory for you")
         return super().memory_fd(name, size)

@@ -21,8 +21,8 @@ class Subject:
     happens to the device on the host's side. headers: beginnings of plausible requests."""
 
     device: VirtioDevice
-    good: Callable[[Driver], None]
-    stir: Callable[[], None] = lambda: None
+    good: Callable[[Driver], object]
+    stir: Callable[[], object] = lambda: None
     headers: tuple[bytes, ...] = ()
 
 

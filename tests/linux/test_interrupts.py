@@ -10,6 +10,7 @@ import pytest
 
 from tests.linux.conftest import Guest
 from vmlab.virtio import Console, Disk, Nic, Rng
+from vmlab.virtio.device import VirtioDevice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -57,7 +58,7 @@ def rounds(guest: Guest, seconds: float) -> None:
         guest.run(ROUND, timeout=60)  # a lost interrupt is a request that never ends
 
 
-def devices() -> dict[str, object]:
+def devices() -> dict[str, VirtioDevice]:
     return {
         "a": Disk(size="8M"),
         "b": Disk(size="8M"),

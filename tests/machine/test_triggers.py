@@ -17,6 +17,7 @@ from vmlab.devices.power import Power
 from vmlab.devices.uart16550 import Uart16550
 from vmlab.engine.soft.x86_64.ioapic import IoApic
 from vmlab.machine.board import pc_description as tables
+from vmlab.machine.board.events import SLOTS
 from vmlab.testing import DeviceHarness, Driver
 from vmlab.virtio import Rng
 from vmlab.virtio.registers import CONFIG_CHANGE
@@ -31,7 +32,7 @@ class Declared(NamedTuple):
 
 def declared() -> dict[int, list[Declared]]:
     """Line -> what each descriptor of the DSDT says of it (ACPI 6.5 §6.4.3.6)."""
-    blob, found, at = tables.acpi_tables(1, tables.SLOTS), dict[int, list[Declared]](), 0
+    blob, found, at = tables.acpi_tables(1, SLOTS), dict[int, list[Declared]](), 0
     while (at := blob.find(b"\x89", at)) >= 0:
         size, flags, count = struct.unpack_from("<HBB", blob, at + 1)
         if size == 2 + 4 * count and flags & ~0b1011 == 0 and flags & 1:
@@ -99,14 +100,14 @@ def test_every_line_is_declared_in_one_way() -> None:
     for line in slots:
         assert set(DECLARED[line]) == {Declared(line >= 16, line >= 16)}
         assert len(DECLARED[line]) == 1 or line >= 16, "an edge has one holder"
-    assert sum(len(DECLARED[line]) for line in slots) == tables.SLOTS
+    assert sum(len(DECLARED[line]) for line in slots) == SLOTS
 
 
 def test_the_tables_give_a_slot_the_line_that_the_manager_gives_it() -> None:
-    manager = MMIODeviceManager(shared_irqs=platform.SHARED_LINES, slots=tables.SLOTS)
+    manager = MMIODeviceManager(shared_irqs=platform.SHARED_LINES, slots=SLOTS)
     manager.paired = True
-    blob = tables.acpi_tables(1, tables.SLOTS)
-    for number in range(tables.SLOTS):
+    blob = tables.acpi_tables(1, SLOTS)
+    for number in range(SLOTS):
         base, line = manager.register_mmio_device(_Nothing(), 4, f"rng{number}")
         window = aml.memory32(base, MMIO_LEN)
         at = blob.index(window) + len(window)

@@ -149,8 +149,8 @@ def test_mixed_frames_keep_their_order_for_each_receiver(switch: Switch, three: 
     frames = [frame((B, C, BROADCAST)[n % 3], A, n.to_bytes(4, "big"), 60 + n) for n in range(300)]
     a.send(*frames)
     for station, missing in ((b, C), (c, B)):
-        for one in (one for one in frames if one[:6] != missing):
-            assert station.hear() == one
+        for one in (one for one in frames if one[:6] != missing):  # type: ignore[assignment]
+            assert station.hear() == one  # type: ignore[comparison-overlap]
     assert [one.data for one in list(switch.frames)[-300:]] == frames
 
 

@@ -58,7 +58,7 @@ class Kernel:
 @contextlib.contextmanager
 def kernel() -> Iterator[Kernel]:
     manager = KernelManager()
-    manager.kernel_cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    manager.kernel_cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]  # type: ignore[attr-defined]
     manager.start_kernel()
     client = manager.client()
     client.start_channels()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from vmlab.notebook.pump import Pump
+
 __all__ = ["ManualPump", "Page"]
 
 
-class ManualPump:
+class ManualPump(Pump):
     """Views are looked after when the test says so."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.views: list[Any] = []
         self.poked = 0
 

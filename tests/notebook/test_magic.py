@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from tests.support import require_module
@@ -9,17 +12,19 @@ from vmlab import VM
 
 
 @pytest.fixture
-def shell():
+def shell() -> Iterator[Any]:
     require_module("IPython")
     from IPython.core.interactiveshell import InteractiveShell
 
     made = InteractiveShell()
     made.run_line_magic("load_ext", "vmlab")
     yield made
-    made.history_manager.end_session()
+    made.history_manager.end_session()  # type: ignore[union-attr]
 
 
-def test_the_cell_is_typed_and_the_answers_are_printed(shell, engine, capsys):
+def test_the_cell_is_typed_and_the_answers_are_printed(
+    shell: Any, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with VM(kernel="monitor", engine=engine) as vm:
         vm.console.expect("> $")
         shell.user_ns["vm"] = vm
@@ -31,7 +36,7 @@ def test_the_cell_is_typed_and_the_answers_are_printed(shell, engine, capsys):
 
 
 @pytest.mark.parametrize("line", ["nobody", "--timeout x", "--nonsense", "'"])
-def test_wrong_lines_are_usage_errors(shell, line):
+def test_wrong_lines_are_usage_errors(shell: Any, line: str) -> None:
     from IPython.core.error import UsageError
 
     shell.user_ns["nobody"] = 3
@@ -39,7 +44,7 @@ def test_wrong_lines_are_usage_errors(shell, line):
         shell.run_cell_magic("guest", line, "help\n")
 
 
-def test_without_a_machine(shell):
+def test_without_a_machine(shell: Any) -> None:
     from IPython.core.error import UsageError
 
     with pytest.raises(UsageError, match="no VMs run"):

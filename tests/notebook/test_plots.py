@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,7 @@ class Plain(Device):
 
 
 @pytest.fixture
-def vm(engine):
+def vm(engine: str) -> Iterator[VM]:
     require_module("matplotlib")
     machine = VM(kernel="monitor", engine=engine, devices=[Plain()])
     with machine:
@@ -25,11 +28,11 @@ def vm(engine):
         yield machine
 
 
-def texts(figure):
+def texts(figure: Any) -> Any:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_the_map_names_every_range_that_is_no_hole(vm):
+def test_the_map_names_every_range_that_is_no_hole(vm: VM) -> None:
     shown = " ".join(texts(vm.plot_map()))
     for one in vm.address_map:
         if one.kind != "hole":
@@ -37,7 +40,7 @@ def test_the_map_names_every_range_that_is_no_hole(vm):
     assert "0xd000_0000" in shown
 
 
-def test_traps_are_the_counters(vm):
+def test_traps_are_the_counters(vm: VM) -> None:
     vm.console.run("poke 0xd0000000 7")
     figure = vm.plot_traps(top=40)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -46,29 +49,29 @@ def test_traps_are_the_counters(vm):
     assert f"{counts.reads + counts.writes:,}" in texts(figure)
 
 
-def test_traps_of_a_machine_that_has_not_run():
+def test_traps_of_a_machine_that_has_not_run() -> None:
     require_module("matplotlib")
     vm = VM(kernel="monitor")
     assert "nothing has trapped yet" in texts(vm.plot_traps())
     vm.stop()
 
 
-def test_no_registers_cannot_be_drawn(vm):
+def test_no_registers_cannot_be_drawn(vm: VM) -> None:
     with pytest.raises(ConfigError, match="at least"):
         vm.plot_traps(top=0)
 
 
-def test_interrupts_are_the_counters(vm):
+def test_interrupts_are_the_counters(vm: VM) -> None:
     figure = vm.plot_irqs()
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert labels == [f"{row.line}\n{row.device}" for row in vm.irqs]
 
 
-def rows(figure):
+def rows(figure: Any) -> Any:
     return [label.get_text() for label in figure.axes[0].get_yticklabels()]
 
 
-def test_the_timeline_has_a_row_a_register(vm, tmp_path):
+def test_the_timeline_has_a_row_a_register(vm: VM, tmp_path: Path) -> None:
     with vm.trace() as log:
         vm.console.run("peek 0xd0000000")
     figure = vm.plot_timeline(log.events)
@@ -79,7 +82,7 @@ def test_the_timeline_has_a_row_a_register(vm, tmp_path):
     assert "the log is empty" in texts(vm.plot_timeline([]))
 
 
-def test_a_timeline_of_many_registers_has_a_row_a_device():
+def test_a_timeline_of_many_registers_has_a_row_a_device() -> None:
     require_module("matplotlib")
     from vmlab.core.trace import AccessEvent
     from vmlab.notebook.plots import REGISTERS, plot_timeline
@@ -92,7 +95,7 @@ def test_a_timeline_of_many_registers_has_a_row_a_device():
     assert rows(plot_timeline(events)) == ["d1", "d0"]
 
 
-def test_one_device_and_a_logarithmic_axis(vm):
+def test_one_device_and_a_logarithmic_axis(vm: VM) -> None:
     vm.console.run("poke 0xd0000000 7")
     assert rows(vm.plot_traps(device="plain0")) == ["plain0.VALUE"]
     assert vm.plot_traps(log=True).axes[0].get_xscale() == "log"
@@ -106,8 +109,8 @@ def test_one_device_and_a_logarithmic_axis(vm):
             draw(device="nope")
 
 
-def test_titles_say_of_which_machine_and_device(vm):
-    def title(figure):
+def test_titles_say_of_which_machine_and_device(vm: VM) -> None:
+    def title(figure: Any) -> Any:
         return figure.axes[0].get_title(loc="left")
 
     name = getattr(vm, "name", None) or "monitor"
@@ -117,7 +120,7 @@ def test_titles_say_of_which_machine_and_device(vm):
     assert title(vm.plot_timeline([], device="com1")) == f"Accesses over time: {name}, com1"
 
 
-def test_every_figure_says_in_words_what_it_shows(vm):
+def test_every_figure_says_in_words_what_it_shows(vm: VM) -> None:
     vm.console.run("poke 0xd0000000 7")
     with vm.trace() as log:
         vm.console.run("peek 0xd0000000")
@@ -131,6 +134,7 @@ def test_every_figure_says_in_words_what_it_shows(vm):
         vm.plot_timeline(log.events): "plain0.VALUE 1",
         vm.plot_timeline([]): "The log is empty",
     }
+    figure: Any
     for figure, words in wanted.items():
         assert words in figure.alt
         data, metadata = figure._repr_mimebundle_()
@@ -139,7 +143,7 @@ def test_every_figure_says_in_words_what_it_shows(vm):
         assert figure.alt.encode() in figure._repr_png_()
 
 
-def test_figures_and_views_have_one_palette():
+def test_figures_and_views_have_one_palette() -> None:
     from tests.support import ROOT
     from vmlab.notebook import palette
 
@@ -151,7 +155,7 @@ def test_figures_and_views_have_one_palette():
     assert shown["hot"] == palette.VERMILION
 
 
-def test_static_html_is_deterministic_and_escaped(vm):
+def test_static_html_is_deterministic_and_escaped(vm: VM) -> None:
     from vmlab.notebook import html
 
     vm.pause()

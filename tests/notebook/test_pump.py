@@ -7,6 +7,8 @@ import logging
 import time
 import weakref
 
+import pytest
+
 from tests.waiting import until
 from vmlab.notebook.meter import BARS, Meter, two_digits
 from vmlab.notebook.pump import Pump
@@ -20,16 +22,17 @@ class Seen:
         self.looks: list[float] = []
         self.flushes: list[float] = []
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         self.looks.append(time.monotonic())
         if self.error is not None:
             raise self.error
+        return False
 
     def flush(self) -> None:
         self.flushes.append(time.monotonic())
 
 
-def test_it_looks_ten_times_a_second_at_most_and_only_at_what_is_seen():
+def test_it_looks_ten_times_a_second_at_most_and_only_at_what_is_seen() -> None:
     pump, seen, hidden = Pump(), Seen(), Seen(watched=False)
     pump.add(seen)
     pump.add(hidden)
@@ -42,7 +45,7 @@ def test_it_looks_ten_times_a_second_at_most_and_only_at_what_is_seen():
     assert not hidden.looks
 
 
-def test_it_ends_with_the_last_view_and_begins_again():
+def test_it_ends_with_the_last_view_and_begins_again() -> None:
     pump = Pump()
     assert not pump.alive
     for _ in range(3):
@@ -53,16 +56,16 @@ def test_it_ends_with_the_last_view_and_begins_again():
         until(lambda: not pump.alive, "the end of the thread")
 
 
-def test_a_view_that_is_collected_is_forgotten():
+def test_a_view_that_is_collected_is_forgotten() -> None:
     pump, one = Pump(), Seen()
     pump.add(one)
     until(lambda: one.looks, "a look")
-    found, one = weakref.ref(one), None
+    found, one = weakref.ref(one), None  # type: ignore[assignment]
     until(lambda: (gc.collect(), found() is None)[1], "collected")
     until(lambda: not pump.alive, "the end of the thread")
 
 
-def test_one_that_raises_does_not_stop_the_others(caplog):
+def test_one_that_raises_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     pump, bad, good = Pump(), Seen(error=RuntimeError("no")), Seen()
     with caplog.at_level(logging.CRITICAL):
         pump.add(bad)
@@ -73,7 +76,7 @@ def test_one_that_raises_does_not_stop_the_others(caplog):
     until(lambda: not pump.alive, "the end of the thread")
 
 
-def test_output_goes_at_once_and_a_flood_is_gathered():
+def test_output_goes_at_once_and_a_flood_is_gathered() -> None:
     pump, one = Pump(), Seen(watched=False)
     pump.add(one)
     time.sleep(0.05)
@@ -90,13 +93,13 @@ def test_output_goes_at_once_and_a_flood_is_gathered():
     pump.remove(one)
 
 
-def test_a_poke_of_a_view_that_is_gone_does_nothing():
+def test_a_poke_of_a_view_that_is_gone_does_nothing() -> None:
     pump, one = Pump(), Seen()
     pump.poke(one)
     assert not pump.alive
 
 
-def test_a_steady_rate_is_a_steady_number():
+def test_a_steady_rate_is_a_steady_number() -> None:
     meter = Meter()
     shown = set()
     for step in range(100):
@@ -107,7 +110,7 @@ def test_a_steady_rate_is_a_steady_number():
     assert list(meter.bars)[-5:] == [50] * 5
 
 
-def test_what_has_stopped_is_zero_after_a_second_and_quiet_after_the_past_is_over():
+def test_what_has_stopped_is_zero_after_a_second_and_quiet_after_the_past_is_over() -> None:
     meter, now = Meter(), 0.0
     meter.take(now, 0, 0.0)
     meter.take(0.1, 100, now)
@@ -122,7 +125,7 @@ def test_what_has_stopped_is_zero_after_a_second_and_quiet_after_the_past_is_ove
     assert meter.quiet
 
 
-def test_one_access_after_a_long_silence_is_no_burst():
+def test_one_access_after_a_long_silence_is_no_burst() -> None:
     meter = Meter()
     meter.take(0.0, 0, 0.0)
     # looked at all the time, told of nothing
@@ -134,13 +137,13 @@ def test_one_access_after_a_long_silence_is_no_burst():
     assert meter.rate == 0
 
 
-def test_a_device_that_counts_from_zero_again():
+def test_a_device_that_counts_from_zero_again() -> None:
     meter = Meter()
     meter.take(0.0, 1000, 0.0)
     meter.take(0.1, 3, 0.0)
     assert meter.rate == 0
 
 
-def test_two_digits():
+def test_two_digits() -> None:
     values = [0, 0.04, 0.26, 7.26, 9.96, 42.4, 956, 38_499]
     assert [two_digits(one) for one in values] == [0, 0, 0.3, 7.3, 10, 42, 960, 38_000]

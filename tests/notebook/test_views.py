@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import weakref
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,13 +32,13 @@ NAMES = [*SINGLE, "log_view", "lab"]
 
 
 @pytest.fixture
-def vm(engine: str):
+def vm(engine: str) -> Iterator[VM]:
     with monitor(engine) as made:
         yield made
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_view_has_a_snapshot_for_json_a_repr_and_a_fallback(vm, name):
+def test_each_view_has_a_snapshot_for_json_a_repr_and_a_fallback(vm: VM, name: str) -> None:
     view = getattr(vm, name)()
     try:
         assert json.loads(json.dumps(view.snapshot))["machine"]["state"] == "running"
@@ -52,13 +54,13 @@ def test_each_view_has_a_snapshot_for_json_a_repr_and_a_fallback(vm, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_unknown_keyword_is_a_type_error(vm, name):
+def test_an_unknown_keyword_is_a_type_error(vm: VM, name: str) -> None:
     with pytest.raises(TypeError, match="colour"):
         getattr(vm, name)(colour="red")
 
 
-def test_the_same_machine_gives_the_same_snapshot(engine):
-    def shown() -> dict:
+def test_the_same_machine_gives_the_same_snapshot(engine: str) -> None:
+    def shown() -> dict[str, Any]:
         with monitor(engine) as vm:
             vm.console.run("peek 0xcf000000")
             vm.pause()
@@ -76,7 +78,7 @@ def test_the_same_machine_gives_the_same_snapshot(engine):
     assert first == second
 
 
-def test_the_fallback_of_the_dashboard_is_deterministic(engine):
+def test_the_fallback_of_the_dashboard_is_deterministic(engine: str) -> None:
     pages = []
     for _ in range(2):
         vm = VM(kernel="monitor", engine=engine)
@@ -88,7 +90,7 @@ def test_the_fallback_of_the_dashboard_is_deterministic(engine):
     assert "0xcf00_0000" in pages[0]
 
 
-def test_a_device_that_comes_is_seen_and_one_that_goes_is_not(vm):
+def test_a_device_that_comes_is_seen_and_one_that_goes_is_not(vm: VM) -> None:
     view = MapView(vm, pump=(pump := ManualPump()))
     assert pump.views == [view]
     Page(view).arrive()
@@ -106,7 +108,7 @@ def test_a_device_that_comes_is_seen_and_one_that_goes_is_not(vm):
     view.close()
 
 
-def test_nothing_is_sent_while_nothing_happens(vm):
+def test_nothing_is_sent_while_nothing_happens(vm: VM) -> None:
     view = TrapView(vm, pump=ManualPump())
     vm.pause()
     watch: Snapshots = view._watch
@@ -116,7 +118,7 @@ def test_nothing_is_sent_while_nothing_happens(vm):
     for _ in range(400):
         now[0] += 0.1
         view.refresh()
-    sent = []
+    sent: list[Any] = []
     view.observe(sent.append, "snapshot")
     for _ in range(50):
         now[0] += 0.1
@@ -125,21 +127,21 @@ def test_nothing_is_sent_while_nothing_happens(vm):
     view.close()
 
 
-def test_registers_are_read_by_name_with_fields_and_last_access(vm):
+def test_registers_are_read_by_name_with_fields_and_last_access(vm: VM) -> None:
     vm.hot_add(Counter(), id="c")
     view = RegistersView(vm, "c", pump=ManualPump())
     Page(view).arrive()
 
-    def row(name: str) -> dict | None:
+    def row(name: str) -> dict | None:  # type: ignore[type-arg]
         view.refresh()
         rows = view.snapshot["registers"].get("c", {"rows": []})["rows"]
         return next((one for one in rows if one["name"] == name and one["value"]), None)
 
     until(lambda: row("COUNT"), "a value by peek")
     vm.console.run("poke 0xd0000000 1")
-    until(lambda: row("COUNT")["value"] == "0x0000_0002", "the new value")
-    assert row("COUNT")["last"].startswith("written at ")
-    assert (row("COUNT")["writes"], row("COUNT")["access"]) == (1, "rw")
+    until(lambda: row("COUNT")["value"] == "0x0000_0002", "the new value")  # type: ignore[index]
+    assert row("COUNT")["last"].startswith("written at ")  # type: ignore[index]
+    assert (row("COUNT")["writes"], row("COUNT")["access"]) == (1, "rw")  # type: ignore[index]
     view.close()
     com1 = vm.regs_view("com1")
     Page(com1).arrive()
@@ -153,7 +155,7 @@ def test_registers_are_read_by_name_with_fields_and_last_access(vm):
     com1.close()
 
 
-def test_exits_a_second_come_from_the_shared_counters(vm):
+def test_exits_a_second_come_from_the_shared_counters(vm: VM) -> None:
     view = TrapView(vm, pump=ManualPump())
     now = [1000.0]
     view._watch._time = lambda: now[0]
@@ -176,12 +178,12 @@ def test_exits_a_second_come_from_the_shared_counters(vm):
     view.close()
 
 
-def test_registers_of_no_device(vm):
+def test_registers_of_no_device(vm: VM) -> None:
     with pytest.raises(DeviceNotFound, match="'nope'"):
         vm.regs_view("nope")
 
 
-def test_opening_registers_in_one_view_is_not_shown_in_another(vm):
+def test_opening_registers_in_one_view_is_not_shown_in_another(vm: VM) -> None:
     one = TrapView(vm, pump=ManualPump())
     two = RegistersView(vm, "timer0", pump=ManualPump())
     Page(one).arrive().say("open", ids=["com1", "timer0"])
@@ -194,7 +196,7 @@ def test_opening_registers_in_one_view_is_not_shown_in_another(vm):
     assert not one._watch.opened
 
 
-def test_a_selection_is_everywhere(vm):
+def test_a_selection_is_everywhere(vm: VM) -> None:
     one, two = MapView(vm, pump=ManualPump()), TrapView(vm, pump=ManualPump())
     Page(one).arrive().say("select", id="com1")
     two.refresh()
@@ -203,7 +205,7 @@ def test_a_selection_is_everywhere(vm):
     two.close()
 
 
-def test_a_view_does_not_keep_its_vm(engine):
+def test_a_view_does_not_keep_its_vm(engine: str) -> None:
     vm = VM(kernel="monitor", engine=engine)
     vm.start()
     pid, found = vm.pid, weakref.ref(vm)
@@ -222,7 +224,7 @@ def test_a_view_does_not_keep_its_vm(engine):
         view.close()
 
 
-def test_a_view_outlives_the_machine_s_end(vm):
+def test_a_view_outlives_the_machine_s_end(vm: VM) -> None:
     view = Lab(vm)
     Page(view).arrive()
     vm.console.send("exit 3\n")
@@ -235,14 +237,16 @@ def test_a_view_outlives_the_machine_s_end(vm):
     view.close()
 
 
-def test_the_pump_ends_with_the_last_view(vm):
+def test_the_pump_ends_with_the_last_view(vm: VM) -> None:
     view = vm.map_view()
     assert PUMP.alive
     view.close()
     until(lambda: not PUMP.alive, "the pump's end")
 
 
-def test_a_bare_vm_shows_one_dashboard_in_a_notebook_and_text_elsewhere(vm, monkeypatch):
+def test_a_bare_vm_shows_one_dashboard_in_a_notebook_and_text_elsewhere(
+    vm: VM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert vm._repr_mimebundle_() == {"text/plain": repr(vm)}
     monkeypatch.setattr("vmlab.vm.display.in_notebook", lambda: True)
     first, _ = vm._repr_mimebundle_()
@@ -254,7 +258,7 @@ def test_a_bare_vm_shows_one_dashboard_in_a_notebook_and_text_elsewhere(vm, monk
     lab_of(vm).close()
 
 
-def test_the_clock_stands_still_after_the_end(vm):
+def test_the_clock_stands_still_after_the_end(vm: VM) -> None:
     vm.stop()
     before = vm.uptime
     assert before > 0

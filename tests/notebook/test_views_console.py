@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from tests.notebook.page import ManualPump, Page
@@ -16,14 +19,14 @@ from vmlab.notebook.console import LATE, REPLAY, WINDOW, ConsoleView
 
 
 @pytest.fixture
-def vm():
+def vm() -> Iterator[VM]:
     made = VM(kernel="monitor", engine="soft")
     yield made
     made.stop()
 
 
 @pytest.fixture
-def view(vm):
+def view(vm: VM) -> Iterator[Any]:
     made = ConsoleView(vm, pump=ManualPump())
     yield made
     made.close()
@@ -39,7 +42,7 @@ def settle(view: ConsoleView, page: Page) -> None:
         page.say("drawn", at=page.told[-1][0]["at"])
 
 
-def test_a_page_that_comes_late_is_told_what_there_was(vm, view):
+def test_a_page_that_comes_late_is_told_what_there_was(vm: VM, view: Any) -> None:
     vm.console.feed(b"one\r\n")
     first = Page(view, "first").arrive()
     settle(view, first)
@@ -51,7 +54,7 @@ def test_a_page_that_comes_late_is_told_what_there_was(vm, view):
     assert second.heard("replay") == [{"kind": "replay", "to": "second", "at": 0, "end": 10}]
 
 
-def test_no_more_is_sent_than_is_drawn(vm, view):
+def test_no_more_is_sent_than_is_drawn(vm: VM, view: Any) -> None:
     page = Page(view).arrive()
     vm.console.feed(b"x" * (LATE - 1))
     view.flush()
@@ -66,7 +69,7 @@ def test_no_more_is_sent_than_is_drawn(vm, view):
     assert len(page.output) == LATE - 1
 
 
-def test_a_burst_of_10_mb_is_skipped_and_said_so(vm, view):
+def test_a_burst_of_10_mb_is_skipped_and_said_so(vm: VM, view: Any) -> None:
     page = Page(view).arrive()
     for number in range(160):
         vm.console.feed(b"%07d\n" % number * (8 << 10))
@@ -78,7 +81,7 @@ def test_a_burst_of_10_mb_is_skipped_and_said_so(vm, view):
     assert page.output.endswith(b"0000159\n")
 
 
-def test_a_page_that_draws_nothing_costs_nothing(vm, view):
+def test_a_page_that_draws_nothing_costs_nothing(vm: VM, view: Any) -> None:
     page = Page(view).arrive()
     for _ in range(200):
         vm.console.feed(b"y" * (64 << 10))
@@ -86,7 +89,7 @@ def test_a_page_that_draws_nothing_costs_nothing(vm, view):
     assert len(page.output) <= WINDOW
 
 
-def test_lies_about_what_was_drawn_are_not_believed(vm, view):
+def test_lies_about_what_was_drawn_are_not_believed(vm: VM, view: Any) -> None:
     page = Page(view).arrive()
     vm.console.feed(b"abc")
     view.flush()
@@ -98,25 +101,27 @@ def test_lies_about_what_was_drawn_are_not_believed(vm, view):
     assert page.output == b"abcdef"
 
 
-def test_what_is_typed_into_a_machine_that_does_not_run_is_answered_in_words(vm, view):
+def test_what_is_typed_into_a_machine_that_does_not_run_is_answered_in_words(
+    vm: VM, view: Any
+) -> None:
     page = Page(view).arrive()
     vm.stop()
     page.say("type", text="x")
     assert until(lambda: page.heard("trouble"), "words")[0]["text"]
 
 
-def test_too_much_typed_is_refused(view):
+def test_too_much_typed_is_refused(view: Any) -> None:
     page = Page(view).arrive()
     page.say("type", text="z" * (2 << 20))
     assert "has not taken" in page.heard("trouble")[0]["text"]
 
 
-def test_no_such_console(vm):
+def test_no_such_console(vm: VM) -> None:
     with pytest.raises(DeviceNotFound, match="no console 'nope'"):
         vm.console_view("nope")
 
 
-def test_a_terminal_on_a_virtio_console_tells_its_size(engine):
+def test_a_terminal_on_a_virtio_console_tells_its_size(engine: str) -> None:
     from vmlab.virtio import Console
 
     with VM(kernel="hello", engine=engine, devices=[Console()]) as vm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,17 +30,17 @@ from vmlab.vm.state import State
 
 
 @pytest.fixture
-def vm(engine: str):
+def vm(engine: str) -> Iterator[VM]:
     with monitor(engine) as made:
         yield made
 
 
 def shown(view: Any) -> dict[str, Any]:
     view.refresh()
-    return view.snapshot["machine"]
+    return view.snapshot["machine"]  # type: ignore[no-any-return]
 
 
-def test_rates_are_0_once_it_has_ended(vm):
+def test_rates_are_0_once_it_has_ended(vm: VM) -> None:
     view = TrapView(vm, pump=ManualPump())
     Page(view).arrive()
     until(lambda: (vm.console.run("peek 0xcf000000"), shown(view)["exits"] > 0)[1], "a rate")
@@ -50,7 +51,7 @@ def test_rates_are_0_once_it_has_ended(vm):
     view.close()
 
 
-def test_rates_that_nobody_has_looked_at_meanwhile_are_0(vm):
+def test_rates_that_nobody_has_looked_at_meanwhile_are_0(vm: VM) -> None:
     view = TrapView(vm, pump=ManualPump())
     now = [1000.0]
     view._watch._time = lambda: now[0]
@@ -67,7 +68,7 @@ def test_rates_that_nobody_has_looked_at_meanwhile_are_0(vm):
     view.close()
 
 
-def test_registers_first_looked_at_after_the_end_are_the_last(vm):
+def test_registers_first_looked_at_after_the_end_are_the_last(vm: VM) -> None:
     vm.hot_add(Counter(), id="c")
     vm.console.run("poke 0xd0000000 1")
     vm.console.run("poke 0xd0000000 1")
@@ -80,7 +81,7 @@ def test_registers_first_looked_at_after_the_end_are_the_last(vm):
     view.close()
 
 
-def test_a_device_that_answers_no_more_does_not_hold_up_the_end(vm):
+def test_a_device_that_answers_no_more_does_not_hold_up_the_end(vm: VM) -> None:
     class Stuck(Dice):
         def inspect(self) -> dict[str, Any]:
             import time
@@ -95,7 +96,7 @@ def test_a_device_that_answers_no_more_does_not_hold_up_the_end(vm):
     assert "stuck" not in vm.connection.observation.last_values
 
 
-def test_what_holds_up_a_machine_is_said_by_the_bar(vm):
+def test_what_holds_up_a_machine_is_said_by_the_bar(vm: VM) -> None:
     view = TrapView(vm, pump=ManualPump())
     assert shown(view)["busy"] == ""
     state = State("running")
@@ -105,7 +106,7 @@ def test_what_holds_up_a_machine_is_said_by_the_bar(vm):
     view.close()
 
 
-def test_two_machines_are_told_apart_by_their_names(engine):
+def test_two_machines_are_told_apart_by_their_names(engine: str) -> None:
     titles = []
     for name in ("left", "right"):
         made = named(name, kernel="monitor", engine=engine)
@@ -121,7 +122,7 @@ def named(name: str, **options: Any) -> VM:
     return VM(name=name, **options)
 
 
-def test_how_far_the_guest_is_is_one_word(vm):
+def test_how_far_the_guest_is_is_one_word(vm: VM) -> None:
     vm.hot_add(Dice(), id="dice0")
     vm.console.run("peek 0xd0000000")
     view = TrapView(vm, pump=ManualPump())
@@ -135,7 +136,7 @@ def test_how_far_the_guest_is_is_one_word(vm):
 # --- commands -------------------------------------------------------------------------------------------
 
 
-def test_a_machine_that_does_not_answer_can_be_stopped(vm):
+def test_a_machine_that_does_not_answer_can_be_stopped(vm: VM) -> None:
     view = Lab(vm)
     page, hold, stopped = Page(view).arrive(), threading.Event(), []
     view.do(None, lambda _: hold.wait(30), lane="do")
@@ -150,7 +151,7 @@ def test_a_machine_that_does_not_answer_can_be_stopped(vm):
     view.close()
 
 
-def test_every_command_is_answered_under_the_name_that_the_page_gave_it(vm):
+def test_every_command_is_answered_under_the_name_that_the_page_gave_it(vm: VM) -> None:
     view = Lab(vm)
     page = Page(view).arrive()
     page.say("do", action="explode", of="x")
@@ -171,10 +172,10 @@ def test_every_command_is_answered_under_the_name_that_the_page_gave_it(vm):
     view.close()
 
 
-def test_a_device_that_failed_is_replaced_and_the_guest_goes_on(vm):
+def test_a_device_that_failed_is_replaced_and_the_guest_goes_on(vm: VM) -> None:
     """By a `replace` that finds the newest class itself; the guest gets its answer."""
     whole = vm.replace
-    vm.replace = lambda id, device=None: whole(id, device or Dice())
+    vm.replace = lambda id, device=None: whole(id, device or Dice())  # type: ignore[assignment, method-assign, misc]
     vm.hot_add(Broken(), id="b")
     view = TrapView(vm)
     page = Page(view).arrive()
@@ -191,7 +192,7 @@ def test_a_device_that_failed_is_replaced_and_the_guest_goes_on(vm):
 # --- the log --------------------------------------------------------------------------------------------
 
 
-def test_the_newest_of_the_device_log_are_shown(vm):
+def test_the_newest_of_the_device_log_are_shown(vm: VM) -> None:
     for n in range(ENTRIES + 5):
         vm.log.add(LogEntry(0.1 * n, "d0", "print", f"line {n}"))
     view = LogView(vm, pump=ManualPump())
@@ -210,7 +211,7 @@ def test_the_newest_of_the_device_log_are_shown(vm):
 # --- forms ----------------------------------------------------------------------------------------------
 
 
-def test_a_form_offers_the_texts_that_an_argument_takes():
+def test_a_form_offers_the_texts_that_an_argument_takes() -> None:
     by_name = {one["name"]: one for one in forms.choices({})}
     notify = next(one for one in by_name["console"]["fields"] if one["name"] == "notify")
     assert notify["choices"] == ("ioeventfd", "trap")
@@ -222,7 +223,9 @@ def test_a_form_offers_the_texts_that_an_argument_takes():
             assert forms.build(forms.find(one["name"], {}), filled)
 
 
-def test_the_notebook_s_classes_are_looked_at_again_only_when_they_changed(monkeypatch, engine):
+def test_the_notebook_s_classes_are_looked_at_again_only_when_they_changed(
+    monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
     names: dict[str, Any] = {"Dice": Dice}
     monkeypatch.setattr("vmlab.notebook.forms.namespace", lambda: names)
     monkeypatch.setattr("vmlab.notebook.hotplug.CLASSES_EVERY", 0.0)
@@ -257,7 +260,7 @@ class Idle:
         """Nothing waits."""
 
 
-def test_where_nothing_happens_it_looks_less_often():
+def test_where_nothing_happens_it_looks_less_often() -> None:
     pump, view, now = Pump(clock=lambda: now[0]), Idle(), [100.0]
     pump._views.add(view)
     pump._news = now[0]

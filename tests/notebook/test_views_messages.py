@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from tests.notebook.page import ManualPump, Page
 from tests.support import require_module
 from tests.vms import Broken, Dice, monitor
 from tests.waiting import until
+from vmlab import VM
 
 require_module("anywidget")
 
@@ -23,27 +27,27 @@ from vmlab.notebook.view import CLIENTS
 
 
 @pytest.fixture
-def vm(engine: str):
+def vm(engine: str) -> Iterator[VM]:
     with monitor(engine) as made:
         yield made
 
 
 @pytest.fixture
-def lab(vm):
+def lab(vm: VM) -> Iterator[Any]:
     view = Lab(vm)
     yield view
     view.close()
 
 
 @given(st.permutations(range(40)))
-def test_messages_are_put_in_order(order):
+def test_messages_are_put_in_order(order: Any) -> None:
     reorder: Resequencer[int] = Resequencer(clock=lambda: 0.0)
     out = [item for number in order for item in reorder.put(number, number)]
     assert out == list(range(40))
     assert not reorder.gap
 
 
-def test_what_is_lost_holds_up_the_rest_only_so_long():
+def test_what_is_lost_holds_up_the_rest_only_so_long() -> None:
     now = [0.0]
     reorder: Resequencer[str] = Resequencer(clock=lambda: now[0])
     assert list(reorder.put(1, "b")) == []
@@ -54,35 +58,37 @@ def test_what_is_lost_holds_up_the_rest_only_so_long():
     assert list(reorder.put(0, "a")) == []
 
 
-def test_many_that_wait_do_not_wait():
+def test_many_that_wait_do_not_wait() -> None:
     reorder: Resequencer[int] = Resequencer(clock=lambda: 0.0)
     out = [item for number in range(1, 600) for item in reorder.put(number, number)]
     assert out[:2] == [1, 2]
     assert out == sorted(out)
 
 
-def test_errands_are_done_in_order_and_survive_one_that_raises(caplog):
+def test_errands_are_done_in_order_and_survive_one_that_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     done: list[int] = []
     errands = SerialExecutor("test")
     with caplog.at_level(logging.CRITICAL):
         for number in range(20):
-            errands.put(lambda n=number: done.append(n))
-            errands.put(lambda: 1 / 0)
+            errands.put(partial(done.append, number))
+            errands.put(lambda: 1 / 0)  # type: ignore[arg-type]
         until(lambda: not errands.busy, "all done")
     assert done == list(range(20))
 
 
-def test_errands_are_bounded():
+def test_errands_are_bounded() -> None:
     errands = SerialExecutor("test", most=2)
     hold = threading.Event()
-    errands.put(hold.wait)
+    errands.put(hold.wait)  # type: ignore[arg-type]
     until(lambda: not errands._todo, "the first under way")
     assert [errands.put(lambda: None) for _ in range(3)] == [True, True, False]
     hold.set()
     until(lambda: not errands.busy, "the end")
 
 
-def test_typed_text_arrives_in_order_however_it_is_delivered(vm, lab):
+def test_typed_text_arrives_in_order_however_it_is_delivered(vm: VM, lab: Any) -> None:
     page = Page(lab).arrive()
     messages = [
         {"kind": "type", "from": page.name, "n": page.number + index, "text": character}
@@ -141,10 +147,10 @@ kinds = st.sampled_from(
         max_size=12,
     )
 )
-def test_no_message_raises_in_the_kernel(messages):
+def test_no_message_raises_in_the_kernel(messages: Any) -> None:
     lab = _hostile_lab()
     lab._clients.clear()
-    seen = []
+    seen: list[Any] = []
     handler = _Recorder(seen)
     logging.getLogger("vmlab.notebook.view").addHandler(handler)
     try:
@@ -187,7 +193,7 @@ def _hostile_lab() -> Lab:
 _vms: list[object] = []
 
 
-def test_a_page_sets_no_state(lab):
+def test_a_page_sets_no_state(lab: Any) -> None:
     before = lab.snapshot
     for state in ({"snapshot": {"machine": 1}}, {"snapshot": 5}, {"_esm": "alert(1)"}, {"nope": 1}):
         lab._handle_msg({"content": {"data": {"method": "update", "state": state}}, "buffers": []})
@@ -195,7 +201,7 @@ def test_a_page_sets_no_state(lab):
     assert "alert" not in lab._esm[:100]
 
 
-def test_buttons_do_what_they_say_and_errors_are_told_in_words(vm, lab):
+def test_buttons_do_what_they_say_and_errors_are_told_in_words(vm: VM, lab: Any) -> None:
     page = Page(lab).arrive()
     page.say("do", action="pause")
     until(lambda: vm.state == "paused", "paused")
@@ -209,7 +215,7 @@ def test_buttons_do_what_they_say_and_errors_are_told_in_words(vm, lab):
     assert "no action 'explode'" in page.heard("trouble")[-1]["text"]
 
 
-def test_a_step_of_a_halted_cpu_says_why_nothing_moved(vm, lab):
+def test_a_step_of_a_halted_cpu_says_why_nothing_moved(vm: VM, lab: Any) -> None:
     page = Page(lab).arrive()
     vm.pause()  # the prompt waits in HLT
     page.say("do", action="step")
@@ -217,7 +223,7 @@ def test_a_step_of_a_halted_cpu_says_why_nothing_moved(vm, lab):
     assert not page.heard("trouble")
 
 
-def test_a_guest_that_does_not_let_go_holds_up_neither_buttons_nor_typing(vm, lab):
+def test_a_guest_that_does_not_let_go_holds_up_neither_buttons_nor_typing(vm: VM, lab: Any) -> None:
     page = Page(lab).arrive()
     vm.hot_add(Dice(), id="dice0")
     vm.console.run("peek 0xd0000000")
@@ -235,7 +241,9 @@ def test_a_guest_that_does_not_let_go_holds_up_neither_buttons_nor_typing(vm, la
     assert not page.heard("trouble")
 
 
-def test_adding_and_removing_from_the_panel(vm, lab, monkeypatch):
+def test_adding_and_removing_from_the_panel(
+    vm: VM, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vmlab.notebook.forms.namespace", lambda: {"Dice": Dice, "Broken": Broken})
     page = Page(lab).arrive()
     page.say("add", name="Dice", id="", options={})
@@ -251,7 +259,7 @@ def test_adding_and_removing_from_the_panel(vm, lab, monkeypatch):
     until(lambda: "couldn't be found" in page.heard("trouble")[-1]["text"], "nothing to remove")
 
 
-def test_a_page_that_was_forgotten_is_asked_who_it_is(lab):
+def test_a_page_that_was_forgotten_is_asked_who_it_is(lab: Any) -> None:
     page = Page(lab).arrive()
     lab._clients.clear()
     page.number = 50
@@ -259,13 +267,13 @@ def test_a_page_that_was_forgotten_is_asked_who_it_is(lab):
     assert page.heard("who")
 
 
-def test_pages_are_bounded(lab):
+def test_pages_are_bounded(lab: Any) -> None:
     for number in range(CLIENTS + 10):
         Page(lab, f"page{number}").arrive()
     assert len(lab._clients) == CLIENTS
 
 
-def test_pages_on_screen_are_watched_and_those_that_left_are_not(lab):
+def test_pages_on_screen_are_watched_and_those_that_left_are_not(lab: Any) -> None:
     page = Page(lab).arrive()
     assert lab.watched
     page.say("seen", on=False)

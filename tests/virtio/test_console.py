@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import struct
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 from vmlab.errors import ConfigError
 from vmlab.testing.driver import Driver
 from vmlab.virtio.console import Console
-from vmlab.virtio.mmio import CONFIG_CHANGE, VERSION_1
 from vmlab.virtio.ports import (
     BACKLOG,
     CONSOLE_PORT,
@@ -30,6 +30,7 @@ from vmlab.virtio.ports import (
     RESIZE,
     SLICE,
 )
+from vmlab.virtio.registers import CONFIG_CHANGE, VERSION_1
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -49,13 +50,13 @@ class Guest(Driver):
     def control(self, port: int, event: int, value: int = 0) -> None:
         self.request(3, [struct.pack("<IHH", port, event, value)])
 
-    def messages(self, count: int) -> list[tuple[int, ...]]:
+    def messages(self, count: int) -> list[tuple[Any, ...]]:
         """(port, event, value, what follows) of the next `count` control messages."""
-        found = []
+        found: list[tuple[Any, ...]] = []
         for _ in range(count):
             data = self.request(2, [], [64])
             found.append((*struct.unpack_from("<IHH", data), data[8:]))
-        return found  # type: ignore[return-value]
+        return found
 
     def open(self, port: int) -> None:
         self.control(port, PORT_READY, 1)
@@ -111,7 +112,7 @@ def test_output_of_any_size_comes_in_pieces_and_in_order() -> None:
     with Guest(Console()) as guest:
         pieces: list[int] = []
         hear = guest.hear
-        guest.transport.on_output = lambda data, port: (pieces.append(len(data)), hear(data, port))
+        guest.transport.on_output = lambda data, port: (pieces.append(len(data)), hear(data, port))  # type: ignore[assignment]
         guest.request(1, [data[:100], data[100:]])
         assert guest.said[0] == data
         assert pieces == [SLICE] * 5 + [3]
@@ -172,7 +173,12 @@ def test_emergency_writes_come_out_before_there_is_a_driver(size: int) -> None:
 def test_multiport_needs_several_ports() -> None:
     console = Console()
     with Guest(console):
-        for call in (console.connect, lambda: console.remove_port(0), lambda: console.add_port(0)):
+        calls: list[Callable[[], object]] = [
+            console.connect,
+            lambda: console.remove_port(0),
+            lambda: console.add_port(0),
+        ]
+        for call in calls:
             with pytest.raises(ConfigError, match="ports=2"):
                 call()
 

@@ -21,7 +21,7 @@ from vmlab.testing.driver import Driver
 from vmlab.virtio import blk
 from vmlab.virtio.blk import DISCARD, FLUSH, GET_ID, IN, OUT, SLICE, UNMAP, WRITE_ZEROES
 from vmlab.virtio.disk import Disk
-from vmlab.virtio.mmio import VERSION_1
+from vmlab.virtio.registers import VERSION_1
 from vmlab.virtio.storage import Files
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -22,7 +22,7 @@ from vmlab.errors import ConfigError
 from vmlab.testing.driver import Driver
 from vmlab.virtio.blk import DISCARD, FLUSH, IN, OUT, UNMAP, WRITE_ZEROES
 from vmlab.virtio.disk import Disk
-from vmlab.virtio.mmio import CONFIG_CHANGE
+from vmlab.virtio.registers import CONFIG_CHANGE
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

@@ -28,7 +28,7 @@ from vmlab.errors import ConfigError, StateError
 from vmlab.net.stream import LENGTH
 from vmlab.testing import Driver, DriverError
 from vmlab.virtio import Nic, Switch
-from vmlab.virtio.mmio import VERSION_1
+from vmlab.virtio.registers import VERSION_1
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 

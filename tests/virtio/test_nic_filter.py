@@ -18,7 +18,7 @@ from tests.net.frames import (
     received,
 )
 from vmlab.testing import Driver
-from vmlab.virtio.mmio import VERSION_1
+from vmlab.virtio.registers import VERSION_1
 from vmlab.virtio.rxfilter import RxFilter
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -88,7 +88,7 @@ def test_its_parts_are_aligned_and_in_ram(part: int, address: int, message: str)
     where = [0x1000, 0x2000, 0x3000]
     where[part] = address
     with pytest.raises(BrokenRing, match=message):
-        Virtqueue(memory, 8, *where)
+        Virtqueue(memory, 8, *where)  # type: ignore[arg-type]
 
 
 def test_its_parts_may_end_where_ram_ends() -> None:
@@ -198,7 +198,7 @@ def test_buffers_above_a_hole() -> None:
     chain = queue.pop()
     assert chain is not None
     assert chain.write(b"last") == 4
-    assert whole[-4:] == b"last"
+    assert whole[-4:] == b"last"  # type: ignore[comparison-overlap]
     with pytest.raises(BrokenRing, match="is not in RAM"):
         queue.pop()
 

@@ -142,7 +142,7 @@ def test_queue_reset_has_to_be_negotiated() -> None:
 
 
 class Wide(Sample):
-    queue_sizes = (4,) * 64
+    queue_sizes = (4,) * 64  # type: ignore[assignment]
 
 
 def test_as_many_queues_as_there_are_banks() -> None:
@@ -150,6 +150,6 @@ def test_as_many_queues_as_there_are_banks() -> None:
         assert len(driver.rings) == 64
         assert driver.request(63, b"abc", 3) == b"abc"
     device = Wide()
-    device.queue_sizes = (4,) * 65  # type: ignore[misc]
+    device.queue_sizes = (4,) * 65  # type: ignore[assignment, misc]
     with pytest.raises(ConfigError, match="sample has 65 queues; 64 is the most"):
         MmioTransport(device)

@@ -157,7 +157,7 @@ def test_code_is_rewritten_under_the_guest(engine: str, isolate: bool, through: 
             else:
                 vm.memory.write(where, code)
             until(
-                lambda value=value: vm.memory.read(said, 1)[0] == value,
+                lambda: vm.memory.read(said, 1)[0] == value,  # noqa: B023
                 f"{value} is said",
                 PATIENCE,
             )
@@ -506,7 +506,7 @@ def test_a_monitor_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_folder_for_temporary_files_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     with monitor("auto") as vm:
-        os.kill(vm.pid, signal.SIGTERM)
+        os.kill(vm.pid, signal.SIGTERM)  # type: ignore[arg-type]
         vm.wait(PATIENCE)
         assert "was killed by SIGTERM" in vm.state.reason
 

@@ -68,7 +68,7 @@ def test_an_unknown_keyword_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="memroy"):
         VM(memroy="64M")  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        VM("monitor", "kvm")  # type: ignore[misc]
+        VM("monitor", "kvm")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ class OldKvm(FakeKvm):
     """A host whose KVM lacks irqfd."""
 
     def ioctl(self, fd: int, request: int, argument: Any = 0) -> int:
-        if request == kvm.probe.abi.KVM_CHECK_EXTENSION and argument == kvm.probe.abi.KVM_CAP_IRQFD:
+        if request == kvm.probe.abi.KVM_CHECK_EXTENSION and argument == kvm.probe.abi.KVM_CAP_IRQFD:  # type: ignore[attr-defined]
             return 0
         return super().ioctl(fd, request, argument)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,16 +14,16 @@ from vmlab.errors import ExpectTimeout, StateError
 
 
 @pytest.fixture
-def vm(engine):
+def vm(engine: str) -> Iterator[VM]:
     with VM(kernel="monitor", engine=engine) as machine:
         yield machine
 
 
-def test_wait_for_lets_other_tasks_go_on(vm):
-    async def play():
+def test_wait_for_lets_other_tasks_go_on(vm: VM) -> None:
+    async def play() -> Any:
         ticks = 0
 
-        async def tick():
+        async def tick() -> None:
             nonlocal ticks
             while True:
                 ticks += 1
@@ -38,7 +40,7 @@ def test_wait_for_lets_other_tasks_go_on(vm):
     assert asyncio.run(play()) > 5
 
 
-def test_until_gives_the_value(vm):
+def test_until_gives_the_value(vm: VM) -> None:
     value = asyncio.run(
         vm.until(lambda v: v.traps["com1"].writes if v.traps["com1"].writes > 5 else 0)
     )
@@ -46,8 +48,8 @@ def test_until_gives_the_value(vm):
 
 
 @pytest.mark.parametrize("wait", ["until", "wait_until"])
-def test_a_condition_that_stays_false(vm, wait):
-    def play():
+def test_a_condition_that_stays_false(vm: VM, wait: Any) -> None:
+    def play() -> Any:
         result = getattr(vm, wait)(lambda v: v.traps["com1"].writes < 0, timeout=0.05)
         return asyncio.run(result)
 
@@ -55,12 +57,12 @@ def test_a_condition_that_stays_false(vm, wait):
         play()
 
 
-def test_wait_for_text_that_never_comes(vm):
+def test_wait_for_text_that_never_comes(vm: VM) -> None:
     with pytest.raises(ExpectTimeout, match="nonsense"):
         asyncio.run(vm.wait_for("nonsense", timeout=0.1))
 
 
-def test_wait_for_a_machine_that_has_ended(vm):
+def test_wait_for_a_machine_that_has_ended(vm: VM) -> None:
     vm.console.expect("> $")
     vm.console.send("exit 0\n")
     vm.wait(5)

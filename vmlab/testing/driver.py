@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.memory import GuestMemory
@@ -377,7 +378,7 @@ class Driver:
         if self._own_memory:
             self.memory.close()
 
-    def __enter__(self) -> Driver:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Self
 
 from vmlab.core.clock import Clock
 from vmlab.core.counters import Block
@@ -113,7 +114,7 @@ class DeviceHarness:
         if self._own_clock:
             self.clock.close()
 
-    def __enter__(self) -> DeviceHarness:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -128,7 +128,7 @@ PACKERS = {
 def lz4_legacy(data: bytes) -> bytes:
     block = require_module("lz4.block")
     packed = block.compress(data, store_size=False)
-    return struct.pack("<II", 0x184C_2102, len(packed)) + packed
+    return struct.pack("<II", 0x184C_2102, len(packed)) + packed  # type: ignore[no-any-return]
 
 
 def zstd(data: bytes) -> bytes:

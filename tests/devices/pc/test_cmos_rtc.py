@@ -178,7 +178,10 @@ def test_registers_are_counted_by_name() -> None:
 )
 def test_memory_sizes(size: int, low: int, above_1m: int, above_16m: int, above_4g: int) -> None:
     chip = clock(memory=size)
-    word = lambda at: get(chip, at) | get(chip, at + 1) << 8  # noqa: E731
+
+    def word(at: int) -> int:
+        return get(chip, at) | get(chip, at + 1) << 8
+
     assert word(0x15) == low
     assert word(0x17) == word(0x30) == above_1m
     assert word(0x34) == above_16m

@@ -142,7 +142,7 @@ def test_a_stepped_halt_ends_with_its_interrupt(prefixes: str) -> None:
             else:
                 r.engine.resume()
             line.pulse()
-            until(lambda n=count: len(r.ports.values("w", 0xE9)) == n)
+            until(lambda: len(r.ports.values("w", 0xE9)) == count)  # noqa: B023
             r.engine.pause()
             for _ in range(12):  # out of the handler, round the loop, over the next HLT
                 r.engine.step()

@@ -1,6 +1,7 @@
 """Guests that change modes and privilege levels or make exceptions (see `guest`)."""
 
-from tests.engine.soft.guest import START, Guest
+from tests.engine.soft.guest import START as START
+from tests.engine.soft.guest import Guest
 
 PROTECTED_TO_LONG = Guest(
     """

@@ -1,6 +1,7 @@
 """Guests that use devices, raise no exceptions and stay in long mode (see `guest`)."""
 
-from tests.engine.soft.guest import START, Guest
+from tests.engine.soft.guest import START as START
+from tests.engine.soft.guest import Guest
 
 HALT = Guest("hlt", "f4")
 

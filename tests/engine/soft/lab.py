@@ -76,6 +76,8 @@ class Ports(Bus):
 class Lab(Running):
     """Memory, buses and an engine."""
 
+    engine: X86Engine
+
     def __init__(self, cpus: int = 1, deterministic: bool = False) -> None:
         super().__init__()
         self.memory = GuestMemory.allocate(SIZE)

@@ -32,7 +32,7 @@ def test_pause_and_resume(lab: Lab) -> None:
     lab.engine.start()
     for _ in range(50):
         before = lab.u64(RESULTS)
-        lab.wait_for(lambda before=before: lab.u64(RESULTS) > before)
+        lab.wait_for(lambda: lab.u64(RESULTS) > before)  # noqa: B023
         lab.engine.pause()
         seen = lab.u64(RESULTS)
         time.sleep(0.001)
@@ -145,7 +145,7 @@ def test_request_pause_inside_an_access(lab: Lab) -> None:
     lab.load(g.ACCESS_THEN_COUNT)
     lab.engine.start()
     for n in range(100):
-        lab.wait_for(lambda n=n: len(lab.mmio.log) == n + 1)
+        lab.wait_for(lambda: len(lab.mmio.log) == n + 1)  # noqa: B023
         lab.engine.pause()
         assert lab.u64(RESULTS) == n  # the block behind the access has not run
         assert lab.engine.get_regs()["rax"] == 5
@@ -245,7 +245,7 @@ def pair() -> Iterator[Lab]:
 
 def test_second_cpu_starts_and_both_run_by_turns(pair: Lab) -> None:
     seen: list[int] = []
-    pair.ports.write = lambda port, size, value: seen.append(pair.engine.current_cpu())  # type: ignore[method-assign]
+    pair.ports.write = lambda port, size, value: seen.append(pair.engine.current_cpu())  # type: ignore[assignment, method-assign]
     pair.memory.write(0xC000, c.REAL_TO_LONG.code)
     code = bytearray(c.REAL_TO_LONG.code)
     pair.memory.write(0xC000, bytes(code))
@@ -352,7 +352,7 @@ def test_a_handler_that_does_not_return_holds_close_up_for_a_while(
 ) -> None:
     monkeypatch.setattr(engine, "JOIN", 0.2)
     entered, leave = threading.Event(), threading.Event()
-    lab.mmio.reader = lambda address, size: (entered.set(), leave.wait(30), 0)[2]  # type: ignore[func-returns-value]
+    lab.mmio.reader = lambda address, size: (entered.set(), leave.wait(30), 0)[2]
     lab.load(g.ACCESS_AND_STORE)
     lab.engine.start()
     assert entered.wait(10)
@@ -370,7 +370,7 @@ def test_a_doorbell_that_does_not_return_holds_close_up_for_a_while(
 ) -> None:
     monkeypatch.setattr(engine, "JOIN", 0.2)
     entered, leave = threading.Event(), threading.Event()
-    lab.engine.doorbell(DEVICE, 4, None, lambda count: (entered.set(), leave.wait(30))[0])  # type: ignore[func-returns-value]
+    lab.engine.doorbell(DEVICE, 4, None, lambda count: (entered.set(), leave.wait(30))[0])
     assert lab.engine._doorbells.take(DEVICE, 4, 1)
     assert entered.wait(10)
     try:

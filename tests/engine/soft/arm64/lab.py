@@ -56,6 +56,8 @@ class Bus:
 
 
 class Lab(Running):
+    engine: ArmEngine
+
     def __init__(self, cpus: int, gic: int, way: str, exact: bool) -> None:
         super().__init__()
         self.memory = GuestMemory(mmap.mmap(-1, SIZE), [(CODE, SIZE)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ def redirect(chip: IoApic, pin: int, low: int, high: int = 0) -> None:
 
 
 @pytest.fixture
-def board():
+def board() -> Iterator[Any]:
     woken: list[int] = []
     signals: list[tuple[int, int]] = []
     chipset = Chipset(
@@ -37,7 +39,7 @@ def enable(chipset: Chipset, cpu: int) -> None:
     chipset.write_mmio(cpu, lapic.BASE + 0xF0, 4, 0x1FF)
 
 
-def test_gsi_reach_both_controllers(board) -> None:
+def test_gsi_reach_both_controllers(board: Any) -> None:
     chipset, woken, _ = board
     enable(chipset, 0)
     for gsi, pin in ((0, 2), (5, 5), (20, 20)):
@@ -53,7 +55,7 @@ def test_gsi_reach_both_controllers(board) -> None:
     assert chipset.line == [False, False]
 
 
-def test_ipis(board) -> None:
+def test_ipis(board: Any) -> None:
     chipset, _, signals = board
     enable(chipset, 0)
     enable(chipset, 1)
@@ -79,7 +81,7 @@ def test_ipis(board) -> None:
     assert sorted([chipset.acknowledge(0) or 0, chipset.acknowledge(1) or 0]) == [0, 0x81]
 
 
-def test_register_accesses_of_odd_sizes(board) -> None:
+def test_register_accesses_of_odd_sizes(board: Any) -> None:
     chipset, _, _ = board
     base = lapic.BASE + 0x30
     assert chipset.read_mmio(0, base, 4) == 0x50014
@@ -89,7 +91,7 @@ def test_register_accesses_of_odd_sizes(board) -> None:
     chipset.write_mmio(0, base + 4, 4, 1)
 
 
-def test_a_reset_keeps_the_devices_lines(board) -> None:
+def test_a_reset_keeps_the_devices_lines(board: Any) -> None:
     chipset, _, _ = board
     chipset.set_gsi(5, True)
     chipset.reset()
@@ -105,7 +107,7 @@ def test_timers_fire_in_order_and_once() -> None:
     now = time.monotonic_ns()
     with lock:
         timers.set("never", now + 10**12, lambda: fired.append("never"))
-        timers.set("b", now + 10_000_000, lambda: (fired.append("b"), done.set()))
+        timers.set("b", now + 10_000_000, lambda: (fired.append("b"), done.set()))  # type: ignore[arg-type]
         timers.set("a", now + 5_000_000, lambda: fired.append("a"))
         timers.set("gone", now + 1_000_000, lambda: fired.append("gone"))
         timers.set("gone", None, lambda: None)

@@ -58,7 +58,7 @@ def test_the_library_alone_runs_old_code() -> None:
 
         def leave(self, uc: uclib.Uc) -> None: ...
 
-    assert not alias.alias_is_seen(lambda regions: Nothing())  # type: ignore[arg-type,return-value]
+    assert not alias.alias_is_seen(lambda regions: Nothing())
     assert alias.alias_is_seen(lambda regions: codecache.CodeCaches(regions, None))
 
 
@@ -105,7 +105,8 @@ def test_code_is_rewritten_while_it_is_translated(lab: Lab, how: str) -> None:
     """The translator has read the page's first code and not yet said so."""
     lab.memory.write(FUNCTION, b"\xb8\0\0\0\0\xc3")
     caches = lab.engine._caches
-    protect, writers = caches.protect, []
+    protect = caches.protect
+    writers: list[threading.Thread] = []
 
     def late(uc: int, address: int) -> None:
         if address // 0x1000 == FUNCTION >> 12 and not writers:

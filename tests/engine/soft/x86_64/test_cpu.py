@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,7 @@ TRAP_FOR_USER = 0xEF
 
 
 @pytest.fixture
-def lab():
+def lab() -> Iterator[Any]:
     with bench() as lab:
         yield lab
 

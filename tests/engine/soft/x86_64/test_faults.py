@@ -81,13 +81,13 @@ def test_a_pending_interrupt_costs_nothing_while_masked(
         vcpu = lab.engine._vcpus[0]
         lab.gate(0x40, CODE + 0x100)
         looks: list[None] = []
-        load = vcpu.context.load
+        load = vcpu.context.load  # type: ignore[attr-defined]
 
         def noted() -> None:
             looks.append(None)
             load()
 
-        vcpu.context.load = noted  # type: ignore[method-assign]
+        vcpu.context.load = noted  # type: ignore[attr-defined]
         lab.run(g.PENDING, timeout=60)
         assert lab.results(2) == [1, 1]
         assert len(looks) < 100_000, "three million blocks, and looked at on each"

@@ -37,7 +37,7 @@ def test_edge_by_ioapic_wakes_a_halted_cpu(lab: Lab) -> None:
     for n in range(200):
         wait_halted(lab, n + 1)
         sink.pulse()
-        lab.wait_for(lambda n=n: counted(lab) == n + 1)
+        lab.wait_for(lambda: counted(lab) == n + 1)  # noqa: B023
     wait_halted(lab, 201)
     # a level held high is one edge
     sink.set(True)
@@ -80,9 +80,9 @@ def test_by_pic_master_and_slave(lab: Lab) -> None:
     wait_halted(lab, 1)
     for n in range(50):
         lab.engine.irq_sink(3).pulse()
-        lab.wait_for(lambda n=n: counted(lab) == n + 1)
+        lab.wait_for(lambda: counted(lab) == n + 1)  # noqa: B023
         lab.engine.irq_sink(10).pulse()
-        lab.wait_for(lambda n=n: counted(lab, RESULTS + 8) == n + 1)
+        lab.wait_for(lambda: counted(lab, RESULTS + 8) == n + 1)  # noqa: B023
         lab.engine.irq_sink(4).pulse()  # masked
     assert counted(lab) == counted(lab, RESULTS + 8) == 50
 
@@ -122,7 +122,7 @@ def test_kicks_neither_repeat_nor_lose_anything(lab: Lab, accesses: int) -> None
         nonlocal outs
         outs += 1
 
-    lab.mmio.log = lab.ports.log = _Forgetful()  # type: ignore[assignment]
+    lab.mmio.log = lab.ports.log = _Forgetful()
     lab.mmio.reader = reading
     lab.mmio.on_write = lambda address, size, value: writes.append(value)
     lab.ports.on_write = out
@@ -181,7 +181,7 @@ def test_interrupt_raised_inside_a_device_access(lab: Lab) -> None:
     sink = lab.engine.irq_sink(5)
     lab.load(g.STORM)
     lab.memory.write(RESULTS + 0x100, (1000).to_bytes(8, "little"))
-    lab.mmio.on_write = lambda address, size, value: sink.pulse()
+    lab.mmio.on_write = lambda address, size, value: sink.pulse()  # type: ignore[assignment]
     lab.engine.start()
     lab.finish()
     assert len([e for e in lab.mmio.log if e[0] == "w" and e[1] == DEVICE]) == 1000

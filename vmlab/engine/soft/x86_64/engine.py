@@ -20,6 +20,8 @@ __all__ = ["X86Engine"]
 class X86Engine(SoftEngine):
     """Interrupt lines are GSIs, 0 to 23."""
 
+    _caches: CodeCaches
+
     _settable = frozenset((*r.NAMES, "rip", "rflags"))
     _counter = "rip"
 
