@@ -112,7 +112,7 @@ class Line:
 class Paper:
     """Carries out a kernel's lines on one thread, and then waits."""
 
-    name, cpus = "paper", 1
+    name, cpus, gic = "paper", 1, 0
 
     def __init__(self, config: EngineConfig) -> None:
         self._memory, self._bus = config.memory, config.mmio

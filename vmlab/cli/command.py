@@ -94,7 +94,6 @@ def _parser() -> argparse.ArgumentParser:
         "--gic",
         choices=(2, 3),
         type=int,
-        default=2,
         help="arm64: version of the interrupt controller",
     )
     run.add_argument("--dtb", metavar="FILE", help="arm64: a device tree in place of its own")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from vmlab.arch import DEFAULT
+from vmlab.arch import DEFAULT, host
 from vmlab.engine.api import Engine, EngineConfig
 from vmlab.errors import ConfigError, EngineUnavailable
 from vmlab.hints import perhaps
@@ -33,7 +33,10 @@ class Kind(NamedTuple):
 
 #: what "auto" tries, in this order
 ENGINES = {
-    "kvm": Kind("vmlab.engine.kvm", {"x86_64": "vmlab.engine.kvm:KvmEngine"}),
+    "kvm": Kind(
+        "vmlab.engine.kvm",
+        dict.fromkeys(("x86_64", "arm64"), "vmlab.engine.kvm:KvmEngine"),
+    ),
     "soft": Kind(
         "vmlab.engine.soft",
         {
@@ -46,16 +49,17 @@ ENGINES = {
 OVERRIDE = "VMLAB_ENGINE"
 
 
-def available(name: str) -> tuple[bool, str]:
-    """Whether the engine runs on this host, and why not."""
-    found: tuple[bool, str] = ENGINES[name].loaded.available()
+def available(name: str, arch: str = DEFAULT) -> tuple[bool, str]:
+    """Whether the engine runs guests of `arch` on this host, and why not."""
+    loaded = ENGINES[name].loaded
+    found: tuple[bool, str] = loaded.available(arch=arch) if name == "kvm" else loaded.available()
     return found
 
 
-def runs_linux(name: str) -> tuple[bool, str]:
+def runs_linux(name: str, arch: str = DEFAULT) -> tuple[bool, str]:
     """`available`, and whether the engine's CPU is enough for a Linux kernel."""
-    works, why = available(name)
-    if works and name == "kvm":
+    works, why = available(name, arch)
+    if works and name == "kvm" and arch == "x86_64":
         from vmlab.engine.kvm.x86_64 import linux_check
 
         enough, trouble = linux_check.runs_linux()
@@ -74,7 +78,7 @@ def choose(wanted: str = "auto", linux: bool = False, arch: str = DEFAULT) -> tu
     reason = "asked for"
     if wanted == "auto":
         wanted, reason = os.environ.get(OVERRIDE) or "auto", f"{OVERRIDE} says so"
-        if wanted in ENGINES and arch not in ENGINES[wanted].classes:
+        if wanted == "kvm" and arch != host():
             wanted = "auto"  # it says what is to be taken of those that can
         if wanted not in ("auto", *ENGINES):
             hint = perhaps(wanted, ("auto", *ENGINES))
@@ -84,9 +88,9 @@ def choose(wanted: str = "auto", linux: bool = False, arch: str = DEFAULT) -> tu
     if wanted != "auto":
         if arch not in ENGINES[wanted].classes:
             raise EngineUnavailable(f"engine {wanted!r} runs no {arch} guests")
-        works, why = able(wanted)
+        works, why = able(wanted, arch)
         if not works:
-            what = "run Linux" if linux and available(wanted)[0] else "run"
+            what = "run Linux" if linux and available(wanted, arch)[0] else "run"
             hint = "; engine='soft' can" if what != "run" else ""
             raise EngineUnavailable(f"engine {wanted!r} cannot {what} here: {why}{hint}")
         return wanted, reason
@@ -95,7 +99,7 @@ def choose(wanted: str = "auto", linux: bool = False, arch: str = DEFAULT) -> tu
         raise EngineUnavailable(f"no engine runs {arch} guests")
     whys: dict[str, str] = {}
     for name in fitting:
-        works, why = able(name)
+        works, why = able(name, arch)
         if works:
             return name, _reason(name, linux, whys)
         whys[name] = why

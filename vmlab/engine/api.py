@@ -78,8 +78,8 @@ class EngineConfig(Struct, frozen=True):
     exact: bool = True
     #: the guest's architecture
     arch: str = DEFAULT
-    #: arm64: the version of the interrupt controller
-    gic: int = 2
+    #: arm64: the version of the interrupt controller; None: the engine's usual
+    gic: int | None = None
 
 
 class IrqSink(Protocol):
@@ -106,6 +106,11 @@ class Doorbell(Protocol):
 class Engine(Protocol):
     name: str
     cpus: int
+
+    @property
+    def gic(self) -> int:
+        """The version of an arm64 machine's interrupt controller; 0 for other machines."""
+        ...
 
     @property
     def exits(self) -> dict[str, int]:

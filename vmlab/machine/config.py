@@ -53,7 +53,7 @@ class MachineConfig(Struct, frozen=True):
     debug_exit: bool = True
     slots: int = 0
     arch: str = DEFAULT
-    gic: int = 2
+    gic: int | None = None
     dtb: str | None = None
 
     @property
@@ -77,10 +77,10 @@ class MachineConfig(Struct, frozen=True):
             raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
         arch = get(self.arch)
         check_size(self.memory)
-        if self.gic not in GIC_VERSIONS:
+        if self.gic not in (None, *GIC_VERSIONS):
             raise ConfigError(f"gic={self.gic!r:.40}: there are the versions 2 and 3")
         if not arch.has_tree:
-            for what, asked in (("gic=3", self.gic != GIC_VERSIONS[0]), ("dtb", self.dtb)):
+            for what, asked in (("gic", self.gic), ("dtb", self.dtb)):
                 if asked:
                     raise ConfigError(
                         f"{what}: an {self.arch} machine has neither GIC nor device tree"

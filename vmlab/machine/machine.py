@@ -313,7 +313,7 @@ class Machine:
         told = self._board.describe(
             Described(
                 *(self.config.cpus, self.linux, self.config.slots, windows),
-                *(self.config.gic, self._tree),
+                *(self.engine.gic, self._tree),
             )
         )
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)

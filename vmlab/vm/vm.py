@@ -78,7 +78,7 @@ class VM:
         isolate: bool = True,
         debug_exit: bool = True,
         arch: str | None = None,
-        gic: int = 2,
+        gic: int | None = None,
         dtb: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:

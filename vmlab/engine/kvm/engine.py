@@ -6,32 +6,28 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from vmlab.arch.x86_64 import ARCH
-from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.host import HOST, Host
 from vmlab.engine.api import EngineConfig
-from vmlab.engine.kvm import abi
+from vmlab.engine.kvm import abi, parts
 from vmlab.engine.kvm.doorbell import DoorbellPump, KvmDoorbell
-from vmlab.engine.kvm.irq import GSIS, KvmIrqSink
+from vmlab.engine.kvm.irq import KvmIrqSink
 from vmlab.engine.kvm.probe import open_kvm
 from vmlab.engine.kvm.vcpu import EXIT_NAMES, Gate, Vcpu
 from vmlab.engine.kvm.vm import KvmVm, control
-from vmlab.engine.kvm.x86_64 import cpuid, state
 from vmlab.errors import ConfigError, EngineError, VmlabError
 
 __all__ = ["KvmEngine"]
 
 #: how long a step waits for a halted CPU's interrupt before it gives up, in seconds
 HALTED_STEP = 0.1
-#: what 8-bit APIC ids can name (255 means all)
-XAPIC_IDS = 255
 #: how long `close` waits for a device access that does not end, in seconds
 JOIN = 10.0
 
 
 class KvmEngine:
-    """Runs x86_64 vCPUs with /dev/kvm. See `vmlab.engine.api.Engine` for the contract.
+    """Runs vCPUs of this host's architecture with /dev/kvm. See `vmlab.engine.api.Engine` for the contract.
 
     Raises EngineUnavailable when the host cannot do it, ConfigError for an impossible number of
     CPUs and EngineError for a call that KVM refuses; nothing stays open then.
@@ -50,10 +46,10 @@ class KvmEngine:
         self._sinks: list[KvmIrqSink] = []
         #: held while a line is taken and while the lines move to another VM
         self._wiring = threading.Lock()
-        self._kvm = open_kvm(host)
+        self._kvm = open_kvm(host, config.arch)
         try:
+            self._parts = parts.of(config, host, self._kvm)
             self._check_cpus()
-            self._cpuid = self._supported_cpuid()
             self._vm = self._new_vm()
         except BaseException:
             host.close(self._kvm)
@@ -65,20 +61,19 @@ class KvmEngine:
 
     def _check_cpus(self) -> None:
         most = control(self._host, self._kvm, "KVM_CHECK_EXTENSION", abi.KVM_CAP_MAX_VCPUS) or 4
-        most = min(most, XAPIC_IDS)
+        most = min(most, self._parts.most_cpus)
         if not 1 <= self.cpus <= most:
             raise ConfigError(f"a kvm machine has 1 to {most} CPUs here, not {self.cpus}")
 
-    def _supported_cpuid(self) -> abi.Cpuid2:
-        try:
-            return cpuid.supported(self._host, self._kvm)
-        except OSError as error:
-            raise EngineError(f"KVM_GET_SUPPORTED_CPUID failed: {error.strerror}") from error
-
     def _new_vm(self) -> KvmVm:
-        return KvmVm(self._host, self._kvm, self._config.memory, self.cpus, self._cpuid)
+        return KvmVm(self._host, self._kvm, self._config.memory, self.cpus, self._parts)
 
     # --- counters -------------------------------------------------------------------------------
+
+    @property
+    def gic(self) -> int:
+        """The version of an arm64 machine's interrupt controller; 0 for other machines."""
+        return self._parts.gic
 
     @property
     def exits(self) -> dict[str, int]:
@@ -106,13 +101,12 @@ class KvmEngine:
 
     def irq_sink(self, gsi: int) -> KvmIrqSink:
         """Two sinks of one GSI do not know of each other: the later level wins."""
-        if not 0 <= gsi < GSIS:
-            raise EngineError(f"KVM's IOAPIC has the lines 0 to {GSIS - 1}, not {gsi}")
+        line = self._parts.line(gsi)
         with self._wiring:
             if self._gate.closing:
                 raise EngineError("the engine is closed; no interrupt line can be taken")
             self._sinks = [sink for sink in self._sinks if sink.open]
-            sink = KvmIrqSink(self._host, self._vm, gsi)
+            sink = KvmIrqSink(self._host, self._vm, gsi, line)
             self._sinks.append(sink)
             return sink
 
@@ -123,7 +117,7 @@ class KvmEngine:
 
     # --- life -----------------------------------------------------------------------------------
 
-    def load(self, state: CpuState) -> None:
+    def load(self, state: Any) -> None:
         """As the contract says. The second time it makes a new VM, whose power-on state is KVM's
         own, and moves interrupt lines and doorbells there; when that fails, the old one stays."""
         self._not_on_vcpu("load")
@@ -131,7 +125,7 @@ class KvmEngine:
         fresh = self._new_vm() if self._loaded else self._vm
         self._loaded = True
         try:
-            fresh.vcpus[0].boot(state)
+            self._parts.boot(fresh.vcpus[0], state)
             if fresh is not self._vm:
                 self._replace_vm(fresh)
         except BaseException:
@@ -242,21 +236,21 @@ class KvmEngine:
                 raise EngineError(f"vCPU {cpu} is inside a device access; resume it to finish that")
             if vcpu.stopped is not None:
                 raise EngineError(f"vCPU {cpu} cannot go on: {vcpu.stopped.text}")
-            waits = vcpu.fds.mp_state()
-            if waits in (abi.KVM_MP_STATE_UNINITIALIZED, abi.KVM_MP_STATE_INIT_RECEIVED):
-                raise EngineError(f"vCPU {cpu} has not been started by the guest (INIT/SIPI)")
+            if way := self._parts.unstarted(vcpu.fds):
+                raise EngineError(f"vCPU {cpu} has not been started by the guest ({way})")
+            sleeps = self._parts.sleeps(vcpu.fds, self._config.memory)
             vcpu.start_thread()
             self._vm.release_clock()
             vcpu.stepping, vcpu.cancelled = True, False
             gate.changed.notify_all()
             try:
-                return self._await_step(vcpu, waits == abi.KVM_MP_STATE_HALTED)
+                return self._await_step(vcpu, sleeps)
             finally:
                 self._vm.hold_clock()
 
-    def _await_step(self, vcpu: Vcpu, halted: bool) -> bool:
+    def _await_step(self, vcpu: Vcpu, sleeps: bool) -> bool:
         changed = self._gate.changed
-        if changed.wait_for(lambda: vcpu.step_over, HALTED_STEP if halted else None):
+        if changed.wait_for(lambda: vcpu.step_over, HALTED_STEP if sleeps else None):
             return True
         vcpu.cancelled = True
         vcpu.kick()
@@ -269,7 +263,7 @@ class KvmEngine:
         vcpu = self._vcpu(cpu)
         with self._gate.changed:
             self._paused(vcpu, "read")
-            return state.as_dict(vcpu.fds.regs(), vcpu.fds.sregs())
+            return self._parts.registers(vcpu.fds)
 
     def set_regs(self, cpu: int, values: Mapping[str, int]) -> None:
         vcpu = self._vcpu(cpu)
@@ -281,12 +275,7 @@ class KvmEngine:
                     f"vCPU {cpu} {where}: its registers can be read, and changed after a "
                     f"{'resume' if vcpu.parked else 'load'}"
                 )
-            regs = vcpu.fds.regs()
-            state.apply(regs, values)
-            vcpu.fds.call("KVM_SET_REGS", regs)
-            if ARCH.program_counter in values and vcpu.fds.mp_state() == abi.KVM_MP_STATE_HALTED:
-                # whoever sends it elsewhere wants it to run there
-                vcpu.fds.call("KVM_SET_MP_STATE", abi.MpState(abi.KVM_MP_STATE_RUNNABLE))
+            self._parts.change(vcpu.fds, values)
 
     def _vcpu(self, cpu: int) -> Vcpu:
         if not 0 <= cpu < self.cpus:

@@ -1,4 +1,4 @@
-"""Interrupt lines into KVM's in-kernel PICs and IOAPIC."""
+"""Interrupt lines into KVM's in-kernel controllers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,15 @@ from typing import TYPE_CHECKING
 from vmlab.core.host import Host
 from vmlab.core.log import Log
 from vmlab.engine.kvm import abi
+from vmlab.engine.kvm.parts import Line
 from vmlab.errors import EngineError, EventFdError, RegisterIrqFd
 
 if TYPE_CHECKING:
     from vmlab.engine.kvm.vm import KvmVm
 
-__all__ = ["GSIS", "KvmIrqSink"]
+__all__ = ["KvmIrqSink"]
 
 log = Log(__name__)
-
-#: The line of a PC's clock. While its interrupt is served KVM_IRQ_LINE_STATUS drops the next one, edge or
-#: level, as missed (`rtc_irq_check_coalesced`): meant for a timer, and the end of any other device.
-RTC_GSI = 8
-#: lines from here up are levels: one that waits for an EOI counts as not taken there, and is taken later
-LEVELS = 16
-#: the pins of KVM's IOAPIC, which its default routing gives GSIs 0..23 (KVM API 4.24)
-GSIS = 24
 
 
 class KvmIrqSink:
@@ -35,18 +28,17 @@ class KvmIrqSink:
     After `close` (its own or the engine's) both calls do nothing: a device may be late.
     """
 
-    def __init__(self, host: Host, vm: KvmVm, gsi: int) -> None:
+    def __init__(self, host: Host, vm: KvmVm, gsi: int, line: Line) -> None:
         self._host = host
         self._vm: KvmVm | None = vm
-        self.gsi = gsi
+        self.gsi, self._line = gsi, line
         # one lock per line, so that a level, a reset and a close happen in some order
         self._lock = threading.Lock()
         self._level = self._driven = False
         self._eventfd = -1
-        self._tells = gsi < LEVELS and gsi != RTC_GSI
-        self._request = abi.KVM_IRQ_LINE_STATUS if self._tells else abi.KVM_IRQ_LINE
+        self._request = abi.KVM_IRQ_LINE_STATUS if line.tells else abi.KVM_IRQ_LINE
         # made once: a line falls inside a guest's access, which waits for it
-        self._low, self._high = abi.IrqLevel(gsi, 0), abi.IrqLevel(gsi, 1)
+        self._low, self._high = abi.IrqLevel(line.code, 0), abi.IrqLevel(line.code, 1)
         self._low_at, self._high_at = ctypes.addressof(self._low), ctypes.addressof(self._high)
 
     @property
@@ -73,12 +65,12 @@ class KvmIrqSink:
                 self._host.ioctl(vm.fd, abi.KVM_IRQ_LINE, self._low_at)
                 return None
             line = self._high
-            line.irq = self.gsi
+            line.irq = self._line.code
             self._host.ioctl(vm.fd, self._request, self._high_at)
         except OSError as error:
             raise EngineError(f"KVM_IRQ_LINE, GSI {self.gsi}: {error.strerror or error}") from error
         # the status lies there, a signed number
-        return 0 < line.irq < 1 << 31 if self._tells else None
+        return 0 < line.irq < 1 << 31 if self._line.tells else None
 
     def pulse(self) -> bool | None:
         """One edge; an irqfd does not tell what became of it."""
@@ -106,7 +98,7 @@ class KvmIrqSink:
         return fd
 
     def _irqfd(self, vm: KvmVm, fd: int, flags: int) -> None:
-        self._host.ioctl(vm.fd, abi.KVM_IRQFD, abi.Irqfd(fd=fd, gsi=self.gsi, flags=flags))
+        self._host.ioctl(vm.fd, abi.KVM_IRQFD, abi.Irqfd(fd=fd, gsi=self._line.gsi, flags=flags))
 
     def _drop_irqfd(self, vm: KvmVm) -> None:
         """Done when its last edge is: KVM waits for that."""

@@ -15,7 +15,7 @@ __all__ = ["DEVICE", "available", "check_capabilities", "open_kvm"]
 
 DEVICE = "/dev/kvm"
 
-#: what the engine cannot do without, by the name that the KVM API document uses
+#: what the engine cannot do without on x86_64, by the name that the KVM API document uses
 REQUIRED = {
     "KVM_CAP_IRQCHIP": abi.KVM_CAP_IRQCHIP,
     "KVM_CAP_USER_MEMORY": abi.KVM_CAP_USER_MEMORY,
@@ -31,25 +31,42 @@ REQUIRED = {
     "KVM_CAP_VCPU_EVENTS": abi.KVM_CAP_VCPU_EVENTS,
     "KVM_CAP_IMMEDIATE_EXIT": abi.KVM_CAP_IMMEDIATE_EXIT,
 }
+REQUIRED_BY = {
+    "x86_64": REQUIRED,
+    "arm64": {
+        "KVM_CAP_IRQCHIP": abi.KVM_CAP_IRQCHIP,
+        "KVM_CAP_USER_MEMORY": abi.KVM_CAP_USER_MEMORY,
+        "KVM_CAP_MP_STATE": abi.KVM_CAP_MP_STATE,
+        "KVM_CAP_SET_GUEST_DEBUG": abi.KVM_CAP_SET_GUEST_DEBUG,
+        "KVM_CAP_IRQFD": abi.KVM_CAP_IRQFD,
+        "KVM_CAP_IOEVENTFD": abi.KVM_CAP_IOEVENTFD,
+        "KVM_CAP_ONE_REG": abi.KVM_CAP_ONE_REG,
+        "KVM_CAP_DEVICE_CTRL": abi.KVM_CAP_DEVICE_CTRL,
+        "KVM_CAP_ARM_PSCI_0_2": abi.KVM_CAP_ARM_PSCI_0_2,
+        "KVM_CAP_IMMEDIATE_EXIT": abi.KVM_CAP_IMMEDIATE_EXIT,
+    },
+}
 
 
-def available(host: Host = HOST) -> tuple[bool, str]:
-    """(True, what was found) or (False, why not and what to do about it)."""
+def available(host: Host = HOST, arch: str = "") -> tuple[bool, str]:
+    """For guests of `arch`, this host's unless said: (True, what was found) or (False, why not and what to do
+    about it)."""
     try:
-        fd = open_kvm(host)
+        fd = open_kvm(host, arch)
     except EngineUnavailable as error:
         return False, str(error)
     host.close(fd)
     return True, f"{DEVICE} opens, KVM API version {abi.KVM_API_VERSION}"
 
 
-def open_kvm(host: Host) -> int:
-    """/dev/kvm, checked. EngineUnavailable says what is missing; nothing stays open then."""
+def open_kvm(host: Host, wanted: str = "") -> int:
+    """/dev/kvm, checked. wanted: the guest's architecture. EngineUnavailable says what is missing; nothing
+    stays open then."""
     if not sys.platform.startswith("linux"):
         raise EngineUnavailable(f"KVM is a part of Linux, and this host runs {sys.platform}")
-    if arch.host() != "x86_64":
+    if (wanted or arch.host()) != arch.host() or arch.host() not in REQUIRED_BY:
         raise EngineUnavailable(
-            f"the kvm engine runs x86_64 guests, and this host is {platform.machine()}"
+            f"KVM runs guests of the host's architecture, and this host is {platform.machine()}"
         )
     try:
         fd = host.open(DEVICE)
@@ -85,7 +102,7 @@ def check_capabilities(host: Host, fd: int) -> None:
         version = host.ioctl(fd, abi.KVM_GET_API_VERSION)
         missing = [
             name
-            for name, number in REQUIRED.items()
+            for name, number in REQUIRED_BY[arch.host()].items()
             if host.ioctl(fd, abi.KVM_CHECK_EXTENSION, number) <= 0
         ]
     except OSError as error:

@@ -24,9 +24,7 @@ from vmlab.core.log import Log
 from vmlab.core.patience import Taken
 from vmlab.core.safely import text_of
 from vmlab.engine.api import EngineConfig, Stop
-from vmlab.engine.kvm import abi, access
-from vmlab.engine.kvm.x86_64 import report
-from vmlab.engine.kvm.x86_64.halt import halt
+from vmlab.engine.kvm import abi, access, report
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:
@@ -272,14 +270,13 @@ class Vcpu:
         next KVM_RUN, and another would follow. `immediate_exit` cuts there.
         """
         fds = self.fds
-        if halt(fds, self._config.memory):
+        if fds.parts.halt(fds, self._config.memory):
             return None
-        flags = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP
-        fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug(control=flags))
+        fds.parts.single_step(fds, True)
         try:
             return self._step_once(self._ioctl)
         finally:
-            fds.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug())
+            fds.parts.single_step(fds, False)
 
     def _step_once(self, run: Callable[[int, int, int], int]) -> Stop | None:
         fds, finishing = self.fds, False

@@ -6,31 +6,24 @@ CPUs, interrupt controllers and timer in full, model-specific registers and para
 
 from __future__ import annotations
 
-import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
 from vmlab.core.host import Host
 from vmlab.engine.kvm import abi
-from vmlab.engine.kvm.x86_64 import cpuid, state
+from vmlab.engine.kvm.parts import Parts
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:
-    from vmlab.arch.x86_64.cpu_state import CpuState
     from vmlab.core.memory import GuestMemory
 
 __all__ = ["KvmVm", "VcpuFd", "control"]
 
-#: three pages and one page of guest-physical space that Intel hosts need for real mode (KVM API
-#: 4.36, 4.40); below 4 GiB, outside RAM, devices and firmware
-TSS_ADDRESS = 0xFFFB_D000
-IDENTITY_MAP_ADDRESS = 0xFFFB_C000
 
-
-def control(host: Host, fd: int, name: str, argument: Any = 0) -> int:
-    """The ioctl called `name`; EngineError with that name when it fails."""
+def control(host: Host, fd: int, name: str, argument: Any = 0, numbers: Any = abi) -> int:
+    """The ioctl called `name` in the module `numbers`; EngineError with that name when it fails."""
     try:
-        return host.ioctl(fd, getattr(abi, name), argument)
+        return host.ioctl(fd, getattr(numbers, name), argument)
     except OSError as error:
         raise EngineError(f"{name} failed: {_reason(error)}") from error
 
@@ -42,9 +35,9 @@ def _reason(error: OSError) -> str:
 class VcpuFd:
     """A vCPU's descriptor and its run page (struct kvm_run) as arrays of each width."""
 
-    def __init__(self, host: Host, vm: int, index: int, page_size: int) -> None:
+    def __init__(self, host: Host, vm: int, index: int, page_size: int, parts: Parts) -> None:
         self._host = host
-        self.index = index
+        self.index, self.parts = index, parts
         self.fd = control(host, vm, "KVM_CREATE_VCPU", index)
         try:
             self._page = host.map(self.fd, page_size)
@@ -58,8 +51,8 @@ class VcpuFd:
         self.u64 = whole.cast("Q")
         whole.release()
 
-    def call(self, name: str, argument: Any = 0) -> int:
-        return control(self._host, self.fd, name, argument)
+    def call(self, name: str, argument: Any = 0, numbers: Any = abi) -> int:
+        return control(self._host, self.fd, name, argument, numbers)
 
     def regs(self) -> abi.Regs:
         regs = abi.Regs()
@@ -76,13 +69,6 @@ class VcpuFd:
         self.call("KVM_GET_MP_STATE", current)
         return int(current.mp_state)
 
-    def boot(self, start: CpuState) -> None:
-        """Put a fresh vCPU in its start state."""
-        sregs, regs = self.sregs(), state.start_regs(start)
-        state.start_sregs(sregs, start)
-        self.call("KVM_SET_SREGS", sregs)
-        self.call("KVM_SET_REGS", regs)
-
     def close(self) -> None:
         for view in (self.u8, self.u16, self.u32, self.u64):
             view.release()
@@ -91,37 +77,32 @@ class VcpuFd:
 
 
 class KvmVm:
-    """A VM with memory, interrupt controllers, PIT and `cpus` vCPUs in their power-on state."""
+    """A VM with memory, interrupt controllers and `cpus` vCPUs in their power-on state."""
 
-    def __init__(
-        self, host: Host, kvm: int, memory: GuestMemory, cpus: int, template: abi.Cpuid2
-    ) -> None:
-        self._host = host
+    def __init__(self, host: Host, kvm: int, memory: GuestMemory, cpus: int, parts: Parts) -> None:
+        self._host, self._parts = host, parts
         self.vcpus: list[VcpuFd] = []
         self._clock: int | None = None
         page_size = control(host, kvm, "KVM_GET_VCPU_MMAP_SIZE")
         self.fd = control(host, kvm, "KVM_CREATE_VM")
         try:
-            self._furnish(memory)
+            parts.furnish(self._control)
+            self._place(memory)
             for index in range(cpus):
-                vcpu = VcpuFd(host, self.fd, index, page_size)
+                vcpu = VcpuFd(host, self.fd, index, page_size, parts)
                 self.vcpus.append(vcpu)
-                vcpu.call("KVM_SET_CPUID2", cpuid.for_vcpu(template, index, cpus))
+                parts.set_up(vcpu)
+            parts.complete(self._control)
         except BaseException:
             self.close()
             raise
 
-    def _furnish(self, memory: GuestMemory) -> None:
-        def vm(name: str, argument: Any = 0) -> None:
-            control(self._host, self.fd, name, argument)
+    def _control(self, name: str, argument: Any = 0, numbers: Any = abi) -> int:
+        return control(self._host, self.fd, name, argument, numbers)
 
-        vm("KVM_SET_TSS_ADDR", TSS_ADDRESS)
-        vm("KVM_SET_IDENTITY_MAP_ADDR", ctypes.c_uint64(IDENTITY_MAP_ADDRESS))
-        vm("KVM_CREATE_IRQCHIP")
-        # the dummy speaker is what answers at port 0x61, which guests use to calibrate their clocks
-        vm("KVM_CREATE_PIT2", abi.PitConfig(flags=abi.KVM_PIT_SPEAKER_DUMMY))
+    def _place(self, memory: GuestMemory) -> None:
         for slot, region in enumerate(memory.regions):
-            vm(
+            self._control(
                 "KVM_SET_USER_MEMORY_REGION",
                 abi.UserspaceMemoryRegion(
                     slot=slot,
@@ -132,28 +113,15 @@ class KvmVm:
             )
 
     def hold_clock(self) -> None:
-        """No vCPU runs: kvmclock is to stand still until `release_clock`."""
-        if self._clock is not None:
-            return
-        now = abi.ClockData()
-        try:
-            control(self._host, self.fd, "KVM_GET_CLOCK", now)
-        except EngineError:
-            return  # a KVM without a clock
-        self._clock = now.clock
+        """No vCPU runs: the guest's clock is to stand still until `release_clock`."""
+        if self._clock is None:
+            self._clock = self._parts.time(self._control, self.vcpus)
 
     def release_clock(self) -> None:
-        """kvmclock goes on from where it was held, and the guest is told that it was stopped: its
-        watchdogs would take the time for a CPU that hangs (KVM API 4.70)."""
-        if self._clock is None:
-            return
-        clock, self._clock = self._clock, None
-        control(self._host, self.fd, "KVM_SET_CLOCK", abi.ClockData(clock=clock))
-        for vcpu in self.vcpus:
-            try:
-                vcpu.call("KVM_KVMCLOCK_CTRL")
-            except EngineError:
-                pass  # this guest does not use it
+        """It goes on from where it was held."""
+        if self._clock is not None:
+            clock, self._clock = self._clock, None
+            self._parts.set_time(self._control, self.vcpus, clock)
 
     def close(self) -> None:
         while self.vcpus:

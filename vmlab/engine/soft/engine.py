@@ -102,6 +102,8 @@ class SoftEngine:
     _settable: frozenset[str]
     #: what the architecture calls its program counter
     _counter: str
+    #: the version of an arm64 machine's interrupt controller
+    gic = 0
     _chipset: _Wiring
     _caches: _Caches
     _vcpus: Sequence[Cpu]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmlab.engine.kvm import abi
-from vmlab.engine.kvm.x86_64 import report
+from vmlab.engine.kvm.x86_64.code import code_bytes
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
@@ -30,7 +30,7 @@ def halt(fds: VcpuFd, memory: GuestMemory) -> bool:
     Not one that faults (CPL > 0), nor one that the guest traces itself (TF).
     """
     regs, sregs = fds.regs(), fds.sregs()
-    code = report.code_bytes(fds, memory, sregs.cs.base + regs.rip)
+    code = code_bytes(fds, memory, sregs.cs.base + regs.rip)
     bare = code.lstrip(_PREFIXES)
     if sregs.cs.l and bare[:1] in _REX:
         bare = bare[1:]

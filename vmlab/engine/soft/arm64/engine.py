@@ -35,13 +35,13 @@ class ArmEngine(SoftEngine):
         portable: bool = False,
         deterministic: bool = False,
     ) -> None:
-        self._portable, self._version = portable, config.gic if gic is None else gic
-        if self._version not in GIC_VERSIONS:
-            raise ConfigError(f"there is no GIC version {self._version} here; there are 2 and 3")
+        self._portable, self.gic = portable, gic or config.gic or GIC_VERSIONS[0]
+        if self.gic not in GIC_VERSIONS:
+            raise ConfigError(f"there is no GIC version {self.gic} here; there are 2 and 3")
         super().__init__(config, deterministic)
 
     def _assemble(self, config: EngineConfig, deterministic: bool) -> None:
-        self._gic = Chipset(config.cpus, self._version, self._lock, self._wake)
+        self._gic = Chipset(config.cpus, self.gic, self._lock, self._wake)
         self._processor = Processor(
             config,
             self._gic,

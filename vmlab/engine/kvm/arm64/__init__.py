@@ -1,0 +1,1 @@
+"""What KVM has of its own on arm64."""
