@@ -30,7 +30,7 @@ from vmlab.errors import KernelError
 from vmlab.linux import cache, debian, initramfs
 from vmlab.linux.cpio import Archive
 
-__all__ = ["PYTHON", "build"]
+__all__ = ["PYTHON", "add", "build", "repository"]
 
 HERE = Path(__file__).resolve().parent
 PYTHON = Path(sys.executable).resolve()
@@ -136,7 +136,7 @@ def _base(linux: Path, files: dict[Path, Path]) -> bytes:
         names.append(path.name.partition(".")[0])
         archive.file(f"box/{names[-1]}.ko", initramfs.unpacked(path))
     archive.file("box/order", "".join(f"{name}\n" for name in names).encode())
-    _add(archive, files)
+    add(archive, files)
     return archive.finish()
 
 
@@ -184,7 +184,7 @@ def _is_elf(path: Path) -> bool:
         return file.read(4) == b"\x7fELF"
 
 
-def _add(archive: Archive, files: Mapping[Path, Path]) -> None:
+def add(archive: Archive, files: Mapping[Path, Path]) -> None:
     for path, source in sorted(files.items()):
         facts = source.stat()
         archive.file(str(path), source.read_bytes(), facts.st_mode & 0o777, int(facts.st_mtime))
@@ -195,14 +195,13 @@ def _add(archive: Archive, files: Mapping[Path, Path]) -> None:
 
 def _session(run: Sequence[str], more: Mapping[str, str], bytecode: Path) -> bytes:
     archive = Archive()
-    files = {path: path for part in PARTS for path in _tree(ROOT / part, UNUSED_HERE)}
-    files |= _compiled([path for path in files if path.suffix == ".py"], bytecode)
+    files = repository(bytecode)
     guests = cache.cache_root() / "linux"
     for source in SOURCES:
         with contextlib.suppress(KernelError):  # who boots it there says what is missing
             kernels.linux(source, "x86_64", say=lambda text: None)
     files |= {path: path for path in _tree(guests, frozenset())}
-    _add(archive, files)
+    add(archive, files)
     variables = {
         "LD_LIBRARY_PATH": ":".join(sorted({str(path.parent) for path in _libraries([PYTHON])})),
         "PYTHONPATH": ":".join(
@@ -218,6 +217,13 @@ def _session(run: Sequence[str], more: Mapping[str, str], bytecode: Path) -> byt
     lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     archive.file("box/run", "\n".join([*lines, shlex.join(run), ""]).encode())
     return archive.finish()
+
+
+def repository(bytecode: Path) -> dict[Path, Path]:
+    """Where each of this repository's files goes -> where it is; `bytecode`: a folder for what is
+    compiled."""
+    files = {path: path for part in PARTS for path in _tree(ROOT / part, UNUSED_HERE)}
+    return files | _compiled([path for path in files if path.suffix == ".py"], bytecode)
 
 
 def _compiled(sources: list[Path], folder: Path) -> dict[Path, Path]:

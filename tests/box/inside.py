@@ -13,7 +13,7 @@ from __future__ import annotations
 import pytest
 
 from tests.box.line import Line
-from vmlab import engine
+from vmlab import arch, engine
 
 #: plugins are named, because looking for them takes a second here
 OPTIONS = ("-p", "pytest_timeout", "-p", "no:cacheprovider", "-p", "no:junitxml", "-q")
@@ -48,7 +48,7 @@ def main() -> None:
     line.send(up=True)
     items = line.receive()["items"]
     assert isinstance(items, list)
-    works, why = engine.runs_linux("kvm")
+    works, why = engine.runs_linux("kvm", arch.host())
     if not works:
         line.send(trouble=f"the box's KVM does not run Linux: {why}")
         return

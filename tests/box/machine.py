@@ -17,9 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.box import image
+from tests.box import arm64, image
 from tests.support import PACKAGES
 from vmlab.errors import VmlabError
 
@@ -47,6 +47,30 @@ class BoxError(Exception):
         self.missing = missing
 
 
+class Kind(NamedTuple):
+    """qemu: the program; machine: its arguments for the machine, and where the line ends there, but for what
+    every box has."""
+
+    qemu: str
+    machine: tuple[str, ...]
+    cmdline: str
+
+
+KINDS = {
+    "x86_64": Kind(
+        QEMU,
+        ("-M", "q35,usb=off", "-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", MEMORY),
+        CMDLINE,
+    ),
+    # EL2 for KVM; one serial port, so that what is no message is the console's
+    "arm64": Kind(
+        "qemu-system-aarch64",
+        ("-M", "virt,virtualization=on,gic-version=3", "-cpu", "max", "-smp", "1", "-m", MEMORY),
+        "console=ttyAMA0 quiet panic=-1 mitigations=off cryptomgr.notests",
+    ),
+}
+
+
 class Box:
     """A running box."""
 
@@ -55,10 +79,13 @@ class Box:
         run: Sequence[str],
         variables: Mapping[str, str] | None = None,
         programs: Iterable[Path] = (),
+        kind: str = "x86_64",
     ) -> None:
-        """run, variables: the command inside and its environment; programs: of the host, to be there too."""
+        """run, variables: the command inside and its environment; programs: of the host, to be there too (of
+        x86_64 alone); kind: of KINDS."""
+        qemu, machine, cmdline = KINDS[kind]
         # setpriv: QEMU is killed when this process is, however that ends
-        for name in (QEMU, "setpriv", "ldd"):
+        for name in (qemu, "setpriv", "ldd"):
             if shutil.which(name) is None:
                 raise BoxError(
                     f"{name} is not installed (Debian: {PACKAGES.get(name, name)})", True
@@ -66,16 +93,20 @@ class Box:
         self.folder = Path(tempfile.mkdtemp(prefix="vmlab-box-"))
         self._unread = b""
         try:
-            kernel, self._initrd = image.build(self.folder, run, variables or {}, programs)
+            if kind == "arm64":
+                kernel, self._initrd = arm64.build(self.folder, run, variables or {})
+            else:
+                kernel, self._initrd = image.build(self.folder, run, variables or {}, programs)
         except (VmlabError, OSError) as error:
             shutil.rmtree(self.folder)
             raise BoxError(str(error), missing=isinstance(error, VmlabError)) from error
         self._log = self.folder / "console"
         self._line, theirs = socket.socketpair()
-        command = ["setpriv", "--pdeathsig", "KILL", QEMU, "-nodefaults", "-no-user-config"]
-        command += ["-M", "q35,usb=off", "-accel", "tcg", "-cpu", CPU, "-smp", "1", "-m", MEMORY]
-        command += ["-kernel", str(kernel), "-initrd", str(self._initrd), "-append", CMDLINE]
-        command += ["-display", "none", "-no-reboot", "-serial", f"file:{self._log}"]
+        command = ["setpriv", "--pdeathsig", "KILL", qemu, "-nodefaults", "-no-user-config"]
+        command += [*machine, "-kernel", str(kernel), "-initrd", str(self._initrd)]
+        command += ["-append", cmdline, "-display", "none", "-no-reboot"]
+        if kind != "arm64":
+            command += ["-serial", f"file:{self._log}"]
         command += ["-chardev", f"socket,id=line,fd={theirs.fileno()}", "-serial", "chardev:line"]
         with theirs, (self.folder / "qemu").open("wb") as said:
             self._qemu = subprocess.Popen(
@@ -106,7 +137,7 @@ class Box:
     def receive(self, timeout: float) -> Message:
         """The next message. BoxError when none comes in time, the box has ended, or says what is wrong."""
         deadline = time.monotonic() + timeout
-        while b"\n" not in self._unread:
+        while not self._has_message():
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._line], [], [], left)[0]:
                 raise BoxError(f"the box said nothing for {timeout:.0f} s{self._end()}")
@@ -127,6 +158,14 @@ class Box:
         if "trouble" in message:
             raise BoxError(f"{message['trouble']}{self._end()}")
         return message
+
+    def _has_message(self) -> bool:
+        """What is no message is the console's, where both come by the same line."""
+        while b"\n" in self._unread and not self._unread.lstrip(b"\r").startswith(b"{"):
+            line, _, self._unread = self._unread.partition(b"\n")
+            with self._log.open("ab") as log:
+                log.write(line + b"\n")
+        return b"\n" in self._unread
 
     def _end(self) -> str:
         """The last that the console and QEMU said."""

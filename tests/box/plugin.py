@@ -1,4 +1,5 @@
-"""pytest's part on the host: tests marked `linux_kvm` run in the box, where the host's KVM is not enough.
+"""pytest's part on the host: tests marked `linux_kvm` or `arm64_kvm` run in a box, where the host's KVM is
+not enough.
 
 The reports that come back are those that the test gave in the box: outcome, duration, what was captured,
 traceback. When there is no box, each of its tests says why.
@@ -11,7 +12,7 @@ import os
 import pytest
 from _pytest.runner import runtestprotocol
 
-from tests.box import image
+from tests.box import arm64, image
 from tests.box.machine import Box, BoxError
 from vmlab import engine
 
@@ -27,12 +28,16 @@ GRACE = 30.0
 LIVES = 3
 
 
-class Host:
-    """The box of this session: booted for the first test that needs it, and again when it has died."""
+#: marker -> the kind of box
+MARKERS = {"linux_kvm": "x86_64", "arm64_kvm": "arm64"}
 
-    def __init__(self, session: pytest.Session) -> None:
-        self._config = session.config
-        self._items = [item for item in session.items if belongs(item)]
+
+class Host:
+    """A box of this session: booted for the first test that needs it, and again when it has died."""
+
+    def __init__(self, session: pytest.Session, kind: str) -> None:
+        self._config, self._kind = session.config, kind
+        self._items = [item for item in session.items if belongs(item) == kind]
         self._box: Box | None = None
         self._lives = LIVES
         self._trouble: BoxError | None = None
@@ -73,7 +78,9 @@ class Host:
             raise self._trouble
         if self._box is None:
             try:
-                self._box = Box([str(image.PYTHON), "-m", "tests.box.inside"], _variables())
+                python = arm64.PYTHON if self._kind == "arm64" else image.PYTHON
+                run = [str(python), "-m", "tests.box.inside"]
+                self._box = Box(run, _variables(), kind=self._kind)
                 self._box.receive(BOOT)
                 self._box.send({"items": [item.nodeid for item in self._items]})
                 self._box.receive(BOOT)
@@ -99,14 +106,18 @@ class Host:
             self._box = None
 
 
-def belongs(item: pytest.Item) -> bool:
-    """Whether the test runs in the box."""
-    return item.get_closest_marker("linux_kvm") is not None and not suffices()
+def belongs(item: pytest.Item) -> str:
+    """The kind of box that the test runs in; "" for none."""
+    for marker, kind in MARKERS.items():
+        if item.get_closest_marker(marker) is not None and not suffices(kind):
+            return kind
+    return ""
 
 
-def suffices() -> bool:
-    """Whether the KVM here runs Linux. (In the box, where it does not, no other box would help.)"""
-    return INSIDE in os.environ or engine.runs_linux("kvm")[0]
+def suffices(kind: str = "x86_64") -> bool:
+    """Whether the KVM here runs Linux on such a machine. (In the box, where it does not, no other box would
+    help.)"""
+    return INSIDE in os.environ or engine.runs_linux("kvm", kind)[0]
 
 
 def _variables() -> dict[str, str]:
@@ -121,7 +132,7 @@ def _limit(item: pytest.Item) -> float:
     return float(marker.args[0] if marker else item.config.getini("timeout") or LONGEST)
 
 
-_HOST = pytest.StashKey[Host]()
+_HOSTS = pytest.StashKey[dict[str, Host]]()
 _REASON = pytest.StashKey[BoxError]()
 
 # --- hooks --------------------------------------------------------------------------------------------
@@ -129,13 +140,15 @@ _REASON = pytest.StashKey[BoxError]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    if not belongs(item):
+    kind = belongs(item)
+    if not kind:
         return None
-    if _HOST not in item.session.stash:
-        item.session.stash[_HOST] = Host(item.session)
+    hosts = item.session.stash.setdefault(_HOSTS, {})
+    if kind not in hosts:
+        hosts[kind] = Host(item.session, kind)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     try:
-        item.session.stash[_HOST].run(item)
+        hosts[kind].run(item)
     except BoxError as error:
         item.stash[_REASON] = error
     if _REASON in item.stash:
@@ -169,10 +182,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
     """Its time is measured in the box: here it would include the boot of that."""
-    return belongs(item) or None
+    return bool(belongs(item)) or None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    host = session.stash.get(_HOST, None)
-    if host is not None:
+    for host in session.stash.get(_HOSTS, {}).values():
         host.close()

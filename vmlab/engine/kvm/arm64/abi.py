@@ -55,7 +55,7 @@ KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2 = 1 << 0, 1 << 2
 KVM_MP_STATE_STOPPED = 5
 #: in kvm_irq_level's `irq` (4.25): a shared interrupt, by its INTID
 KVM_ARM_IRQ_TYPE_SPI = 1 << 24
-#: a device: by its version (arm-vgic.rst and arm-vgic-v3.rst of the KVM API)
+#: a device, by its version (arm-vgic.rst and arm-vgic-v3.rst, beside the KVM API)
 KVM_DEV_TYPE_ARM_VGIC = {2: 5, 3: 7}
 KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, KVM_DEV_ARM_VGIC_GRP_CTRL = 0, 3, 4
 KVM_VGIC_V2_ADDR_TYPE_DIST, KVM_VGIC_V2_ADDR_TYPE_CPU = 0, 1
