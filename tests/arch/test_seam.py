@@ -26,7 +26,6 @@ ROOMS = re.compile(r"(^|/)(x86_64|pc|acpi)/|machine/board/pc")
 ALLOWED = {
     "core/manager.py": "register_mmio_ioapic is in libkrun's contract",
     "engine/kvm/abi.py": "the kernel's structures, as its header has them",
-    "engine/kvm/engine.py": "an error names KVM's own interrupt controller",
     "boot/arm64/formats.py": "a kernel for the other machine is called what it is",
     "linux/guest.py": "command lines of the x86_64 kernels that are fetched",
 }

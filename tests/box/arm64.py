@@ -143,11 +143,15 @@ def _files(root: Path) -> Iterator[Path]:
 
 def _session(run: Sequence[str], more: Mapping[str, str], bytecode: Path) -> bytes:
     archive = Archive()
-    image.add(archive, image.repository(bytecode))
+    files = image.repository(bytecode)
+    guest = kernels.linux("debian", "arm64", say=lambda text: None).kernel.parent
+    files |= {path: path for path in guest.rglob("*") if path.is_file()}
+    image.add(archive, files)
     variables = {
         "PYTHONPATH": f"{ROOT}:{PACKAGES}",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "XDG_CACHE_HOME": str(cache.cache_root().parent),
         "LANG": "C.UTF-8",
         "PATH": "/bin:/sbin:/usr/bin:/usr/sbin",
         **more,

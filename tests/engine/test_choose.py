@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from vmlab import engine
+from vmlab.arch import host
 from vmlab.core.memory import GuestMemory
 from vmlab.engine.api import EngineConfig
 from vmlab.errors import ConfigError, EngineUnavailable
@@ -17,7 +18,7 @@ from vmlab.errors import ConfigError, EngineUnavailable
 def both(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A host where every engine works, and nothing in the environment."""
     monkeypatch.delenv("VMLAB_ENGINE", raising=False)
-    monkeypatch.setattr(engine, "available", lambda name: (True, ""))
+    monkeypatch.setattr(engine, "available", lambda name, arch="": (True, ""))
     return monkeypatch
 
 
@@ -49,7 +50,7 @@ def test_an_unknown_engine_in_the_environment(both: pytest.MonkeyPatch) -> None:
 
 def test_an_engine_from_the_environment_that_cannot_run(both: pytest.MonkeyPatch) -> None:
     both.setenv("VMLAB_ENGINE", "kvm")
-    both.setattr(engine, "available", lambda name: (name == "soft", "no /dev/kvm"))
+    both.setattr(engine, "available", lambda name, arch="": (name == "soft", "no /dev/kvm"))
     with pytest.raises(EngineUnavailable, match="'kvm' cannot run here: no /dev/kvm"):
         engine.choose()
 
@@ -58,7 +59,9 @@ def test_an_engine_from_the_environment_that_cannot_run(both: pytest.MonkeyPatch
 def bare_kvm(both: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A KVM that runs bare-metal guests and no Linux."""
     both.setattr(
-        engine, "runs_linux", lambda name: (name == "soft", "it cannot execute what Linux needs")
+        engine,
+        "runs_linux",
+        lambda name, arch="": (name == "soft", "it cannot execute what Linux needs"),
     )
     return both
 
@@ -80,7 +83,7 @@ def test_linux_on_a_kvm_that_cannot_is_refused_in_words() -> None:
 
 
 def test_linux_takes_a_kvm_that_can(both: pytest.MonkeyPatch) -> None:
-    both.setattr(engine, "runs_linux", lambda name: (True, ""))
+    both.setattr(engine, "runs_linux", lambda name, arch="": (True, ""))
     assert engine.choose(linux=True) == ("kvm", "/dev/kvm works")
 
 
@@ -95,10 +98,30 @@ def test_the_guests_architecture_picks_the_engine(arch: str, cls: str) -> None:
             made.close()
 
 
-@pytest.mark.parametrize(("name", "arch"), [("kvm", "arm64"), ("soft", "riscv64")])
+@pytest.mark.parametrize(("name", "arch"), [("kvm", "riscv64"), ("soft", "riscv64")])
 def test_architectures_that_an_engine_has_not(name: str, arch: str) -> None:
     with _config(arch) as config, pytest.raises(EngineUnavailable, match=f"no {arch} guests"):
         engine.create(name, config)
+
+
+def test_the_environment_speaks_of_guests_that_an_engine_can_run(both: pytest.MonkeyPatch) -> None:
+    """KVM runs the host's architecture alone: of another one it is as if nothing was said."""
+    other = "arm64" if host() == "x86_64" else "x86_64"
+    both.setattr(
+        engine, "available", lambda name, arch="": (name == "soft" or arch == host(), "no")
+    )
+    both.setenv("VMLAB_ENGINE", "kvm")
+    assert engine.choose("auto", arch=host())[0] == "kvm"
+    assert engine.choose("auto", arch=other)[0] == "soft"
+    with pytest.raises(EngineUnavailable, match="'kvm' cannot run here: no"):
+        engine.choose("kvm", arch=other)
+
+
+def test_kvm_of_another_architecture() -> None:
+    other = "arm64" if host() == "x86_64" else "x86_64"
+    works, why = engine.available("kvm", other)
+    assert not works
+    assert "KVM runs guests of the host's architecture" in why or "a part of Linux" in why
 
 
 @contextmanager

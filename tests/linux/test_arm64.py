@@ -6,17 +6,34 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from tests.linux.conftest import PROMPT, Guest, fetched
 from tests.linux.test_interrupts import devices, rounds
 from tests.support import require_module
+from tests.waiting import until
 from vmlab import VM
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.virtio import Disk, Rng
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.mark.arm64_kvm
+def test_on_kvm() -> None:
+    """In the arm64 box, where all is slow, the same things once."""
+    kernel = fetched("debian", "arm64")
+    with VM(kernel, engine="kvm", devices={"a": Disk(size="1M")}) as vm:
+        vm.console.expect("# ", timeout=200)
+        run = partial(vm.console.run, prompt=PROMPT, timeout=60)
+        assert run("cat /sys/block/vda/size") == "2048"
+        vm.hot_add(Disk(size="2M"), "b", wait=60)
+        until(lambda: vm.devices["b"].state == "driver_ok", "its driver", 60)
+        assert run("cat /sys/block/vdb/size") == "4096"
+        assert "GICv3" in run("cat /proc/interrupts")
+        assert vm.shutdown(100).reason == "poweroff"
 
 
 @pytest.fixture(scope="module", params=["debian", "krun"])
