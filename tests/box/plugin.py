@@ -114,7 +114,7 @@ def belongs(item: pytest.Item) -> str:
     return ""
 
 
-def suffices(kind: str = "x86_64") -> bool:
+def suffices(kind: str) -> bool:
     """Whether the KVM here runs Linux on such a machine. (In the box, where it does not, no other box would
     help.)"""
     return INSIDE in os.environ or engine.runs_linux("kvm", kind)[0]

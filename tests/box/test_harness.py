@@ -22,12 +22,12 @@ pytest_plugins = ["tests.box.plugin"]
 
 def pytest_configure():
     from tests.box import plugin
-    plugin.Box, plugin.suffices = Box, lambda: False
+    plugin.Box, plugin.suffices = Box, lambda kind: False
 
 class Box:
     made = 0
 
-    def __init__(self, run, variables):
+    def __init__(self, run, variables, kind):
         from tests.box.machine import BoxError
         self.error = BoxError
         type(self).made += 1
