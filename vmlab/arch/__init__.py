@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -61,5 +60,7 @@ def machine(arch: str | Arch) -> Arch:
 
 def host() -> str:
     """The architecture of the machine that this runs on; what its system calls it, where vmlab knows none."""
+    import platform  # only here: it is large, and most machines do not ask
+
     machine = platform.machine()
     return NAMES.get(machine.lower(), machine)

@@ -12,7 +12,6 @@ import fcntl
 import mmap
 import os
 import select
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +78,8 @@ class Host:
             flags = os.MFD_ALLOW_SEALING if sealed else 0
             fd = os.memfd_create(name, os.MFD_CLOEXEC | flags)
         else:
+            import tempfile  # only here: it takes as long as all of this module
+
             fd, path = tempfile.mkstemp(prefix=name)
             os.unlink(path)
         try:

@@ -9,7 +9,6 @@ driver was there is not lost.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from vmlab.core.counters import DEVICE_STATES, DeviceState
@@ -43,14 +42,13 @@ class Slot(NamedTuple):
     holder: Device
 
 
-@dataclass
 class SlotState:
     """What is known of a slot. unbound: the guest has unbound its driver; only its user space can bind one
     again. held: it is empty, and its driver still bound, for the device was taken out by force."""
 
-    device: Slot | None = None
-    unbound: bool = False
-    held: bool = False
+    def __init__(self) -> None:
+        self.device: Slot | None = None
+        self.unbound = self.held = False
 
 
 class HotPlug(Device):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import marshal
-import pickle
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -62,6 +61,8 @@ def _pack(device: Device | VirtioDevice) -> bytes:
     sources = gather(pickler.codes)
     if not sources:
         return file.getvalue()
+    import pickle  # here and below: few machines are given a device of their notebook's
+
     return pickle.dumps(_Parcel(file.getvalue(), sources), pickle.HIGHEST_PROTOCOL)
 
 
@@ -77,6 +78,8 @@ class _Parcel:
 
 def _unpacked(device: bytes, sources: Sources) -> Any:
     keep(sources)
+    import pickle
+
     return pickle.loads(device)
 
 
