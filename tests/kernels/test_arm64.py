@@ -283,7 +283,7 @@ def test_bad_input(tmp_path: Path) -> None:
         VM(IMAGES / "arm64/hello.elf", arch="x86_64")
     with pytest.raises(KernelError, match="unknown bundled kernel for arm64|no such file"):
         VM("helo", arch="arm64")
-    for gic in (1, 4, "3"):
+    for gic in (1, 4, "3", 2.0, True):
         with pytest.raises(ConfigError, match="there are the versions 2 and 3"):
             VM("hello", arch="arm64", gic=gic)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="9 CPUs"):

@@ -43,6 +43,8 @@ def canonical(name: str) -> str:
 def get(arch: str | Arch) -> Arch:
     """The architecture of that name, or the one that is given; ConfigError for what there is none of."""
     if not isinstance(arch, str):
+        if not hasattr(arch, "windows"):
+            raise ConfigError(f"arch={arch!r:.60}: give an architecture's name")
         return arch
     name = canonical(arch)
     if name not in HOMES:

@@ -162,7 +162,7 @@ def check_size(size: int, host: Host = HOST) -> None:
         )
     if size < 1 << 20:
         raise ConfigError(
-            f"guest memory of {size:#x} bytes is too small; a PC needs 1 MiB at least"
+            f"guest memory of {size:#x} bytes is too small; a machine needs 1 MiB at least"
         )
     total = host.total_memory()
     if size > total:

@@ -77,7 +77,7 @@ class MachineConfig(Struct, frozen=True):
             raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
         arch = get(self.arch)
         check_size(self.memory)
-        if self.gic not in (None, *GIC_VERSIONS):
+        if self.gic is not None and (type(self.gic) is not int or self.gic not in GIC_VERSIONS):
             raise ConfigError(f"gic={self.gic!r:.40}: there are the versions 2 and 3")
         if not arch.has_tree:
             for what, asked in (("gic", self.gic), ("dtb", self.dtb)):

@@ -25,7 +25,9 @@ def memory_of(asked: str | int) -> int:
     if 0 < size < MEBIBYTE:
         number = size if isinstance(asked, int) else str(asked).strip()
         hint = f'; did you mean "{number}M"?' if str(number).isdigit() else ""
-        raise ConfigError(f"memory={asked!r} is {size} bytes, too small: a PC needs 1 MiB{hint}")
+        raise ConfigError(
+            f"memory={asked!r} is {size} bytes, too small: a machine needs 1 MiB{hint}"
+        )
     return size
 
 
