@@ -232,7 +232,7 @@ class OldKvm(FakeKvm):
 def test_without_kvm(monkeypatch: pytest.MonkeyPatch, host: Any, words: str) -> None:
     require_module("unicorn")
     made = host()
-    monkeypatch.setattr(engine, "available", lambda name: _available(name, made))
+    monkeypatch.setattr(engine, "available", lambda name, arch: _available(name, made))
     with VM(kernel="hello", isolate=False) as vm:
         assert vm.engine == "soft"
         assert vm.engine_reason.startswith("no KVM: ")
@@ -252,7 +252,7 @@ def _available(name: str, host: Host) -> tuple[bool, str]:
 
 
 def test_without_any_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "available", lambda name: (False, f"no {name} today"))
+    monkeypatch.setattr(engine, "available", lambda name, arch: (False, f"no {name} today"))
     with pytest.raises(EngineUnavailable, match=r"no kvm today.*no soft today"):
         VM(kernel="hello", isolate=False).start()
 

@@ -15,6 +15,7 @@ from tests.engine.kvm import guests
 from tests.engine.kvm.guests import MMIO
 from tests.engine.kvm.rig import Rig, rig
 from tests.waiting import until
+from vmlab import arch
 from vmlab.core.host import HOST
 from vmlab.engine.kvm import abi, available
 from vmlab.engine.kvm.probe import REQUIRED
@@ -61,9 +62,9 @@ def test_why_kvm_is_not_available(error: int, words: str) -> None:
     assert not host.held
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", REQUIRED[arch.host()])
 def test_a_missing_capability_is_named(name: str) -> None:
-    host = FakeKvm(missing=[REQUIRED[name]])
+    host = FakeKvm(missing=[REQUIRED[arch.host()][name]])
     assert available(host) == (
         False,
         f"this host's KVM lacks {name}; a newer host kernel may have it",
@@ -76,8 +77,10 @@ def test_another_api_version_and_another_machine(monkeypatch: pytest.MonkeyPatch
         "speaks KVM API version 11; version 12 is needed" in available(FakeKvm(api_version=11))[1]
     )
     assert available(FakeKvm())[0]
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert "this host is aarch64" in available(HOST)[1]
+    foreign = next(one for one in REQUIRED if one != arch.host())
+    assert "KVM runs guests of the host's architecture" in available(HOST, foreign)[1]
+    monkeypatch.setattr("platform.machine", lambda: "ppc64le")
+    assert "this host is ppc64le" in available(HOST)[1]
     monkeypatch.setattr("sys.platform", "darwin")
     assert "this host runs darwin" in available(HOST)[1]
 

@@ -15,35 +15,31 @@ __all__ = ["DEVICE", "available", "check_capabilities", "open_kvm"]
 
 DEVICE = "/dev/kvm"
 
-#: what the engine cannot do without on x86_64, by the name that the KVM API document uses
-REQUIRED = {
+_COMMON = {
     "KVM_CAP_IRQCHIP": abi.KVM_CAP_IRQCHIP,
     "KVM_CAP_USER_MEMORY": abi.KVM_CAP_USER_MEMORY,
-    "KVM_CAP_SET_TSS_ADDR": abi.KVM_CAP_SET_TSS_ADDR,
-    "KVM_CAP_EXT_CPUID": abi.KVM_CAP_EXT_CPUID,
     "KVM_CAP_MP_STATE": abi.KVM_CAP_MP_STATE,
     "KVM_CAP_SET_GUEST_DEBUG": abi.KVM_CAP_SET_GUEST_DEBUG,
-    "KVM_CAP_IRQ_INJECT_STATUS": abi.KVM_CAP_IRQ_INJECT_STATUS,
     "KVM_CAP_IRQFD": abi.KVM_CAP_IRQFD,
-    "KVM_CAP_PIT2": abi.KVM_CAP_PIT2,
     "KVM_CAP_IOEVENTFD": abi.KVM_CAP_IOEVENTFD,
-    "KVM_CAP_SET_IDENTITY_MAP_ADDR": abi.KVM_CAP_SET_IDENTITY_MAP_ADDR,
-    "KVM_CAP_VCPU_EVENTS": abi.KVM_CAP_VCPU_EVENTS,
     "KVM_CAP_IMMEDIATE_EXIT": abi.KVM_CAP_IMMEDIATE_EXIT,
 }
-REQUIRED_BY = {
-    "x86_64": REQUIRED,
-    "arm64": {
-        "KVM_CAP_IRQCHIP": abi.KVM_CAP_IRQCHIP,
-        "KVM_CAP_USER_MEMORY": abi.KVM_CAP_USER_MEMORY,
-        "KVM_CAP_MP_STATE": abi.KVM_CAP_MP_STATE,
-        "KVM_CAP_SET_GUEST_DEBUG": abi.KVM_CAP_SET_GUEST_DEBUG,
-        "KVM_CAP_IRQFD": abi.KVM_CAP_IRQFD,
-        "KVM_CAP_IOEVENTFD": abi.KVM_CAP_IOEVENTFD,
+#: what the engine cannot do without, by the architecture and by the name that the KVM API document uses
+REQUIRED = {
+    "x86_64": _COMMON
+    | {
+        "KVM_CAP_SET_TSS_ADDR": abi.KVM_CAP_SET_TSS_ADDR,
+        "KVM_CAP_EXT_CPUID": abi.KVM_CAP_EXT_CPUID,
+        "KVM_CAP_IRQ_INJECT_STATUS": abi.KVM_CAP_IRQ_INJECT_STATUS,
+        "KVM_CAP_VCPU_EVENTS": abi.KVM_CAP_VCPU_EVENTS,
+        "KVM_CAP_PIT2": abi.KVM_CAP_PIT2,
+        "KVM_CAP_SET_IDENTITY_MAP_ADDR": abi.KVM_CAP_SET_IDENTITY_MAP_ADDR,
+    },
+    "arm64": _COMMON
+    | {
         "KVM_CAP_ONE_REG": abi.KVM_CAP_ONE_REG,
         "KVM_CAP_DEVICE_CTRL": abi.KVM_CAP_DEVICE_CTRL,
         "KVM_CAP_ARM_PSCI_0_2": abi.KVM_CAP_ARM_PSCI_0_2,
-        "KVM_CAP_IMMEDIATE_EXIT": abi.KVM_CAP_IMMEDIATE_EXIT,
     },
 }
 
@@ -64,7 +60,7 @@ def open_kvm(host: Host, wanted: str = "") -> int:
     stays open then."""
     if not sys.platform.startswith("linux"):
         raise EngineUnavailable(f"KVM is a part of Linux, and this host runs {sys.platform}")
-    if (wanted or arch.host()) != arch.host() or arch.host() not in REQUIRED_BY:
+    if (wanted or arch.host()) != arch.host() or arch.host() not in REQUIRED:
         raise EngineUnavailable(
             f"KVM runs guests of the host's architecture, and this host is {platform.machine()}"
         )
@@ -102,7 +98,7 @@ def check_capabilities(host: Host, fd: int) -> None:
         version = host.ioctl(fd, abi.KVM_GET_API_VERSION)
         missing = [
             name
-            for name, number in REQUIRED_BY[arch.host()].items()
+            for name, number in REQUIRED[arch.host()].items()
             if host.ioctl(fd, abi.KVM_CHECK_EXTENSION, number) <= 0
         ]
     except OSError as error:
