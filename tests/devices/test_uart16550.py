@@ -352,6 +352,19 @@ def test_the_backlog_is_bounded(port: Port) -> None:
     assert port.device.receive(b"c") == 1, "there is room again"
 
 
+def test_what_a_driver_cleared_takes_no_room_twice(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uart16550, "BACKLOG", 4)
+    assert port.device.receive(b"aaaa") + port.device.receive(b"a") == 5
+    port.put(FCR, 0x07)
+    assert port.device.room == 0
+    assert port.device.receive(b"bc") == 0
+    assert port.device.overruns == 2
+    assert port.drain() == b"", "the driver's own clearing"
+    assert port.drain() == b"aaaaa"
+
+
 def test_an_overrun_interrupts(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uart16550, "BACKLOG", 4)
     port.put(IER, ELSI | ERBFI)

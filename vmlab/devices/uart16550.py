@@ -264,14 +264,14 @@ class Uart16550(Device):
 
     @property
     def room(self) -> int:
-        """Bytes of input that would be taken now."""
-        return BACKLOG - len(self._backlog)
+        """Bytes of input that would be taken now; none as well where what a driver cleared went back."""
+        return max(0, BACKLOG - len(self._backlog))
 
     def receive(self, data: bytes) -> int:
         """Input from the host, from any thread. Returns how many bytes were taken; the rest did not
         fit the backlog and is an overrun."""
         with self.lock:
-            taken = min(len(data), BACKLOG - len(self._backlog))
+            taken = min(len(data), self.room)
             self._backlog += data[:taken]
             if taken < len(data):
                 self._lose(len(data) - taken)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from vmlab.devices.arm import pl011
 from vmlab.devices.arm.pl011 import BACKLOG, FIFO_DEPTH, TIMEOUT, Pl011
 from vmlab.testing import DeviceHarness, ManualClock
 
@@ -212,6 +213,19 @@ def test_more_input_than_fits_is_an_overrun(port: Port) -> None:
     assert port.device.receive(bytes(BACKLOG + FIFO_DEPTH + 1)) == BACKLOG
     assert port.device.overruns == FIFO_DEPTH + 1
     assert port[RIS] & OE
+
+
+def test_what_a_driver_cleared_takes_no_room_twice(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pl011, "BACKLOG", FIFO_DEPTH)
+    assert [port.device.receive(bytes(FIFO_DEPTH)) for _ in range(2)] == [FIFO_DEPTH] * 2
+    port[ICR] = 0x7FF
+    assert port.device.room == 0
+    assert port.device.receive(b"ab") == 0
+    assert port.device.overruns == 2
+    assert port.drain() == b"", "the driver's own clearing"
+    assert port.drain() == bytes(2 * FIFO_DEPTH)
 
 
 def test_who_it_is(port: Port) -> None:
