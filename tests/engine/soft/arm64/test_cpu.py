@@ -11,6 +11,7 @@ from tests.engine.soft.arm64 import guests
 from tests.engine.soft.arm64.lab import CODE_DEVICE, DEVICE, RESULTS, WAYS, Lab, bench
 from vmlab.arch.arm64.cpu_state import CpuState
 from vmlab.engine.soft.arm64 import core, native, registers
+from vmlab.engine.soft.mode import Mode
 from vmlab.errors import ConfigError, EngineError
 
 CODE = guests.CODE
@@ -75,7 +76,8 @@ def test_exceptions(way: str) -> None:
         (0x8400_0000, (0, 0), 0x1_0001),
         (0x8000_0000, (0, 0), 0x1_0001),
         (0x8400_000A, (0xC400_0003, 0), 0),
-        (0x8400_000A, (0x8400_0001, 0), NOT_SUPPORTED),
+        (0x8400_000A, (0xC400_0001, 0), 0),
+        (0x8400_000A, (0x8400_0005, 0), NOT_SUPPORTED),
         (0xC400_0003, (0, CODE), ALREADY_ON),
         (0xC400_0003, (9, CODE), INVALID),
         (0xC400_0004, (0, 0), 0),
@@ -88,6 +90,26 @@ def test_psci(way: str, function: int, arguments: tuple[int, int], answer: int) 
         lab.write(PARAMETER, function, *arguments)
         lab.run(guests.POWER)
         assert lab.results(1) == [answer]
+
+
+@WAYS
+@pytest.mark.parametrize("function", [0x8400_0001, 0xC400_0001])
+def test_a_suspended_cpu_waits_for_an_interrupt(way: str, function: int) -> None:
+    with bench(way=way) as lab:
+        lab.write(RESULTS, 1)
+        lab.write(PARAMETER, function, 1 << 16, CODE)
+        lab.start(guests.POWER)
+        (cpu,) = lab.engine._vcpus
+        lab.wait_for(lambda: cpu.mode is Mode.HALTED)
+        with lab.engine._gic.lock:
+            gic = lab.engine._gic.gic
+            gic.forwards = gic.interfaces[0].enabled = 1
+            gic.interfaces[0].mask = 0xFF
+            gic.shared.enabled = gic.aimed[0] = 1 << 40
+        assert not lab.exited.is_set()
+        lab.engine.irq_sink(40).set(True)
+        lab.finish()
+        assert lab.results(1) == [0]
 
 
 @WAYS

@@ -95,6 +95,9 @@ class Machine:
     def turn_off(self) -> None:
         self.done.append(("off",))
 
+    def wait(self) -> None:
+        self.done.append(("wait",))
+
     def system(self, event: str) -> None:
         self.done.append((event,))
 
@@ -108,6 +111,8 @@ def test_firmware_calls() -> None:
         (0xC400_0003, (2, 0, 0)): -2,
         (0xC400_0004, (1, 0, 0)): 1,
         (0xC400_0004, (1, 1, 0)): -2,
+        (0x8400_0001, (0, 0, 0)): 0,
+        (0xC400_0001, (1 << 16, 0x8000_0000, 5)): 0,
         (0x8400_0002, (0, 0, 0)): 0,
         (0x8400_0009, (0, 0, 0)): 0,
         # a number of 64-bit calls that has no such variant
@@ -118,6 +123,8 @@ def test_firmware_calls() -> None:
     assert machine.done == [
         ("on", 1, 0x8000_0000, 5),
         ("on", 1, 0x8000_0000, 5),
+        ("wait",),
+        ("wait",),
         ("off",),
         ("reset",),
     ]

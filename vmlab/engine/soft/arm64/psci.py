@@ -11,17 +11,13 @@ from typing import Protocol
 __all__ = ["Power", "call"]
 
 _64 = 1 << 30
-VERSION, CPU_OFF, CPU_ON, AFFINITY_INFO = 0x8400_0000, 0x8400_0002, 0x8400_0003, 0x8400_0004
-MIGRATE_INFO_TYPE, SYSTEM_OFF, SYSTEM_RESET, FEATURES = (
-    0x8400_0006,
-    0x8400_0008,
-    0x8400_0009,
-    0x8400_000A,
-)
+VERSION, CPU_SUSPEND, CPU_OFF, CPU_ON = 0x8400_0000, 0x8400_0001, 0x8400_0002, 0x8400_0003
+AFFINITY_INFO, MIGRATE_INFO_TYPE = 0x8400_0004, 0x8400_0006
+SYSTEM_OFF, SYSTEM_RESET, FEATURES = 0x8400_0008, 0x8400_0009, 0x8400_000A
 SMCCC_VERSION = 0x8000_0000
 NOT_SUPPORTED, INVALID_PARAMETERS, ALREADY_ON = -1, -2, -4
 #: functions that have a variant with 64-bit arguments
-_WIDE = (CPU_ON, AFFINITY_INFO)
+_WIDE = (CPU_SUSPEND, CPU_ON, AFFINITY_INFO)
 #: MIGRATE_INFO_TYPE: no Trusted OS that would have to move
 _NOTHING_TO_MIGRATE = 2
 
@@ -37,6 +33,10 @@ class Power(Protocol):
 
     def turn_off(self) -> None:
         """The calling CPU."""
+        ...
+
+    def wait(self) -> None:
+        """The calling CPU, until an interrupt waits for it, as by WFI."""
         ...
 
     def system(self, event: str) -> None:
@@ -69,6 +69,12 @@ def _affinity_info(power: Power, arguments: tuple[int, int, int]) -> int:
     return INVALID_PARAMETERS if on is None else int(not on)
 
 
+def _cpu_suspend(power: Power, _arguments: tuple[int, int, int]) -> int:
+    """A state in which the CPU would lose its registers is taken for standby (§5.4)."""
+    power.wait()
+    return 0
+
+
 def _features(power: Power, arguments: tuple[int, int, int]) -> int:
     return 0 if _plain(arguments[0] & 0xFFFF_FFFF) in _HANDLERS else NOT_SUPPORTED
 
@@ -94,6 +100,7 @@ _HANDLERS: dict[int, Callable[[Power, tuple[int, int, int]], int]] = {
     VERSION: _constant(0x1_0001),
     SMCCC_VERSION: _constant(0x1_0001),
     MIGRATE_INFO_TYPE: _constant(_NOTHING_TO_MIGRATE),
+    CPU_SUSPEND: _cpu_suspend,
     CPU_ON: _cpu_on,
     CPU_OFF: _cpu_off,
     AFFINITY_INFO: _affinity_info,

@@ -344,6 +344,10 @@ class Vcpu:
         self.mode = Mode.WAITING
         self._processor.core.stop()
 
+    def wait(self) -> None:
+        self.mode = Mode.HALTED
+        self._processor.core.stop()
+
     def system(self, event: str) -> None:
         self._event = event
         self._processor.core.stop()
