@@ -1,10 +1,12 @@
-"""Sizes as people write them."""
+"""Sizes and paths as people write them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from vmlab.core.units import parse_size, show_size
+from vmlab.core.units import parse_path, parse_size, show_size
 from vmlab.errors import ConfigError
 
 
@@ -38,3 +40,14 @@ def test_what_is_no_size(text: str) -> None:
 def test_the_shortest_exact_form(size: int, text: str) -> None:
     assert show_size(size) == text
     assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("path", [5, b"disk.img", "", None, ["disk.img"], Path])
+def test_what_is_no_path(path: object) -> None:
+    with pytest.raises(ConfigError, match=r"disk=.*: give the path of a file"):
+        parse_path("disk", path)
+
+
+def test_paths() -> None:
+    assert parse_path("disk", "a b") == "a b"
+    assert parse_path("disk", Path("a")) == "a"

@@ -84,8 +84,12 @@ def test_what_there_is_not() -> None:
     for name in ("arch", "debian-", "debian-../x", "krun-trixie"):
         with pytest.raises(ConfigError, match=f"no source '{name}'"):
             kernels.linux(name)
+    with pytest.raises(ConfigError, match="no source 5"):
+        kernels.linux(5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no architecture 'sparc'"):
         kernels.linux(arch="sparc")
+    with pytest.raises(ConfigError, match="arch=5: give an architecture's name"):
+        kernels.linux(arch=5)  # type: ignore[arg-type]
 
 
 def test_a_host_without_apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

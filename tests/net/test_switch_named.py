@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,8 +120,8 @@ def test_names_part_switches() -> None:
         assert one.path != two.path
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".x", "a b", "x" * 33, "ä"])
-def test_names_that_are_none(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".x", "a b", "x" * 33, "ä", 5])
+def test_names_that_are_none(name: Any) -> None:
     with pytest.raises(ConfigError, match="name is 1 to 32"):
         Switch(name)
 

@@ -188,6 +188,10 @@ def test_a_file_that_cannot_be(switch: Switch, tmp_path: Path) -> None:
         switch.capture(tmp_path / "no" / "x.pcap")
     with pytest.raises(ConfigError, match="cannot write the capture"):
         Switch(pcap=tmp_path)
+    with pytest.raises(ConfigError, match="cannot write the capture"):
+        switch.capture("a\0b")
+    with pytest.raises(ConfigError, match="give the path of a file"):
+        switch.capture(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

@@ -45,6 +45,8 @@ def image(tmp_path: Path) -> Path:
         ({}, r"a disk is a file \(path=\), memory of a size \(size=\) or bytes"),
         ({"size": "1M", "data": b""}, "a disk is a file"),
         ({"path": "nowhere.img"}, r"/nowhere.img: No such file or directory; `truncate -s 64M"),
+        ({"path": "a\0b"}, "embedded null byte"),
+        ({"path": 5}, "path=5: give the path of a file"),
         ({"path": "/"}, "neither a file nor a block device"),
         ({"path": "/dev/null"}, "neither a file nor a block device"),
         ({"size": "much"}, "is no size"),

@@ -51,6 +51,12 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
         ({"devices": [Dice]}, "not a vmlab Device"),
         ({"devices": [7]}, "not a vmlab Device"),
         ({"cmdline": 7}, "text"),
+        ({"initrd": 7}, "initrd=7: give the path of a file"),
+        ({"initrd": b"x"}, "the path of a file"),
+        ({"arch": 7}, "an architecture's name"),
+        ({"arch": "arm64", "dtb": 7}, "dtb=7: give the path of a file"),
+        ({"arch": "arm64", "gic": 4}, "versions 2 and 3"),
+        ({"gic": 3}, "neither GIC"),
     ],
 )
 def test_values_that_no_machine_has(options: dict[str, Any], words: str) -> None:

@@ -1,14 +1,23 @@
-"""Sizes as people write them."""
+"""Sizes and paths as people write them."""
 
 from __future__ import annotations
 
+import os
 import re
 
 from vmlab.errors import ConfigError
 
-__all__ = ["parse_size", "show_size", "show_span"]
+__all__ = ["parse_path", "parse_size", "show_size", "show_span"]
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_path(what: str, path: object) -> str:
+    """The text of a path; ConfigError where it is none. what: the argument that it was given as."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text:
+        raise ConfigError(f"{what}={path!r:.60}: give the path of a file")
+    return text
 
 
 def parse_size(text: str | int) -> int:

@@ -49,14 +49,14 @@ def get(
     "arm64"; x86_64 if None, whatever the host is).
 
     fetch=False: KernelError when the cache has none. say: told what takes long."""
-    known = _SOURCE.fullmatch(source)
+    known = _SOURCE.fullmatch(str(source))
     if known is None:
         raise ConfigError(
             f"no source {source!r} of Linux kernels; there are debian (or with a release's name, as"
             " debian-trixie) and krun"
         )
     family = known[1] or known[3]
-    arch = architectures.canonical(arch or architectures.DEFAULT)
+    arch = architectures.get(arch or architectures.DEFAULT).name
     if arch not in _MAGIC:
         raise ConfigError(f"no Linux for {arch!r}; there is one for {', '.join(sorted(_MAGIC))}")
     folder = cache.cache_root() / "linux" / f"{source}-{arch}"

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import BinaryIO, NamedTuple
 
 from vmlab.core.safely import named
+from vmlab.core.units import parse_path
 from vmlab.errors import ConfigError
 from vmlab.net.packets import describe
 
@@ -37,19 +38,18 @@ class PcapWriter:
     """A capture file that grows. What was written is in the file at once: tcpdump can follow it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = parse_path("path", path)
         self.frames = 0
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         try:
             self._file = open(self.path, "wb", buffering=0)  # noqa: SIM115 - until `close`
             self._write(_HEADER.pack(MAGIC_NANOSECONDS, 2, 4, 0, 0, SNAPLEN, LINKTYPE_ETHERNET))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL
             if self._file is not None:
                 self._file.close()
-            raise ConfigError(
-                f"cannot write the capture {named(self.path)}: {error.strerror}"
-            ) from error
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"cannot write the capture {named(self.path)}: {why}") from error
 
     def write(self, frames: Iterable[Frame]) -> None:
         """OSError when the disk does not take them; nothing once it is closed."""

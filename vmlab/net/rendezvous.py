@@ -87,8 +87,8 @@ class PrivateHome:
 class Claim:
     """The right to host the switch of a name, for one process at a time."""
 
-    def __init__(self, name: str) -> None:
-        if not _NAME.fullmatch(name):
+    def __init__(self, name: object) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(
                 f"a switch's name is 1 to 32 letters, digits, '.', '_' or '-', not {name!r}"
             )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from vmlab.core.units import parse_path
 from vmlab.errors import ConfigError
 from vmlab.net.packets import MIN_FRAME
 
@@ -54,7 +55,7 @@ class BadPeer(Exception):
 
 
 def check_path(path: str | os.PathLike[str]) -> str:
-    text = os.fspath(path)
+    text = parse_path("path", path)
     if not 0 < len(os.fsencode(text)) <= MAX_PATH:
         raise ConfigError(f"{text!r} is no path of a Unix socket: 1 to {MAX_PATH} bytes")
     return text

@@ -9,7 +9,7 @@ from typing import Any
 
 from vmlab.core.device import command
 from vmlab.core.host import HOST
-from vmlab.core.units import parse_size, show_span
+from vmlab.core.units import parse_path, parse_size, show_span
 from vmlab.errors import ConfigError
 from vmlab.virtio import blk
 from vmlab.virtio.blk import Request
@@ -60,7 +60,7 @@ class Disk(VirtioDevice):
     ) -> None:
         if sum(one is not None for one in (path, size, data)) != 1:
             raise ConfigError("a disk is a file (path=), memory of a size (size=) or bytes (data=)")
-        self.path = None if path is None else os.path.abspath(os.fspath(path))
+        self.path = None if path is None else os.path.abspath(parse_path("path", path))
         self.readonly = readonly
         self._data = b"" if data is None else bytes(data)
         self._size = _memory_size(len(self._data) if size is None else _asked(size))

@@ -107,6 +107,8 @@ def check_image(path: str, writable: bool) -> None:
             else ""
         )
         raise ConfigError(f"disk image {named(path)}: {error.strerror}{hint}") from error
+    except ValueError as error:  # a NUL
+        raise ConfigError(f"disk image {named(path)}: {error}") from error
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise ConfigError(f"disk image {named(path)} is neither a file nor a block device")
     if not os.access(path, os.R_OK):

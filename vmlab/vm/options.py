@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from vmlab import kernels
 from vmlab.arch import DEFAULT, machine
-from vmlab.core.units import parse_size
+from vmlab.core.units import parse_path, parse_size
 from vmlab.errors import ConfigError
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.vm.copies import AnyDevice
 
-__all__ = ["Guest", "check_place", "complete", "memory_of", "named"]
+__all__ = ["Guest", "check_place", "complete", "file_of", "memory_of", "named"]
 
 #: the least memory that a machine may have
 MEBIBYTE = 1 << 20
@@ -75,6 +76,13 @@ def complete(
 
         wanted = arch_of(image)
     return Guest(image, initrd, cmdline, "64M", 0, wanted or DEFAULT)
+
+
+def file_of(what: str, path: str | os.PathLike[str] | None) -> str | None:
+    """Where it is, whatever folder the monitor works in. what: the argument that it was given as."""
+    if path is None:
+        return None
+    return str(Path(os.path.expanduser(parse_path(what, path))).absolute())
 
 
 def check_place(at: object, irq: object) -> None:

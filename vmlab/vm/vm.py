@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from vmlab.arch import get
@@ -25,7 +24,7 @@ from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, check_devices
 from vmlab.vm.device_log import DeviceLog
 from vmlab.vm.inspection import Inspection
-from vmlab.vm.options import complete, memory_of, named
+from vmlab.vm.options import complete, file_of, memory_of, named
 from vmlab.vm.plugging import TAKING, Plugging
 from vmlab.vm.reruns import christen
 from vmlab.vm.state import State
@@ -89,12 +88,12 @@ class VM:
             memory=memory_of(guest.usual if memory is None else memory),
             cpus=cpus,
             cmdline=guest.cmdline,
-            initrd=str(Path(guest.initrd).absolute()) if guest.initrd is not None else None,
+            initrd=file_of("initrd", guest.initrd),
             debug_exit=debug_exit,
             slots=guest.slots,
             arch=guest.arch,
             gic=gic,
-            dtb=str(Path(dtb).absolute()) if dtb is not None else None,
+            dtb=file_of("dtb", dtb),
         )
         config.check()
         Cmdline(text=guest.cmdline)
