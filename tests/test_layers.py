@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -120,8 +121,10 @@ def test_no_two_modules_import_each_other() -> None:
     """Nor any longer circle. What is imported for type checkers alone does not run: of these, only the
     notebook's views and the VM that shows them name each other."""
     grimp = require_module("grimp")
-    assert circles(grimp.build_graph("vmlab", exclude_type_checking_imports=True)) == []
-    for circle in circles(grimp.build_graph("vmlab")):
+    # without its cache, which goes by the times of files: one left from an older checkout hid a circle
+    graph = functools.partial(grimp.build_graph, "vmlab", cache_dir=None)
+    assert circles(graph(exclude_type_checking_imports=True)) == []
+    for circle in circles(graph()):
         others = {name for name in circle if not name.startswith("vmlab.notebook.")}
         assert others <= {"vmlab.vm", "vmlab.vm.vm", "vmlab.vm.display"}
 

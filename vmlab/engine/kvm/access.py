@@ -11,7 +11,7 @@ from vmlab.engine.kvm import abi
 
 if TYPE_CHECKING:
     from vmlab.engine.api import AccessBus
-    from vmlab.engine.kvm.vm import VcpuFd
+    from vmlab.engine.kvm.descriptors import VcpuFd
 
 __all__ = ["mmio", "port_io"]
 

@@ -11,11 +11,12 @@ from typing import Any
 from vmlab.core.host import HOST, Host
 from vmlab.engine.api import EngineConfig
 from vmlab.engine.kvm import abi, parts
+from vmlab.engine.kvm.descriptors import control
 from vmlab.engine.kvm.doorbell import DoorbellPump, KvmDoorbell
 from vmlab.engine.kvm.irq import KvmIrqSink
 from vmlab.engine.kvm.probe import open_kvm
 from vmlab.engine.kvm.vcpu import EXIT_NAMES, Gate, Vcpu
-from vmlab.engine.kvm.vm import KvmVm, control
+from vmlab.engine.kvm.vm import KvmVm
 from vmlab.errors import ConfigError, EngineError, VmlabError
 
 __all__ = ["KvmEngine"]
@@ -56,7 +57,8 @@ class KvmEngine:
             raise
         self._pump = DoorbellPump(host, self._vm)
         self._vcpus = [
-            Vcpu(index, self._gate, config, host, fds) for index, fds in enumerate(self._vm.vcpus)
+            Vcpu(index, self._gate, config, host, fds, self._parts)
+            for index, fds in enumerate(self._vm.vcpus)
         ]
 
     def _check_cpus(self) -> None:

@@ -11,7 +11,7 @@ from vmlab.engine.api import EngineConfig
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
-    from vmlab.engine.kvm.vm import VcpuFd
+    from vmlab.engine.kvm.descriptors import VcpuFd
 
 __all__ = ["Control", "Line", "Parts", "of"]
 

@@ -11,7 +11,8 @@ from vmlab.errors import EngineError
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
-    from vmlab.engine.kvm.vm import VcpuFd
+    from vmlab.engine.kvm.descriptors import VcpuFd
+    from vmlab.engine.kvm.parts import Parts
 
 __all__ = ["explain", "failure"]
 
@@ -28,34 +29,34 @@ _EVENTS = {
 }
 
 
-def explain(vcpu: VcpuFd, memory: GuestMemory) -> Stop:
+def explain(parts: Parts, vcpu: VcpuFd, memory: GuestMemory) -> Stop:
     """The exit that lies in the run page and ends the vCPU's run."""
     reason = vcpu.u32[access.EXIT_REASON_32]
     union = abi._RunUnion.from_buffer_copy(vcpu.u8, abi.Run.u.offset)
     if reason == abi.KVM_EXIT_SHUTDOWN:
-        return _stop("shutdown", "the guest triple-faulted", vcpu, memory)
+        return _stop("shutdown", "the guest triple-faulted", parts, vcpu, memory)
     if reason == abi.KVM_EXIT_INTERNAL_ERROR:
-        return _stop("internal-error", _internal(union.internal), vcpu, memory)
+        return _stop("internal-error", _internal(union.internal), parts, vcpu, memory)
     if reason == abi.KVM_EXIT_FAIL_ENTRY:
         why = union.fail_entry.hardware_entry_failure_reason
         text = f"the hardware refused to enter the guest (reason {why:#x})"
-        return _stop("fail-entry", text, vcpu, memory)
+        return _stop("fail-entry", text, parts, vcpu, memory)
     if reason == abi.KVM_EXIT_SYSTEM_EVENT:
         kind = union.system_event.type
         text = f"system event: {_EVENTS.get(kind, f'type {kind}')}"
-        return _stop(vcpu.parts.events.get(kind, "system-event"), text, vcpu, memory)
+        return _stop(parts.events.get(kind, "system-event"), text, parts, vcpu, memory)
     if reason == abi.KVM_EXIT_ARM_NISV:
         text = "an access to a device by an instruction that KVM cannot take apart"
-        return _stop("internal-error", text, vcpu, memory)
+        return _stop("internal-error", text, parts, vcpu, memory)
     text = f"KVM exit {reason}, which vmlab does not know"
     if reason == abi.KVM_EXIT_UNKNOWN:
         text = f"KVM does not know why it left (hardware reason {union.hw.hardware_exit_reason:#x})"
-    return _stop("unknown-exit", text, vcpu, memory)
+    return _stop("unknown-exit", text, parts, vcpu, memory)
 
 
-def failure(text: str, vcpu: VcpuFd, memory: GuestMemory) -> Stop:
+def failure(text: str, parts: Parts, vcpu: VcpuFd, memory: GuestMemory) -> Stop:
     """The engine's own failure: KVM_RUN refused, or a bus raised."""
-    return _stop("engine-error", text, vcpu, memory)
+    return _stop("engine-error", text, parts, vcpu, memory)
 
 
 def _internal(error: abi._RunInternal) -> str:
@@ -64,9 +65,9 @@ def _internal(error: abi._RunInternal) -> str:
     return f"KVM internal error, suberror {error.suberror} ({meaning}), data [{data}]"
 
 
-def _stop(kind: str, text: str, vcpu: VcpuFd, memory: GuestMemory) -> Stop:
+def _stop(kind: str, text: str, parts: Parts, vcpu: VcpuFd, memory: GuestMemory) -> Stop:
     try:
-        where, registers = vcpu.parts.where(vcpu, memory, kind)
+        where, registers = parts.where(vcpu, memory, kind)
     except EngineError as error:
         return Stop(kind, f"{text}; vCPU {vcpu.index}, its registers cannot be read: {error}")
     return Stop(kind, f"{text}; {where}", registers)

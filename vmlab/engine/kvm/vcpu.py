@@ -28,7 +28,8 @@ from vmlab.engine.kvm import abi, access, report
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:
-    from vmlab.engine.kvm.vm import VcpuFd
+    from vmlab.engine.kvm.descriptors import VcpuFd
+    from vmlab.engine.kvm.parts import Parts
 
 __all__ = ["EXIT_NAMES", "Gate", "Vcpu"]
 
@@ -68,13 +69,14 @@ class Vcpu:
     """Fields marked (gate) are read and written under the gate's lock only."""
 
     def __init__(
-        self, index: int, gate: Gate, config: EngineConfig, host: Host, fds: VcpuFd
+        self, index: int, gate: Gate, config: EngineConfig, host: Host, fds: VcpuFd, parts: Parts
     ) -> None:
         self.index = index
         self._gate = gate
         self._config = config
         self._ioctl = host.runner()
         self.fds = fds
+        self._parts = parts
         self._masked: VcpuFd | None = None
         self.thread: threading.Thread | None = None
         self.exits = config.exits(index)
@@ -154,7 +156,7 @@ class Vcpu:
                 log.exception("vCPU %d: the handling of an access raised", self.index)
                 name, _, said = text_of(error).partition(": ")
                 text = f"{name} in the handling of an access: {said}"
-                stop = report.failure(text, self.fds, self._config.memory)
+                stop = report.failure(text, self._parts, self.fds, self._config.memory)
             if stop is not None:
                 self._stop(stop)
             self._arrive()
@@ -257,11 +259,11 @@ class Vcpu:
             return None
         if reason in _REENTER:
             return None
-        return report.explain(self.fds, self._config.memory)
+        return report.explain(self._parts, self.fds, self._config.memory)
 
     def _refused(self, code: int) -> Stop:
         text = f"KVM_RUN failed: {os.strerror(code)}"
-        return report.failure(text, self.fds, self._config.memory)
+        return report.failure(text, self._parts, self.fds, self._config.memory)
 
     def _step(self) -> Stop | None:
         """One instruction by KVM_GUESTDBG_SINGLESTEP (KVM API 4.87).
@@ -270,13 +272,13 @@ class Vcpu:
         next KVM_RUN, and another would follow. `immediate_exit` cuts there.
         """
         fds = self.fds
-        if fds.parts.halt(fds, self._config.memory):
+        if self._parts.halt(fds, self._config.memory):
             return None
-        fds.parts.single_step(fds, True)
+        self._parts.single_step(fds, True)
         try:
             return self._step_once(self._ioctl)
         finally:
-            fds.parts.single_step(fds, False)
+            self._parts.single_step(fds, False)
 
     def _step_once(self, run: Callable[[int, int, int], int]) -> Stop | None:
         fds, finishing = self.fds, False

@@ -14,7 +14,7 @@ from vmlab.engine.kvm.x86_64.code import code_bytes
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
-    from vmlab.engine.kvm.vm import VcpuFd
+    from vmlab.engine.kvm.descriptors import VcpuFd
 
 __all__ = ["halt"]
 

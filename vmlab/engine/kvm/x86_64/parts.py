@@ -19,7 +19,7 @@ from vmlab.errors import EngineError
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
-    from vmlab.engine.kvm.vm import VcpuFd
+    from vmlab.engine.kvm.descriptors import VcpuFd
 
 __all__ = ["make"]
 
