@@ -26,7 +26,7 @@ NAMES = {
 #: a guest's, unless it is said
 DEFAULT = "x86_64"
 #: name -> the module whose ARCH it is
-HOMES = {name: f"vmlab.arch.{name}" for name in ("x86_64", "arm64", "riscv64")}
+HOMES = {name: f"vmlab.arch.{name}" for name in ("x86_64", "arm64", "riscv64", "riscv32")}
 
 
 def canonical(name: str) -> str:
@@ -54,8 +54,11 @@ def get(arch: str | Arch) -> Arch:
 
 
 def machine(arch: str | Arch) -> Arch:
-    """As `get`, and there is a machine of it; ConfigError where there is none."""
+    """As `get`, of which there is a machine: with the usual board; ConfigError where there is none."""
     found = get(arch)
+    if isinstance(arch, str):
+        boards: dict[str, Arch] = getattr(import_module(HOMES[found.name]), "BOARDS", {})
+        found = next(iter(boards.values()), found)
     assert found.board  # what only windows are known of says what is missing
     return found
 

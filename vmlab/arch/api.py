@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from vmlab.errors import ConfigError
 
-__all__ = ["Arch", "CpuState", "OnlyWindows", "Reserved", "Windows"]
+__all__ = ["Arch", "CpuState", "Dialect", "OnlyWindows", "Reserved", "Windows"]
 
 
 class Windows(NamedTuple):
@@ -33,6 +33,14 @@ class Windows(NamedTuple):
     def first(self) -> int:
         """The address of the first device's window; each has a page."""
         return self.base + self.skip * 0x1000
+
+
+class Dialect(NamedTuple):
+    """What a machine's virtio-mmio transports say, and let pass. vendor: VendorID. forgiving: a driver that
+    leaves VIRTIO_F_VERSION_1 out is served all the same, and the mistake counted; courses' are such."""
+
+    vendor: int = 0x424C_4D56  # "VMLB"
+    forgiving: bool = False
 
 
 class Reserved(NamedTuple):
@@ -72,6 +80,9 @@ class Arch(Protocol):
 
     @property
     def windows(self) -> Windows: ...
+
+    @property
+    def dialect(self) -> Dialect: ...
 
     @property
     def program_counter(self) -> str:
@@ -140,6 +151,7 @@ class Loader:
 
     #: its name
     loader = ""
+    dialect = Dialect()
 
     @property
     def _loader(self) -> Any:

@@ -15,18 +15,18 @@ from vmlab.arch.api import OnlyWindows
 from vmlab.errors import KernelError
 
 __all__ = ["ELF_MAGIC", "EM_AARCH64", "EM_X86_64", "ET_DYN", "ET_EXEC", "ElfFile", "Segment"]
-__all__ += ["EM_386", "Target", "other"]
+__all__ += ["EM_386", "EM_RISCV", "Target", "other"]
 
 ELF_MAGIC = b"\x7fELF"
 PT_LOAD, PT_INTERP, PT_NOTE = 1, 3, 4
 ET_EXEC, ET_DYN = 2, 3
-EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
+EM_386, EM_X86_64, EM_AARCH64, EM_RISCV = 3, 62, 183, 243
 _MACHINES = {
     EM_386: "i386",
     EM_X86_64: "x86_64",
     EM_AARCH64: "arm64",
     40: "arm",
-    243: "riscv",
+    EM_RISCV: "riscv",
     22: "s390",
     21: "ppc64",
 }

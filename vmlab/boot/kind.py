@@ -14,11 +14,12 @@ __all__ = ["arch_of"]
 #: bytes that are looked at
 _HEAD = 0x400
 #: e_machine of an ELF file -> the architecture
-_MACHINES = {3: "x86_64", 62: "x86_64", 183: "arm64"}
+_MACHINES = {3: "x86_64", 62: "x86_64", 183: "arm64", 243: "riscv"}
 #: what other images have where
 _MAGIC = (
     (0x202, b"HdrS", "x86_64"),
     (0x38, b"ARM\x64", "arm64"),
+    (0x30, b"RISCV\0\0\0", "riscv64"),
 )
 
 
@@ -36,5 +37,6 @@ def arch_of(path: str | Path) -> str | None:
     except (OSError, ValueError, VmlabError):
         return None
     if first[:4] == b"\x7fELF" and len(first) >= 20:
-        return _MACHINES.get(int.from_bytes(first[18:20], "little"))
+        found = _MACHINES.get(int.from_bytes(first[18:20], "little"))
+        return f"riscv{32 * first[4]}" if found == "riscv" else found
     return next((arch for at, magic, arch in _MAGIC if first[at : at + len(magic)] == magic), None)

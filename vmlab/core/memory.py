@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from vmlab.arch import DEFAULT, get
+from vmlab.arch import DEFAULT, machine
 from vmlab.arch.api import Arch
 from vmlab.core.host import HOST, Host
 from vmlab.errors import ConfigError, MemoryAccessError
@@ -87,7 +87,7 @@ class GuestMemory:
             mapping = host.map(fd, size)
         except (OSError, ValueError) as error:
             raise ConfigError(f"cannot map {size:#x} bytes of guest memory: {error}") from error
-        return cls(mapping, get(arch).ram_layout(size), host)
+        return cls(mapping, machine(arch).ram_layout(size), host)
 
     def find(self, address: int, size: int) -> Region | None:
         """The region that holds all of [address, address + size), or None."""

@@ -42,6 +42,7 @@ ENGINES = {
         {
             "x86_64": "vmlab.engine.soft.x86_64.engine:X86Engine",
             "arm64": "vmlab.engine.soft.arm64.engine:ArmEngine",
+            **dict.fromkeys(("riscv64", "riscv32"), "vmlab.engine.soft.riscv.engine:RiscvEngine"),
         },
     ),
 }

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
-from vmlab.arch import DEFAULT, get
+from vmlab.arch import DEFAULT, machine
 from vmlab.core.memory import check_size
 from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
@@ -75,7 +75,7 @@ class MachineConfig(Struct, frozen=True):
                 raise ConfigError(f"{what}={value!r}: it must be {words}")
         if not 1 <= self.cpus <= MAX_CPUS:
             raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
-        arch = get(self.arch)
+        arch = machine(self.arch)
         check_size(self.memory)
         if self.gic is not None and (type(self.gic) is not int or self.gic not in GIC_VERSIONS):
             raise ConfigError(f"gic={self.gic!r:.40}: there are the versions 2 and 3")

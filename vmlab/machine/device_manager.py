@@ -46,6 +46,7 @@ class DeviceManager:
         mmio: Bus,
     ) -> None:
         self._engine = engine
+        self._dialect = arch.dialect
         self._memory = memory
         self._page = page
         self._clock = clock
@@ -207,11 +208,10 @@ class DeviceManager:
         if isinstance(device, MmioTransport):
             device.on_let_go = lambda: self.hotplug.unbound(slot)
 
-    @staticmethod
-    def _carried(device: object) -> tuple[DeviceType, Device]:
+    def _carried(self, device: object) -> tuple[DeviceType, Device]:
         """The device as a bus takes it: a virtio device gets its transport."""
         if isinstance(device, VirtioDevice):
-            return DeviceType.virtio(device.device_id), MmioTransport(device)
+            return DeviceType.virtio(device.device_id), MmioTransport(device, self._dialect)
         if isinstance(device, Device):
             return DeviceType.USER, device
         raise ConfigError(f"{shown(device)} is not a vmlab Device")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from vmlab.arch import get
+from vmlab.arch import machine as machine_of
 from vmlab.boot.image import read_initrd, read_tree
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
@@ -81,7 +81,7 @@ class Machine:
         self._log: AccessLog | None = None
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
-        self.arch = get(config.arch)
+        self.arch = machine_of(config.arch)
         self.ports = Bus("port", self.arch.port_bits or 0, page=page)
         image = self.arch.read_image(config.kernel, config.memory)
         self._kernel = self.arch.parse(image, config.kernel, config.memory)
@@ -313,7 +313,7 @@ class Machine:
         told = self._board.describe(
             Described(
                 *(self.config.cpus, self.linux, self.config.slots, windows),
-                *(self.engine.gic, self._tree),
+                *(self.engine.gic, self._tree, self.arch.name),
             )
         )
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)
@@ -380,6 +380,10 @@ class Machine:
         ended = Exit("debug-exit", status, f"the guest exited with status {status}")
         self._later(lambda: self._end("stopped", ended))
 
+    def _on_fail(self, status: int) -> None:
+        ended = Exit("fail", status, f"the guest failed with status {status}")
+        self._later(lambda: self._end("stopped", ended))
+
     def _on_power_off(self) -> None:
         ended = Exit("poweroff", 0, "the guest switched itself off")
         self._later(lambda: self._end("stopped", ended))
@@ -414,7 +418,9 @@ class Machine:
 
     def _plug_fixed(self, on_console: Callable[[bytes], None]) -> None:
         exits = self._on_debug_exit if self.config.debug_exit else None
-        hooks = FixedHooks(on_console, self._on_reset, self._on_power_off, exits)
+        hooks = FixedHooks(
+            on_console, self._on_reset, self._on_power_off, exits, self._on_fail
+        )
         for fixed in self._board.fixed_devices(hooks, self.device_manager.hotplug):
             if fixed.kind is not None:
                 line = self._cmdline if self.linux else None

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from vmlab.arch.api import Dialect
 from vmlab.core.counters import DeviceState
 from vmlab.core.device import on_peek, on_read, on_write
 from vmlab.core.patience import Taken, taken
@@ -52,7 +53,7 @@ class MmioTransport(VirtioTransport):
     #: called when the driver has reset the device; set by the machine
     on_let_go: Callable[[], None] | None = None
 
-    def __init__(self, device: VirtioDevice) -> None:
+    def __init__(self, device: VirtioDevice, dialect: Dialect = Dialect()) -> None:  # noqa: B008  it cannot be changed
         if len(device.queue_sizes) > MAX_QUEUES:
             raise ConfigError(
                 f"{device.type} has {len(device.queue_sizes)} queues; {MAX_QUEUES} is the most"
@@ -60,6 +61,7 @@ class MmioTransport(VirtioTransport):
         super().__init__(device)
         self.type = device.type  # type: ignore[misc]  # an instance is as its device is called
         self.consoles = device.consoles
+        self._dialect = dialect
         device.transport = self
         self._resetting = 0
         self._status_now = 0
@@ -76,10 +78,10 @@ class MmioTransport(VirtioTransport):
         self._driver_features = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"device": self.device, "r": {}}
+        return {"device": self.device, "dialect": self._dialect, "r": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        MmioTransport.__init__(self, state["device"])
+        MmioTransport.__init__(self, state["device"], state["dialect"])
 
     # --- capabilities come and go ---------------------------------------------------------------
 
@@ -139,6 +141,10 @@ class MmioTransport(VirtioTransport):
     @on_peek("DeviceID")
     def _device_id(self) -> int:
         return self.device.device_id
+
+    @on_peek("VendorID")
+    def _vendor(self) -> int:
+        return self._dialect.vendor
 
     @on_peek("DeviceFeatures")
     def _offer(self) -> int:
@@ -208,7 +214,11 @@ class MmioTransport(VirtioTransport):
         if extra := taken & ~self.offered:
             problems.append(f"features {extra:#x} were not offered")
         if not taken & VERSION_1:
-            problems.append("VIRTIO_F_VERSION_1 was not taken: a legacy driver")
+            legacy = "VIRTIO_F_VERSION_1 was not taken: a legacy driver"
+            if self._dialect.forgiving:
+                self.mistake(legacy)
+            else:
+                problems.append(legacy)
         for feature, needed in self.device.feature_needs.items():
             if taken & feature and (missing := needed & ~taken):
                 problems.append(f"feature {feature:#x} was taken without {missing:#x}")

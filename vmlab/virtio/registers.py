@@ -5,7 +5,6 @@ from __future__ import annotations
 from vmlab.regs import Registers, bit, block, pair64, ro, rw, wo
 
 MAGIC = 0x7472_6976
-VENDOR = 0x424C_4D56  # "VMLB"
 CONFIG = 0x100
 # feature bits of the ring and the transport (§6)
 RING_INDIRECT_DESC, RING_EVENT_IDX, VERSION_1, RING_RESET = 1 << 28, 1 << 29, 1 << 32, 1 << 40
@@ -26,7 +25,7 @@ class MmioRegisters(Registers, strict=True):
     MagicValue = ro(0x000, '"virt"', reset=MAGIC, spec="virtio 1.2 §4.2.2")
     Version = ro(0x004, "version of the transport", reset=2)
     DeviceID = ro(0x008, "what device it is; 0: a placeholder, nothing is here")
-    VendorID = ro(0x00C, "who made it", reset=VENDOR)
+    VendorID = ro(0x00C, "who made it")
     DeviceFeatures = ro(0x010, "32 of the features that the device offers")
     DeviceFeaturesSel = wo(0x014, "which 32 of them")
     DriverFeatures = wo(0x020, "32 of the features that the driver takes")

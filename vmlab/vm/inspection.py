@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmlab.arch import get
+from vmlab.arch import machine
 from vmlab.core.memory import GuestMemory
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
@@ -49,7 +49,7 @@ class Inspection:
     def address_map(self) -> AddressMap:
         config = self.connection.config
         return address_map(
-            get(config.arch), config.memory, list(self.connection.entries_or_build())
+            machine(config.arch), config.memory, list(self.connection.entries_or_build())
         )
 
     @property

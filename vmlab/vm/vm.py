@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Self
 
-from vmlab.arch import get
+from vmlab.arch import machine
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
@@ -114,7 +114,7 @@ class VM:
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
         config = self.config
-        warning = get(config.arch).check_files(config.kernel, config.initrd, config.memory)
+        warning = machine(config.arch).check_files(config.kernel, config.initrd, config.memory)
         if config.dtb is not None:
             from vmlab.boot.image import read_tree  # only here: few machines have one
 
@@ -231,7 +231,7 @@ class VM:
     def shutdown(self, timeout: float = 30) -> Exit:
         """Press the power button, to which a Linux listens, and wait until the guest has switched itself off.
         StateError when it does not within `timeout` seconds, or its machine has no button."""
-        buttons = get(self.config.arch).buttons
+        buttons = machine(self.config.arch).buttons
         if not buttons:
             raise StateError("this machine has no power button; stop() switches it off")
         for button in buttons:

@@ -1,9 +1,54 @@
-"""64-bit RISC-V: the windows and lines of libkrun's manager."""
+"""RISC-V of 64 bits (and of 32, by `riscv32`): the windows and lines of libkrun's manager, and the machine
+"virt", which is QEMU's."""
 
 from __future__ import annotations
 
-from vmlab.arch.api import OnlyWindows, Windows
+from importlib import import_module
+from typing import Any
 
-__all__ = ["ARCH"]
+from vmlab.arch.api import Dialect, Loader, OnlyWindows, Reserved, Windows
+from vmlab.arch.riscv64 import platform
 
-ARCH = OnlyWindows("riscv64", Windows(0x0A00_0000, (0, 1023), last_irq=1023))
+__all__ = ["ARCH", "BOARDS", "KRUN_WINDOWS", "Virt"]
+
+KRUN_WINDOWS = Windows(0x0A00_0000, (0, 1023), last_irq=1023)
+
+ARCH = OnlyWindows("riscv64", KRUN_WINDOWS)
+
+
+class Virt(Loader):
+    port_bits: int | None = None
+    windows = Windows(
+        platform.WINDOWS_BASE, platform.LINES, platform.LAST_LINE, end=platform.WINDOWS_END
+    )
+    #: QEMU's vendor
+    dialect = Dialect(0x554D_4551, forgiving=True)
+    program_counter = "pc"
+    registers = (
+        *(f"x{number}" for number in range(32)),
+        *("pc", "priv", "mstatus", "mie", "mip", "mtvec", "mepc", "mcause", "mtval", "medeleg"),
+        *("mideleg", "stvec", "sepc", "scause", "stval", "satp"),
+    )
+    reserved = (
+        Reserved(platform.CLINT_BASE, platform.CLINT_BASE + platform.CLINT_SIZE - 1, "clint"),
+        Reserved(platform.PLIC_BASE, platform.PLIC_BASE + platform.PLIC_SIZE - 1, "plic"),
+    )
+    serial = "serial"
+    hotplug = platform.HOTPLUG_BASE
+    has_tree = True
+    buttons = ("power", "hotplug")
+    board = "vmlab.machine.board.virt"
+
+    def __init__(self, bits: int) -> None:
+        self.name, self.bits = f"riscv{bits}", bits
+        self.address_bits = 36 if bits == 64 else 34
+
+    @property
+    def _loader(self) -> Any:
+        return import_module("vmlab.boot.riscv.load").RiscvLoader(self.bits)
+
+    def ram_layout(self, size: int) -> list[tuple[int, int]]:
+        return [(platform.RAM_BASE, size)]
+
+
+BOARDS = {"virt": Virt(64)}

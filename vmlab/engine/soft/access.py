@@ -126,10 +126,10 @@ class Access:
         self._read_size = size
         self._read_next = start = address & -size
         self._read_end = start + (size if over > 0 or start == address else 2 * size)
-        self._read_value = self._load(address, size - self._read_rest)
+        self._read_value = self.load(address, size - self._read_rest)
         self._read_at = address
 
-    def _load(self, address: int, size: int) -> int:
+    def load(self, address: int, size: int) -> int:
         """`size` bytes (1..8, inside a page) from a device."""
         try:
             if self.muted:
@@ -138,8 +138,8 @@ class Access:
                 return self._chipset.read_mmio(self.number, address, size)
             if size & size - 1:  # 3, 5, 6, 7: what is left of an access at a page end
                 first = 4 if size > 4 else 2
-                low = self._load(address, first)
-                return low | self._load(address + first, size - first) << 8 * first
+                low = self.load(address, first)
+                return low | self.load(address + first, size - first) << 8 * first
             self._exits[MMIO] += 1
             return self._config.mmio.read(address, size) & (1 << 8 * size) - 1
         except BaseException as error:  # noqa: BLE001 - reported by _failed
@@ -153,14 +153,14 @@ class Access:
             if self._read_rest and not 0 <= address - (self._read_at & ~(_PAGE - 1)) < _PAGE:
                 # the access goes on in another page, wherever that one is
                 rest, self._read_rest = self._read_rest, 0
-                self._read_value, self._read_at = self._load(address, rest), address
+                self._read_value, self._read_at = self.load(address, rest), address
                 self._read_next, self._read_end = address, address + self._read_size
                 distance = 0
             if not self._read_next <= address < self._read_end:
                 # a page walk or the rest of an access that began in RAM come here too: never mind
                 if self._config.exact:
                     self._interrupt()
-                return self._load(address, size)
+                return self.load(address, size)
             self._read_next = address + size
             value = self._read_value
             value = value >> 8 * distance if distance >= 0 else value << -8 * distance
@@ -178,9 +178,9 @@ class Access:
         else:
             self._write_rest = 0
         self._write_at, self._write_left = address, size
-        self._store(address, size, value & (1 << 8 * size) - 1)
+        self.store(address, size, value & (1 << 8 * size) - 1)
 
-    def _store(self, address: int, size: int, value: int) -> None:
+    def store(self, address: int, size: int, value: int) -> None:
         try:
             if self.muted:
                 return
@@ -188,8 +188,8 @@ class Access:
                 self._chipset.write_mmio(self.number, address, size, value)
             elif size & size - 1:
                 first = 4 if size > 4 else 2
-                self._store(address, first, value & (1 << 8 * first) - 1)
-                self._store(address + first, size - first, value >> 8 * first)
+                self.store(address, first, value & (1 << 8 * first) - 1)
+                self.store(address + first, size - first, value >> 8 * first)
             elif address in self._doorbells.addresses and self._doorbells.take(
                 address, size, value
             ):
@@ -209,11 +209,11 @@ class Access:
             if self._write_rest and not (base + offset) & _PAGE - 1:
                 rest, self._write_rest = self._write_rest, 0
                 self._write_at, self._write_left = base + offset, rest - size
-                self._store(base + offset, rest, self._write_value & (1 << 8 * rest) - 1)
+                self.store(base + offset, rest, self._write_value & (1 << 8 * rest) - 1)
             else:
                 if self._config.exact:
                     self._interrupt()
-                self._store(base + offset, size, value & (1 << 8 * size) - 1)
+                self.store(base + offset, size, value & (1 << 8 * size) - 1)
 
         return write
 

@@ -138,6 +138,10 @@ class SoftEngine:
         """Make what differs between processors: `_chipset`, `_caches` and `_vcpus`."""
         raise NotImplementedError
 
+    def _first_state(self, cpu: int, state: Any) -> Any:
+        """How a CPU begins where the first one does in `state`; None: it waits to be started."""
+        return None if cpu else state
+
     def _time_stops(self) -> None:
         """No guest code runs from now on (the lock is held)."""
 
@@ -196,7 +200,7 @@ class SoftEngine:
                 self._abandon_access()
             self._chipset.reset()
             for vcpu in self._vcpus:
-                vcpu.load(None if vcpu.number else state)
+                vcpu.load(self._first_state(vcpu.number, state))
             self._loaded = True
 
     def start(self) -> None:

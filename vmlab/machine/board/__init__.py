@@ -37,12 +37,14 @@ class Serial(Protocol):
 
 class FixedHooks(NamedTuple):
     """What such devices do to the machine. console: bytes that the guest sent to its serial port.
-    debug_exit: None for a machine without that port."""
+    debug_exit: None for a machine without that port. fail: the run ends with
+    this status."""
 
     console: Callable[[bytes], None]
     reset: Callable[[], None]
     power_off: Callable[[], None]
     debug_exit: Callable[[int], None] | None
+    fail: Callable[[int], None]
 
 
 class Fixed(NamedTuple):
@@ -68,6 +70,7 @@ class Described(NamedTuple):
     windows: dict[tuple[DeviceType, str], DeviceInfo]
     gic: int = 2
     tree: Node | None = None
+    arch: str = ""
 
 
 class Board(Protocol):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from vmlab.engine.soft.arm64 import psci
-from vmlab.engine.soft.arm64.timer import TICK_NS, GuestClock, Timer
+from vmlab.engine.soft.arm64.timer import TICK_NS, Timer
+from vmlab.engine.soft.guest_clock import GuestClock
 
 
 class Bench:
     def __init__(self) -> None:
         self.host = 1_000_000_000
-        self.clock = GuestClock(lambda: self.host)
+        self.clock = GuestClock(TICK_NS, lambda: self.host)
         self.level = False
         self.due: int | None = None
         self.timer = Timer(self.clock, self._drive, self._arm)

@@ -12,7 +12,8 @@ from vmlab.engine.soft.arm64.gic import LINES, PRIVATE
 from vmlab.engine.soft.arm64.gicv2 import GicV2
 from vmlab.engine.soft.arm64.gicv3 import CPU_REGISTERS, GicV3
 from vmlab.engine.soft.arm64.registers import COUNTERS, Key
-from vmlab.engine.soft.arm64.timer import GuestClock, Timer
+from vmlab.engine.soft.arm64.timer import TICK_NS, Timer
+from vmlab.engine.soft.guest_clock import GuestClock
 from vmlab.engine.soft.timers import Timers
 
 __all__ = ["LINES", "PRIVATE", "Chipset", "Key"]
@@ -82,7 +83,7 @@ class Chipset:
         self._wake = wake
         #: CPU -> whether an interrupt waits for it
         self.line = [False] * cpus
-        self.clock = GuestClock()
+        self.clock = GuestClock(TICK_NS)
         self.timers = Timers(lock, "vmlab-soft-timer")
         self._windows: _V2 | _V3 = (_V2 if version == 2 else _V3)(cpus, self._signal)
         self.gic = self._windows.gic

@@ -19,18 +19,17 @@ from vmlab.engine.soft import uclib
 from vmlab.engine.soft.arm64 import exceptions, timer
 from vmlab.engine.soft.arm64 import registers as r
 from vmlab.engine.soft.arm64.registers import Key
+from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.uclib import Uc
 from vmlab.errors import EngineError
 
-__all__ = ["HVC", "SMC", "UNDEFINED", "Core", "Owner", "Saved"]
+__all__ = ["HVC", "SMC", "UNDEFINED", "Core", "Owner"]
 
 #: Unicorn's numbers of exceptions (QEMU's EXCP_*)
 UNDEFINED, HVC, SMC = 1, 11, 13
 _HOOK = ctypes.CFUNCTYPE(
     ctypes.c_uint32, ctypes.c_size_t, ctypes.c_int, ctypes.POINTER(r.System), ctypes.c_size_t
 )
-#: bytes before the data in struct uc_context (include/uc_priv.h)
-_HEADER = 40
 _I = 1 << 7
 _PAGE = 0x1000
 #: UC_ARM64_INS_*
@@ -61,32 +60,6 @@ class Owner(Protocol):
     def code_at(self, address: int) -> bytes:
         """The instruction at a virtual address; empty where there is none."""
         ...
-
-
-class Saved:
-    """The state of a CPU that does not run: Unicorn's context."""
-
-    def __init__(self, uc: Uc) -> None:
-        handle = ctypes.c_size_t()
-        if uc.lib.uc_context_alloc(uc.handle, ctypes.byref(handle)):
-            raise EngineError("unicorn: cannot allocate a context")
-        self._uc, self.block = uc, handle.value
-        self.save()
-
-    def save(self) -> None:
-        self._uc.lib.uc_context_save(self._uc.handle, self.block)
-
-    def restore(self) -> None:
-        self._uc.lib.uc_context_restore(self._uc.handle, self.block)
-
-    def data(self) -> bytes:
-        size = ctypes.c_size_t.from_address(self.block).value
-        return ctypes.string_at(self.block + _HEADER, size)
-
-    def close(self) -> None:
-        if self.block:
-            self._uc.lib.uc_context_free(self.block)
-            self.block = 0
 
 
 class Core:

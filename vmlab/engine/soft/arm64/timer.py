@@ -5,11 +5,12 @@ Both count the machine's time, CNTVOFF being 0: it stands still while the machin
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["FREQUENCY", "PHYSICAL_LINE", "REGISTERS", "VIRTUAL_LINE", "GuestClock", "Timer"]
+from vmlab.engine.soft.guest_clock import GuestClock
+
+__all__ = ["FREQUENCY", "PHYSICAL_LINE", "REGISTERS", "VIRTUAL_LINE", "Timer"]
 
 #: of the counter, in Hz; a tick is 16 ns
 FREQUENCY = 62_500_000
@@ -28,40 +29,6 @@ REGISTERS: Final = {
     (3, 3, 14, 3, 1): (VIRTUAL_LINE, "CTL"),
     (3, 3, 14, 3, 2): (VIRTUAL_LINE, "CVAL"),
 }
-
-
-class GuestClock:
-    """The machine's time: the host's monotonic one less all pauses. It begins stopped, at 0."""
-
-    def __init__(self, now: Callable[[], int] = time.monotonic_ns) -> None:
-        self._now = now
-        #: host time - machine time, in ns
-        self.offset = 0
-        self._stopped_at: int | None = 0
-
-    def now(self) -> int:
-        """In ns."""
-        return self._now() - self.offset if self._stopped_at is None else self._stopped_at
-
-    def ticks(self) -> int:
-        return self.now() // TICK_NS
-
-    def host_time(self, ticks: int) -> int:
-        """When the counter gets there, in the host's ns, if it is not stopped before."""
-        return ticks * TICK_NS + self.offset
-
-    def reset(self) -> None:
-        """Begin anew at 0, stopped."""
-        self._stopped_at = 0
-
-    def stop(self) -> None:
-        self._stopped_at = self.now()
-
-    def go(self) -> None:
-        if self._stopped_at is not None:
-            # whole ticks, so that a counter of the host's that is read with an offset is never behind
-            self.offset = (self._now() - self._stopped_at) // TICK_NS * TICK_NS
-            self._stopped_at = None
 
 
 class Timer:

@@ -20,7 +20,8 @@ from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.arm64 import native, psci
 from vmlab.engine.soft.arm64 import registers as r
 from vmlab.engine.soft.arm64.chipset import Chipset, Key
-from vmlab.engine.soft.arm64.core import HVC, SMC, Core, Saved
+from vmlab.engine.soft.arm64.core import HVC, SMC, Core
+from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick

@@ -1,0 +1,21 @@
+"""How a RISC-V machine's harts start: what a loader says and an engine does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["CpuState"]
+
+
+class CpuState(NamedTuple):
+    """supervisor: hart 0 alone, in S mode, with the firmware's calls answered by the machine; else every hart
+    starts, in M mode. a0 holds the hart's number; `regs`: x0 to x31 beside that."""
+
+    pc: int
+    supervisor: bool = False
+    regs: Mapping[str, int] = {}
+
+    @property
+    def start(self) -> int:
+        return self.pc

@@ -1,0 +1,217 @@
+"""Puts a kernel into guest memory and says how the harts start.
+
+Where it lies says in which mode: a kernel whose RAM begins with it is the machine's firmware and starts in M
+mode on every hart, as on QEMU's "virt" without a BIOS; one that leaves the first 2 MiB to a firmware starts in
+S mode on one hart, and the machine answers its SBI calls. Every kernel gets a device tree.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from vmlab.arch.riscv64 import platform
+from vmlab.arch.riscv64.cpu_state import CpuState
+from vmlab.boot import fdt, image
+from vmlab.boot.elf import ELF_MAGIC, ET_DYN, ElfFile, Target
+from vmlab.boot.fdt import Node, cells, reg, text
+from vmlab.boot.image import check_initrd
+from vmlab.boot.payload import MAX_SIZE
+from vmlab.boot.pieces import Piece, check_entry, pieces_of
+from vmlab.boot.riscv import formats, linux
+from vmlab.core.cmdline import Cmdline
+from vmlab.core.memory import PAGE, GuestMemory
+from vmlab.core.safely import named
+from vmlab.errors import KernelError
+
+__all__ = ["Kernel", "RiscvLoader", "Told"]
+
+#: bytes of command line that Linux takes (COMMAND_LINE_SIZE), without the NUL
+CMDLINE_MAX = 511
+#: the device tree's place: this much at RAM's end, on a boundary of that size
+_TREE = 0x20_0000
+
+
+class Kernel(NamedTuple):
+    """An image, taken apart. floating: its pieces' addresses are distances from the first byte of RAM."""
+
+    name: str
+    pieces: list[Piece]
+    entry: int
+    linux: bool = False
+    floating: bool = False
+
+
+class Told(NamedTuple):
+    """What a guest finds in memory of its machine. tree: the device tree, without /memory and /chosen;
+    stdout: the path in it of the serial port."""
+
+    tree: Node = Node("")
+    stdout: str = ""
+
+
+class _Formats(NamedTuple):
+    """What `image` asks of an architecture."""
+
+    TARGET: Target
+
+    def is_kernel(self, first: bytes | bytearray) -> bool:
+        return formats.is_kernel(first)
+
+    def guess(self, data: bytes | bytearray) -> str:
+        return formats.guess(data, self.TARGET)
+
+
+class RiscvLoader:
+    """For harts of so many bits."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self._formats = _Formats(formats.TARGETS[bits])
+
+    def read_image(self, path: str | Path, limit: int = MAX_SIZE) -> bytes:
+        """A kernel's bytes; see `boot.image.read_image`."""
+        return image.read_image(path, self._formats, limit=limit)
+
+    def check_files(self, kernel: str, initrd: str | None, memory: int) -> str:
+        """KernelError when a machine with `memory` bytes cannot boot them, as far as that can be told quickly.
+        What it would do without: a sentence, or ""."""
+        data = self.read_image(kernel, limit=memory)
+        first, size = image.beginning(data, named(kernel))
+        self._take_apart(first, named(kernel), size)
+        if initrd is not None:
+            check_initrd(initrd, memory)
+        return ""
+
+    def parse(self, data: bytes, name: str, limit: int = MAX_SIZE) -> Kernel:
+        """The image taken apart; KernelError when this machine cannot boot it. limit: bytes that it may unpack
+        to."""
+        said = named(name)
+        return self._take_apart(image.unwrap(data, said, self._formats, limit), said)
+
+    def _take_apart(
+        self, data: bytes | bytearray, name: str, size: int | None = None
+    ) -> Kernel:
+        """size: the image's, where `data` is only its beginning."""
+        if linux.is_image(data):
+            header = linux.Image.read(data, name, len(data) if size is None else 0)
+            piece = Piece(header.text_offset, memoryview(data), max(header.size, len(data)))
+            return Kernel(name, [piece], header.text_offset, True, True)
+        if data[:4] != ELF_MAGIC:
+            raise KernelError(f"{name}: {self._formats.guess(data)}")
+        elf = ElfFile(data, name, self._formats.TARGET, size)
+        if elf.bits != self._bits:
+            raise KernelError(
+                f"{name}: made for riscv{elf.bits}; this machine is riscv{self._bits};"
+                f" arch='riscv{elf.bits}' (--arch riscv{elf.bits}) makes one for it"
+            )
+        if elf.interpreted or elf.kind == ET_DYN:
+            raise KernelError(
+                f"{elf.name}: an ELF file without a way in: a program of an operating system, or one that can"
+                " lie anywhere; link a kernel to fixed addresses"
+            )
+        entry = elf.to_physical(elf.entry)
+        if size is None:
+            check_entry(elf, entry)
+        return Kernel(elf.name, pieces_of(elf) if size is None else [], entry)
+
+    def place(
+        self,
+        memory: GuestMemory,
+        kernel: Kernel,
+        cmdline: Cmdline,
+        initrd: bytes | None = None,
+        told: Told = Told(),  # noqa: B008  it cannot be changed
+    ) -> CpuState:
+        """Write kernel, initrd and device tree. Memory is taken to be zeroed."""
+        ram = memory.regions[0]
+        start = ram.base if kernel.floating else 0
+        pieces = [one._replace(address=start + one.address) for one in kernel.pieces]
+        if kernel.linux and len(cmdline) > CMDLINE_MAX:
+            raise KernelError(
+                f"{kernel.name}: it takes a command line of {CMDLINE_MAX} bytes; this one has {len(cmdline)}"
+            )
+        tree = (ram.end - _TREE) & -_TREE if ram.size > _TREE else ram.end - ram.size // 4
+        _check_places(memory, kernel.name, pieces, tree)
+        for one in pieces:
+            memory.write(one.address, one.data)
+        end = max(one.end for one in pieces)
+        module = _place_initrd(memory, initrd, end, tree) if initrd else None
+        blob = fdt.flatten(_complete(told, memory, cmdline, module, kernel.linux))
+        if tree + len(blob) > ram.end:
+            raise KernelError(
+                f"{len(blob):#x} bytes of device tree do not fit; give the guest more memory"
+            )
+        memory.write(tree, blob)
+        first = min(one.address for one in pieces)
+        return CpuState(start + kernel.entry, first >= platform.SBI_ENTRY, {"x11": tree})
+
+
+def _complete(
+    told: Told,
+    memory: GuestMemory,
+    cmdline: Cmdline,
+    module: tuple[int, int] | None,
+    linux: bool,
+) -> Node:
+    """With what the loader alone knows; what the tree says of the same stays beside it."""
+    chosen = {"bootargs": text(str(cmdline))}
+    if told.stdout:
+        chosen["stdout-path"] = text(told.stdout)
+    if module is not None:
+        start, size = module
+        chosen |= {"linux,initrd-start": reg(start), "linux,initrd-end": reg(start + size)}
+    if linux:
+        chosen |= {"kaslr-seed": os.urandom(8), "rng-seed": os.urandom(64)}
+    tree = told.tree
+    given = tree.child("chosen")
+    rest = [one for one in tree.children if one is not given]
+    if tree.child("memory") is None:
+        ram = memory.regions[0]
+        rest.append(
+            Node(
+                f"memory@{ram.base:x}",
+                {"device_type": text("memory"), "reg": reg(ram.base, ram.size)},
+            )
+        )
+    before = given or Node("chosen")
+    rest.append(Node("chosen", before.properties | chosen, before.children))
+    cells_of = {"#address-cells": cells(2), "#size-cells": cells(2)}
+    return Node("", cells_of | tree.properties, rest)
+
+
+def _check_places(memory: GuestMemory, name: str, pieces: list[Piece], tree: int) -> None:
+    """KernelError unless every piece lies in RAM, clear of the others and of the device tree."""
+    ram = memory.regions[0]
+    taken = [(tree, ram.end - tree, "device tree")]
+    for one in pieces:
+        what = f"{name}: its segment {one.address:#x}-{one.end - 1:#x}"
+        if one.address < ram.base:
+            raise KernelError(
+                f"{what} lies below RAM, which begins at {ram.base:#x} on this machine; link it there"
+            )
+        if memory.find(one.address, one.size) is None:
+            raise KernelError(
+                f"{what} does not fit the guest's memory of {memory.size >> 20} MiB; give it more"
+                " (memory=...)"
+            )
+        for start, size, other in taken:
+            if one.address < start + size and start < one.end:
+                raise KernelError(
+                    f"{what} would overwrite the {other} at {start:#x}: they overlap; give the guest more"
+                    " memory (memory=...)"
+                )
+        taken.append((one.address, one.size, "segment"))
+
+
+def _place_initrd(memory: GuestMemory, initrd: bytes, kernel_end: int, end: int) -> tuple[int, int]:
+    """(address, size): on a page, as high as it goes below `end`."""
+    start = (end - len(initrd)) & ~(PAGE - 1)
+    if start < kernel_end:
+        raise KernelError(
+            f"the initrd of {len(initrd):#x} bytes does not fit between {kernel_end:#x}, where the kernel ends,"
+            f" and {end:#x}; give the guest more memory"
+        )
+    memory.write(start, initrd)
+    return start, len(initrd)

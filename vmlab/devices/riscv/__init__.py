@@ -1,0 +1,1 @@
+"""Devices of QEMU's RISC-V machine "virt"."""

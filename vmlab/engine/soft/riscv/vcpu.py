@@ -1,0 +1,484 @@
+"""The harts of a RISC-V machine: one Unicorn instance that runs them by turns.
+
+One translation of the guest's code serves all, so that what one hart writes no other runs as it was. A hart
+that does not run is kept as Unicorn's context.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from vmlab.arch.riscv64 import platform
+from vmlab.arch.riscv64.cpu_state import CpuState
+from vmlab.core.safely import text_of
+from vmlab.engine.api import EngineConfig, Stop, Tally
+from vmlab.engine.soft import uclib
+from vmlab.engine.soft.access import Access
+from vmlab.engine.soft.context import Saved
+from vmlab.engine.soft.doorbells import Doorbells
+from vmlab.engine.soft.exits import HLT
+from vmlab.engine.soft.kick import Kick
+from vmlab.engine.soft.mode import Mode
+from vmlab.engine.soft.riscv import csrs, registers, sbi, traps
+from vmlab.engine.soft.riscv.chipset import Chipset
+from vmlab.engine.soft.riscv.core import Core
+from vmlab.engine.soft.riscv.registers import State
+from vmlab.engine.soft.undo import Undo
+
+__all__ = ["Processor", "Vcpu"]
+
+#: UC_PROT_READ
+_READABLE = 1
+_WFI = 0x1050_0073
+#: an interrupt that was refused so often is looked at every so many nanoseconds
+_REFUSALS, _LOOK_AGAIN_NS = 32, 1_000_000
+#: menvcfg.STCE
+_STCE = 1 << 63
+#: what a firmware leaves to S mode: every trap but its calls, and S mode's interrupts
+_MEDELEG, _MIDELEG = 0xFFFF & ~(1 << 9), 0x222
+#: of the 16550: registers and LSR.DR
+_DATA, _LSR, _DR = 0, 5, 1
+
+
+class Processor:
+    """What the harts share: the instance, its callbacks, the kick. Runs on the engine's thread.
+
+    portable: without the library's inner functions, even where they are known.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        bits: int,
+        chipset: Chipset,
+        doorbells: Doorbells,
+        exits: Tally,
+        patched: bool,
+        portable: bool,
+    ) -> None:
+        self.chipset, self.exits, self.bits = chipset, exits, bits
+        self.ram = config.memory
+        self.uc = uc = registers.new_hart(bits)
+        ram = sorted((region.base, region.end) for region in config.memory.regions)
+        for region in config.memory.regions:
+            uc.map_ram(region.base, region.size, region.host_address)
+        self.access = Access(0, config, chipset, doorbells, exits, self._interrupt_current)
+        self.access.attach(uc, ram)
+        self.core = Core(uc, bits, config.memory.regions, self, portable)
+        self._kick = Kick(uc, self._on_block, patched)
+        self._pristine = Saved(uc)
+        self.vcpus = [Vcpu(n, self) for n in range(config.cpus)]
+        #: the hart whose state Unicorn has
+        self._current: Vcpu | None = None
+        self._refusals = 0
+        self._forget = False
+
+    # -- any thread ------------------------------------------------------------------------------------
+
+    def arm(self) -> None:
+        self._kick.arm(force=True)
+
+    def wrote(self, _address: int, _size: int) -> bool:
+        """-> whether the hart that runs is to leave the guest."""
+        self._forget = True
+        return False
+
+    def forget(self) -> None:
+        """Any of the memory may have been written."""
+        self._forget = True
+
+    # -- callbacks -------------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> Vcpu:
+        assert self._current is not None
+        return self._current
+
+    def _interrupt_current(self) -> None:
+        self.current.interrupt()
+
+    def _on_block(self) -> None:
+        """At a block's start while armed."""
+        vcpu = self.current
+        if vcpu.stop_wanted:
+            self.core.stop()
+            return
+        self._kick.disarm()
+        seen = self.drive(vcpu)
+        if seen and not self.core.leave_for_interrupt():
+            self._refused(vcpu)
+        # whoever set a flag between the look and the disarming has kicked in vain
+        if vcpu.stop_wanted or self.chipset.pending(vcpu.number) != seen:
+            self.arm()
+
+    def drive(self, vcpu: Vcpu) -> int:
+        """Let the hart see what is driven -> that, but for what it was sent, which it has now."""
+        chipset, number = self.chipset, vcpu.number
+        with chipset.lock:
+            pending, owned = chipset.pending(number), chipset.owned[number]
+            chipset.sent[number] = False
+            self.core.drive(pending, owned)
+            return chipset.lines[number]
+
+    def _refused(self, vcpu: Vcpu) -> None:
+        """Natively the hart looks itself; by hand the next blocks are looked at, and then only now and then."""
+        if self.core.native:
+            return
+        self._refusals += 1
+        if self._refusals % _REFUSALS:
+            self.arm()
+            return
+        due = time.monotonic_ns() + _LOOK_AGAIN_NS
+        with self.chipset.lock:
+            self.chipset.timers.set("look", due, vcpu.kick)
+
+    def _failed(self, error: BaseException) -> None:
+        """An exception out of a callback would be lost in C: it is reported when the guest has been left."""
+        if self.access.failure is None:
+            self.access.failure = error
+        self.current.interrupt()
+
+    def on_exception(self, cause: int) -> bool:
+        try:
+            return self.current.on_exception(cause, self.core.state)
+        except BaseException as error:  # noqa: BLE001 - reported by _failed
+            self._failed(error)
+            return True
+
+    def time(self) -> int:
+        return self.chipset.clock.ticks()
+
+    def look_at_lines(self) -> None:
+        """They have changed, by something that the hart that runs does."""
+        if self._current is not None:
+            self.drive(self._current)
+
+    # -- turns -----------------------------------------------------------------------------------------
+
+    def enter(self, vcpu: Vcpu) -> None:
+        """Let Unicorn have the hart's state."""
+        if self._forget:
+            self._forget = False
+            self.uc.flush_code()
+        if self._current is not vcpu:
+            self.leave()
+            vcpu.saved.restore()
+            self.uc.flush_tlb()
+            self._current = vcpu
+            self.access.number = vcpu.number
+
+    def leave(self) -> None:
+        if self._current is not None:
+            self._current.saved.save()
+            self._current = None
+
+    @contextlib.contextmanager
+    def showing(self, vcpu: Vcpu) -> Iterator[State]:
+        """The hart's registers, to be read: another one may wait inside an access."""
+        yield self.core.look() if self._current is vcpu else vcpu.state
+
+    def begin(self, vcpu: Vcpu, entry: int, supervisor: bool, values: dict[str, int]) -> None:
+        """Put the hart in its start state, with these registers."""
+        self.leave()
+        self._pristine.restore()
+        vcpu.saved.save()
+        state = vcpu.state
+        state["pc"], state["mhartid"] = entry, vcpu.number
+        state.write("x10", vcpu.number)
+        for name, value in values.items():
+            state.write(name, value)
+        if supervisor:
+            state["priv"] = registers.SUPERVISOR
+            state["medeleg"], state["mideleg"] = _MEDELEG, _MIDELEG
+        vcpu.pc = entry
+
+    def disarm(self) -> None:
+        self._kick.disarm()
+
+    def close(self) -> None:
+        if self.uc.handle:
+            self._kick.close()
+            for saved in (self._pristine, *(vcpu.saved for vcpu in self.vcpus)):
+                saved.close()
+            self.core.close()
+            self.uc.close()
+
+    def physical(self, address: int) -> int:
+        """Where a virtual address lies; all ones where it is not mapped."""
+        found = ctypes.c_uint64()
+        status = self.uc.lib.uc_vmem_translate(
+            self.uc.handle, address, _READABLE, ctypes.byref(found)
+        )
+        return (1 << 64) - 1 if status else found.value
+
+    def instruction(self, address: int) -> int | None:
+        """The one at a virtual address, of two bytes or four; None where there is none that can be read."""
+        halves = []
+        for at in (address, address + 2):
+            where = self.physical(at)
+            if self.ram.find(where, 2) is None:
+                return None
+            halves.append(int.from_bytes(self.ram.read(where, 2), "little"))
+            if halves[0] & 3 != 3:
+                return halves[0]
+        return halves[0] | halves[1] << 16
+
+    def hook_writes(self, callback: Any) -> int:
+        return self.uc.hook(uclib.HOOK_MEM_WRITE, uclib.MEM_HOOK(callback), 1, 0)
+
+
+class Vcpu:
+    """One hart. `kick` and the flags may be touched from any thread."""
+
+    def __init__(self, number: int, processor: Processor) -> None:
+        self.number, self._processor = number, processor
+        self.saved = Saved(processor.uc)
+        #: its registers while it does not run
+        self.state = State(self.saved.address, processor.bits)
+        self.mode = Mode.WAITING
+        #: leave the guest at the next block
+        self.stop_wanted = False
+        #: HSM's hart_start: (address, opaque)
+        self.startup: tuple[int, int] | None = None
+        #: what the guest has asked of the machine
+        self._event: str | None = None
+        #: calls of the firmware are answered here
+        self._supervisor = False
+        #: a halted hart goes on when one of these bits of mip is driven
+        self._awaited = 0
+        self.menvcfg = 0
+        self.pc = 0
+        self.inside = False
+
+    # -- from any thread ---------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        self._processor.arm()
+
+    def interrupt(self) -> None:
+        """Make the hart leave the guest at its next block."""
+        self.stop_wanted = True
+        self._processor.arm()
+
+    @property
+    def runnable(self) -> bool:
+        if self.mode is Mode.HALTED:
+            return bool(self._processor.chipset.pending(self.number) & self._awaited)
+        if self.mode is Mode.WAITING:
+            return self.startup is not None
+        return self.mode is Mode.RUNNING
+
+    # -- state ---------------------------------------------------------------------------------------
+
+    def load(self, state: CpuState | None) -> None:
+        """Put the hart in its start state; None: wait to be started."""
+        self.startup = self._event = None
+        self.menvcfg = 0
+        self._processor.access.failure = None
+        self.mode = Mode.WAITING if state is None else Mode.RUNNING
+        start = CpuState(0) if state is None else state
+        self._supervisor = start.supervisor
+        self._processor.begin(self, start.pc, start.supervisor, dict(start.regs))
+        if start.supervisor:
+            self._processor.chipset.own_supervisor_timer(self.number, True)
+        self._processor.forget()
+
+    def registers(self) -> dict[str, int]:
+        with self._processor.showing(self) as state:
+            return {name: state.read(name) for name in registers.names()}
+
+    def set_registers(self, values: dict[str, int]) -> None:
+        """Those of `names`; they are checked by the caller."""
+        self._processor.enter(self)
+        core = self._processor.core
+        state = core.look()
+        for name, value in values.items():
+            state.write(name, value)
+        core.commit()
+        self.pc = state["pc"]
+        if self.mode is Mode.HALTED and "pc" in values:
+            self.mode = Mode.RUNNING
+
+    # -- what Unicorn leaves to us ---------------------------------------------------------------------
+
+    def on_exception(self, cause: int, state: State) -> bool:
+        if cause == traps.ILLEGAL:
+            instruction = self._processor.instruction(state["pc"])
+            return instruction is not None and csrs.emulate(self, state, instruction)
+        if cause != traps.ECALL + registers.SUPERVISOR or not self._supervisor:
+            return False
+        # before it is answered: a hart that stops here does not ask again
+        state["pc"] = state["pc"] + 4 & (1 << state.bits) - 1
+        extension, function = int(state.x[17]), int(state.x[16])
+        arguments = [int(value) for value in state.x[10:16]]
+        error, value = sbi.call(self, extension, function, arguments)
+        state.x[10] = error & (1 << state.bits) - 1
+        if value is not None:
+            state.x[11] = value & (1 << state.bits) - 1
+        return True
+
+    # -- CSRs that Unicorn has not -----------------------------------------------------------------------
+
+    def time(self) -> int:
+        return self._processor.time()
+
+    @property
+    def stimecmp(self) -> int:
+        return self._processor.chipset.stimecmp[self.number]
+
+    @property
+    def sstc(self) -> bool:
+        return bool(self.menvcfg & _STCE)
+
+    def set_stimecmp(self, value: int) -> None:
+        self._processor.chipset.set_supervisor_timer(self.number, value)
+
+    def set_menvcfg(self, value: int) -> None:
+        before, self.menvcfg = self.menvcfg, value & _STCE
+        if (before ^ value) & _STCE:
+            self._processor.chipset.own_supervisor_timer(self.number, bool(value & _STCE))
+
+    # -- what the guest asks of its firmware ---------------------------------------------------------------
+
+    @property
+    def bits(self) -> int:
+        return self._processor.bits
+
+    @property
+    def harts(self) -> int:
+        return len(self._processor.vcpus)
+
+    def set_timer(self, value: int) -> None:
+        self.set_stimecmp(value)
+
+    def send(self, harts: Iterable[int]) -> None:
+        for hart in harts:
+            self._processor.chipset.send(hart)
+
+    def forget_sent(self) -> None:
+        self._processor.core.state["mip"] &= ~traps.SSIP
+
+    def put(self, data: bytes) -> None:
+        for byte in data:
+            self._processor.access.store(platform.UART_BASE + _DATA, 1, byte)
+
+    def get(self) -> int:
+        load = self._processor.access.load
+        return (
+            load(platform.UART_BASE + _DATA, 1)
+            if load(platform.UART_BASE + _LSR, 1) & _DR
+            else -1
+        )
+
+    def memory(self, address: int, size: int) -> memoryview | None:
+        ram = self._processor.ram
+        return ram.view(address, size) if ram.find(address, size) is not None else None
+
+    def is_started(self, hart: int) -> bool:
+        cpu = self._processor.vcpus[hart]
+        return cpu.mode in (Mode.RUNNING, Mode.HALTED) or cpu.startup is not None
+
+    def start_hart(self, hart: int, address: int, opaque: int) -> None:
+        self._processor.vcpus[hart].startup = address, opaque
+        # the new one has a turn at once: it is waited for
+        self.interrupt()
+
+    def stop_hart(self) -> None:
+        self.mode = Mode.WAITING
+        self._processor.core.stop()
+
+    def suspend(self) -> None:
+        self._halt()
+        self._processor.core.stop()
+
+    def system(self, event: str) -> None:
+        self._event = event
+        self._processor.core.stop()
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def run(self, single: bool = False) -> Stop | None:
+        """One stay in the guest, until something needs the engine; `single`: one instruction.
+
+        -> why the hart cannot go on, or None. The mode says whether it is halted.
+        """
+        processor = self._processor
+        processor.disarm()
+        if not self._ready() or (self.stop_wanted and not single):
+            return None
+        processor.enter(self)
+        core = processor.core
+        lines = processor.drive(self)
+        # whoever set a flag before the disarming has kicked in vain
+        if self.stop_wanted or lines:
+            processor.arm()
+        waits = single and processor.instruction(core.look()["pc"]) == _WFI
+        if single:
+            processor.disarm()
+            processor.uc.flush_code()  # what is translated does not count instructions
+        self.inside = True
+        status = core.run(int(single))
+        self.inside = False
+        return self._after(status, waits if single else None)
+
+    def _ready(self) -> bool:
+        if self.mode is Mode.WAITING and self.startup is not None:
+            (address, opaque), self.startup = self.startup, None
+            self._processor.begin(self, address, True, {"x11": opaque})
+            self.mode, self._supervisor = Mode.RUNNING, True
+            self._processor.chipset.own_supervisor_timer(self.number, True)
+        elif self.mode is Mode.HALTED and self.runnable:
+            self.mode = Mode.RUNNING
+        return self.mode is Mode.RUNNING
+
+    def _halt(self) -> None:
+        """Until an interrupt that is enabled is pending, whether it can be taken or not (§3.3.3)."""
+        state = self._processor.core.look()
+        self._awaited = state["mie"]
+        own = state["mip"] & ~self._processor.chipset.owned[self.number]
+        if not own & self._awaited:
+            self.mode = Mode.HALTED
+
+    def _after(self, status: int, waits: bool | None) -> Stop | None:
+        """Sort out why the guest was left. `waits`: the one instruction of a step was a WFI."""
+        core, access = self._processor.core, self._processor.access
+        self.pc = core.look()["pc"]
+        if access.failure is not None:
+            failure, access.failure = access.failure, None
+            return self._cannot("engine-error", text_of(failure))
+        if self._event is not None:
+            event, self._event = self._event, None
+            return self._cannot(event, f"the guest asked for it: {event} (SBI)")
+        if status != uclib.ERR_OK:
+            return self._cannot("internal-error", uclib.describe(status))
+        if core.stopped or self.mode is not Mode.RUNNING or waits is False:
+            return None
+        self._processor.exits[HLT] += 1
+        self._halt()
+        return None
+
+    def _cannot(self, kind: str, text: str) -> Stop:
+        self.mode = Mode.STOPPED
+        code = self._processor.instruction(self.pc)
+        where = f" at pc={self.pc:#x}" + (f", code {code:08x}" if code is not None else "")
+        return Stop(kind, text + where, self.registers())
+
+    def abandon(self, undo: Undo) -> int:
+        """As x86's: the access that this hart waits in is not to be completed."""
+        self._processor.access.muted = True
+
+        def on_write(_uc: int, _kind: int, address: int, size: int, _new: int, _data: int) -> None:
+            undo.note(self._processor.physical(address), size)
+
+        return self._processor.hook_writes(on_write)
+
+    def abandoned(self, handle: int) -> None:
+        self._processor.uc.unhook(handle)
+        self._processor.access.muted = False
+
+    def close(self) -> None:
+        self._processor.close()
