@@ -227,7 +227,7 @@ class Device:
         level = getattr(self, "irq_level", None)
         if level is not None:
             with self.lock:
-                self.irq.set(bool(level()))
+                self.irq.signal(bool(level()))
 
     def output(self, data: bytes, port: int = 0) -> None:
         """Bytes for whoever holds the machine: `vm.consoles[id]` collects them. See `consoles`."""

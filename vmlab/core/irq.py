@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from vmlab.core.counters import DELIVERED, LEVEL, LINES, RAISED, UNKNOWN, CounterPage
@@ -34,6 +35,8 @@ class IrqLine:
         self.number = number
         self.level = False
         self._sink = sink
+        #: a sink may have `again`: it takes each request for a new one, though the line is up
+        self._again: Callable[[], object] | None = getattr(sink, "again", None)
         #: raised, delivered, level; of a line that no page counts, words of its own
         if page is not None and number is not None and 0 <= number < LINES:
             self._words = page.words
@@ -73,6 +76,13 @@ class IrqLine:
             if level:
                 self._count(taken)
 
+    def signal(self, level: bool) -> None:
+        """As `set`, for something new that no access of the guest's has caused."""
+        if level and self.level and self._again is not None:
+            self._again()
+        else:
+            self.set(level)
+
     def pulse(self) -> None:
         """One edge: up and down again."""
         self._words[self._raised] += 1
@@ -89,7 +99,7 @@ class IrqLine:
     def close(self) -> None:
         """Drop the line and let the engine forget it. A thread of the device's that is late drives nothing
         any more, and counts where nobody looks."""
-        sink, self._sink = self._sink, None
+        sink, self._sink, self._again = self._sink, None, None
         words, self._words = self._words, memoryview(bytearray(8 * (self._now + 1))).cast("Q")
         for kept in (self._raised, self._delivered):
             self._words[kept] = words[kept]
@@ -149,6 +159,7 @@ class _Held(IrqLine):
 
     def __init__(self, shared: SharedLine, line: IrqLine) -> None:
         self.number, self.level = line.number, False
+        self._again = line._again
         self._shared: SharedLine | None = shared
         self._words = line._words
         self._raised, self._delivered, self._now = line._raised, line._delivered, line._now

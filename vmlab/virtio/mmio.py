@@ -383,7 +383,7 @@ class MmioTransport(VirtioTransport):
 
     def _interrupt(self, cause: int) -> None:
         self.r.InterruptStatus |= cause
-        self.irq.set(True)
+        self.irq.signal(True)
 
     @on_write("InterruptACK")
     def _acknowledged(self, value: int) -> None:

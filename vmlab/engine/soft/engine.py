@@ -7,6 +7,7 @@ code runs or a bus is called.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -70,15 +71,17 @@ class _Caches(Protocol):
 
 
 class Line:
-    """An interrupt line, by the chipset's functions for the line of a number."""
+    """An interrupt line, by the chipset's functions for the line of a number. again: see `core.irq.IrqLine`."""
 
     def __init__(
         self,
         number: int,
         drive: Callable[[int, bool], bool | None],
         pulse: Callable[[int], bool | None],
+        again: bool = False,
     ) -> None:
         self._number, self._drive, self._pulse = number, drive, pulse
+        self.again = functools.partial(drive, number, True) if again else None
 
     def set(self, level: bool) -> bool | None:
         return self._drive(self._number, level)

@@ -52,7 +52,7 @@ class RiscvEngine(SoftEngine):
             raise ConfigError(
                 f"there is no interrupt line {gsi}; lines are {LINES[0]} to {LINES[-1]}"
             )
-        return Line(gsi, self._lines.set_line, self._lines.pulse_line)
+        return Line(gsi, self._lines.set_line, self._lines.pulse_line, again=True)
 
     def _first_state(self, cpu: int, state: Any) -> Any:
         """In M mode all harts begin at once."""

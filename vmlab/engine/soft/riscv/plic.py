@@ -2,9 +2,9 @@
 
 Two contexts a hart: 2n is its M mode, 2n + 1 its S mode. A set of sources is an integer, bit = source.
 
-A source's gateway passes on each rise of its line, and a fall before the claim takes the request back. What is
-up when its handling is completed is not passed on once more (PLIC 1.0 §7 leaves that open; SiFive's does so):
-drivers leave a UART's line up.
+A source's gateway passes on each request that a device makes, though its line may be up already, and a fall
+before the claim takes the request back. What is up when its handling is completed is not passed on once more:
+drivers that were written on QEMU's `virt` leave a UART's line up for good (PLIC 1.0 §7 would have it passed on).
 """
 
 from __future__ import annotations
@@ -44,17 +44,15 @@ class Plic:
     def drive(self, source: int, level: bool) -> bool:
         """The line of `source`; whether it became pending by that."""
         bit = 1 << source
-        if not level:
+        new = level and not self.pending & bit
+        if level:
+            self.level |= bit
+            self.pending |= bit
+        else:
             self.level &= ~bit
             self.pending &= ~bit
-        elif self.level & bit:
-            return False
-        else:
-            self.level |= bit
-            new = not self.pending & bit
-            self.pending |= bit
         self.update()
-        return level and new
+        return new
 
     def pulse(self, source: int) -> bool:
         """An edge: pending until it is claimed."""
