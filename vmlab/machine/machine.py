@@ -418,9 +418,7 @@ class Machine:
 
     def _plug_fixed(self, on_console: Callable[[bytes], None]) -> None:
         exits = self._on_debug_exit if self.config.debug_exit else None
-        hooks = FixedHooks(
-            on_console, self._on_reset, self._on_power_off, exits, self._on_fail
-        )
+        hooks = FixedHooks(on_console, self._on_reset, self._on_power_off, exits, self._on_fail)
         for fixed in self._board.fixed_devices(hooks, self.device_manager.hotplug):
             if fixed.kind is not None:
                 line = self._cmdline if self.linux else None

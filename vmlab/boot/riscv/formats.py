@@ -25,6 +25,4 @@ def guess(image: bytes | bytearray, target: Target) -> str:
         return "a PE/EFI program; this machine boots Linux Images and ELF files for RISC-V"
     if image[:2] == b"#!":
         return "a script, not a kernel"
-    return (
-        "neither a Linux Image nor an ELF file; link a kernel as ELF: its addresses say where it goes"
-    )
+    return "neither a Linux Image nor an ELF file; link a kernel as ELF: its addresses say where it goes"

@@ -34,7 +34,9 @@ class Image(NamedTuple):
             raise KernelError(f"{name}: truncated: an Image is longer than its {len(image)} bytes")
         offset, memory, flags = struct.unpack_from("<3Q", image, 8)
         if flags & _BIG_ENDIAN:
-            raise KernelError(f"{name}: a big-endian kernel; this machine's harts are little-endian")
+            raise KernelError(
+                f"{name}: a big-endian kernel; this machine's harts are little-endian"
+            )
         if offset > 2 * _ALIGNED:
             raise KernelError(f"{name}: a text offset of {offset:#x}; it is {_ALIGNED:#x}")
         return cls(offset, max(memory, size))

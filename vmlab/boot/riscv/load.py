@@ -90,9 +90,7 @@ class RiscvLoader:
         said = named(name)
         return self._take_apart(image.unwrap(data, said, self._formats, limit), said)
 
-    def _take_apart(
-        self, data: bytes | bytearray, name: str, size: int | None = None
-    ) -> Kernel:
+    def _take_apart(self, data: bytes | bytearray, name: str, size: int | None = None) -> Kernel:
         """size: the image's, where `data` is only its beginning."""
         if linux.is_image(data):
             header = linux.Image.read(data, name, len(data) if size is None else 0)

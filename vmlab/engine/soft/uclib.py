@@ -100,14 +100,6 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "uc_context_free": (c_size_t,),
 }
 
-#: of QEMU's own, which builds for Linux export (include/exec/exec-all.h, ram_addr.h)
-INTERNALS: dict[str, tuple[Any, ...]] = {
-    "qemu_get_cpu_x86_64": (c_size_t, c_int),
-    "qemu_ram_addr_from_host_x86_64": (c_size_t, c_size_t),
-    "tlb_reset_dirty_x86_64": (c_size_t, c_size_t, c_size_t),
-    "tb_invalidate_phys_page_range_x86_64": (c_size_t, c_size_t, c_size_t),
-}
-
 
 def _path() -> Path | None:
     """Where the installed wheel keeps its shared library; None when it is not installed."""
@@ -145,11 +137,6 @@ def library() -> Any:
             function = getattr(loaded, name)
             function.argtypes = arguments
             function.restype = c_int
-        for name, arguments in INTERNALS.items():
-            function = getattr(loaded, name, None)
-            if function is not None:
-                function.argtypes = arguments
-                function.restype = c_size_t
         loaded.uc_strerror.argtypes = (c_int,)
         loaded.uc_strerror.restype = ctypes.c_char_p
     except (OSError, AttributeError) as error:

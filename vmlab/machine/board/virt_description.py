@@ -137,9 +137,7 @@ def _devices() -> list[Node]:
     clock = cells(_UART_CLOCK)
     test = text("sifive,test1", "sifive,test0", "syscon")
     return [
-        _device(
-            "serial", platform.UART_BASE, 0x100, text("ns16550a"), uart, clock_frequency=clock
-        ),
+        _device("serial", platform.UART_BASE, 0x100, text("ns16550a"), uart, clock_frequency=clock),
         _device("rtc", platform.RTC_BASE, 0x1000, text("google,goldfish-rtc"), rtc),
         _device("test", platform.FINISHER_BASE, 0x1000, test, None, phandle=cells(_FINISHER)),
     ]

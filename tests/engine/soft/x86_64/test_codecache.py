@@ -14,8 +14,8 @@ import pytest
 from tests.engine.soft import code_guests as g
 from tests.engine.soft.lab import CODE as CODE_AT
 from tests.engine.soft.lab import RESULTS, Lab, bench
-from vmlab.engine.soft import uclib
-from vmlab.engine.soft.x86_64 import alias, codecache
+from vmlab.engine.soft import codecache, uclib
+from vmlab.engine.soft.x86_64 import alias
 
 FUNCTION = 0x200000
 _NX = 1 << 63
@@ -24,7 +24,7 @@ _NX = 1 << 63
 @pytest.fixture(params=["patched", "hooked"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """With the library's calls redirected, and with the hook that does instead."""
-    if request.param == "patched" and codecache.patch() is None:
+    if request.param == "patched" and alias.patch() is None:
         pytest.skip("this build of Unicorn, or this system, allows no patch")
     with bench(deterministic=request.param == "hooked") as lab:
         yield lab
@@ -47,7 +47,7 @@ def test_the_cure_is_had_here() -> None:
     import platform
 
     if sys.platform.startswith("linux") and platform.machine() == "x86_64":
-        assert codecache.patch() is not None
+        assert alias.patch() is not None
 
 
 def test_the_library_alone_runs_old_code() -> None:
@@ -127,7 +127,7 @@ def test_code_is_rewritten_while_it_is_translated(lab: Lab, how: str) -> None:
 
 def test_what_was_written_before_a_turn_is_not_stale_in_it() -> None:
     """Disk blocks that are read and then executed cost no second translation."""
-    if codecache.patch() is None:
+    if alias.patch() is None:
         pytest.skip("the hook has no notes")
     with bench() as lab:
         caches = lab.engine._caches
@@ -140,7 +140,7 @@ def test_what_was_written_before_a_turn_is_not_stale_in_it() -> None:
 
 
 def test_another_cpu_rewrites_code() -> None:
-    if codecache.patch() is None:
+    if alias.patch() is None:
         pytest.skip("what the hook does is for one CPU")
     with bench(cpus=2) as lab:
         lab.memory.write(0xC000, g.CALLER.code)
@@ -150,7 +150,7 @@ def test_another_cpu_rewrites_code() -> None:
 
 def test_data_beside_code_costs_no_translation() -> None:
     """A store into a page that holds code throws away what it hits, and nothing else."""
-    if codecache.patch() is None:
+    if alias.patch() is None:
         pytest.skip("the hook leaves that to the library")
     with bench() as lab:
         protected: list[int] = []
@@ -169,7 +169,7 @@ def test_data_beside_code_costs_no_translation() -> None:
 
 def test_a_page_of_data_is_written_fast_again() -> None:
     """Code that is gone leaves no page slow."""
-    if codecache.patch() is None:
+    if alias.patch() is None:
         pytest.skip("the hook keeps all pages slow")
     with bench() as lab:
         alias_tables(lab)
@@ -183,7 +183,7 @@ def test_a_page_of_data_is_written_fast_again() -> None:
 
 
 def test_a_row_is_given_out_once() -> None:
-    patch = codecache.patch()
+    patch = alias.patch()
     if patch is None:
         pytest.skip("there are no rows")
     rows = [patch.row(), patch.row()]
@@ -196,7 +196,7 @@ def test_a_row_is_given_out_once() -> None:
 _TOGETHER = """
 import threading, time
 from vmlab.engine.soft import kick, uclib
-from vmlab.engine.soft.x86_64 import codecache
+from vmlab.engine.soft.x86_64 import alias
 counts = {"patch": 0, "kick": 0}
 def slowly(name, function):
     def call(*arguments):
@@ -204,12 +204,12 @@ def slowly(name, function):
         time.sleep(0.2)
         return function(*arguments)
     return call
-codecache.alias_is_seen = slowly("patch", codecache.alias_is_seen)
+alias.alias_is_seen = slowly("patch", alias.alias_is_seen)
 kick.Uc = slowly("kick", kick.Uc)
 barrier, results = threading.Barrier(2), []
 def first():
     barrier.wait()
-    results.append((codecache.patch(), kick.self_check()))
+    results.append((alias.patch(), kick.self_check()))
 threads = [threading.Thread(target=first) for _ in range(2)]
 for one in threads: one.start()
 for one in threads: one.join()
@@ -222,13 +222,13 @@ def test_the_first_machines_come_together() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _TOGETHER], capture_output=True, text=True, timeout=60, check=True
     )
-    tried = int(codecache.patch() is not None)
+    tried = int(alias.patch() is not None)
     assert done.stdout.strip() == f"[('kick', 1), ('patch', {tried})] True"
 
 
 def test_more_instances_than_rows() -> None:
     """Whoever comes too late gets the hook."""
-    patch = codecache.patch()
+    patch = alias.patch()
     if patch is None:
         pytest.skip("there are no rows")
     taken = [row for row in iter(patch.row, None) if not setattr(row, "uc", 2)]

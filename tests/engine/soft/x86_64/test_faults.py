@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.soft import fault_guests as g
 from tests.engine.soft.lab import CODE, GDT, RESULTS, Lab, bench
-from vmlab.engine.soft.x86_64.codecache import CodeCaches
+from vmlab.engine.soft.codecache import CodeCaches
 
 RF, TF = 0x10000, 0x100
 

@@ -45,7 +45,10 @@ class Chipset:
         self.stimecmp = [NEVER] * harts
         self.plic = Plic(2 * harts, self._external)
         self.clint = Clint(harts, self.clock.ticks, self._software, self._timer)
-        ranges = ((platform.CLINT_BASE, platform.CLINT_SIZE), (platform.PLIC_BASE, platform.PLIC_SIZE))
+        ranges = (
+            (platform.CLINT_BASE, platform.CLINT_SIZE),
+            (platform.PLIC_BASE, platform.PLIC_SIZE),
+        )
         self.pages = frozenset(n for at, size in ranges for n in range(at >> 12, at + size >> 12))
 
     # -- lines ---------------------------------------------------------------------------------------

@@ -14,13 +14,11 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from collections.abc import Iterable
 from typing import Protocol
 
-from vmlab.core.memory import Region
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.context import Saved
-from vmlab.engine.soft.riscv import registers, traps
+from vmlab.engine.soft.riscv import traps
 from vmlab.engine.soft.riscv.registers import State
 from vmlab.engine.soft.uclib import Uc
 
@@ -28,8 +26,9 @@ __all__ = ["Core", "Owner"]
 
 _SIZE = ctypes.c_size_t
 _TIME = ctypes.CFUNCTYPE(ctypes.c_uint64)
-# in QEMU's CPUState: interrupt_request, env_ptr, icount_decr_ptr; the latter lies before the former's target
-_REQUEST, _ENV, _ICOUNT, _ICOUNT_BEFORE = 0x1C, 0x128, 0x130, 16
+# in QEMU's CPUState: interrupt_request, env_ptr, icount_decr_ptr, which lies before the former's target; where the
+# host executes an access to a device
+_REQUEST, _ENV, _ICOUNT, _ICOUNT_BEFORE, _MEM_IO_PC = 0x1C, 0x128, 0x130, 16, 0x8178
 _HARD = 2
 #: of a counter in QEMU's icount_decr: leave the chain of blocks
 _LEAVE = 0xFFFF
@@ -58,11 +57,15 @@ class _Inside:
         find = getattr(uc.lib, f"qemu_get_cpu_riscv{bits}", None)
         self.enter = getattr(uc.lib, f"riscv_cpu_do_interrupt_riscv{bits}", None)
         self.set_time = getattr(uc.lib, f"riscv_cpu_set_rdtime_fn_riscv{bits}", None)
-        if None in (find, self.enter, self.set_time) or not sys.platform.startswith("linux"):
+        self.locate = getattr(uc.lib, f"cpu_restore_state_riscv{bits}", None)
+        if None in (find, self.enter, self.set_time, self.locate) or not sys.platform.startswith(
+            "linux"
+        ):
             return
         find.argtypes, find.restype = (_SIZE, ctypes.c_int), _SIZE
         self.enter.argtypes, self.enter.restype = (_SIZE,), None
         self.set_time.argtypes, self.set_time.restype = (_SIZE, _SIZE), None
+        self.locate.argtypes, self.locate.restype = (_SIZE, _SIZE, ctypes.c_bool), ctypes.c_bool
         self.cpu = find(uc.handle, _ONLY_CPU)
         if not self.cpu or struct.calcsize("P") != 8:
             return
@@ -80,9 +83,7 @@ class _Inside:
 class Core:
     """`uc` with its RAM mapped. Nothing has run yet."""
 
-    def __init__(
-        self, uc: Uc, bits: int, regions: Iterable[Region], owner: Owner, portable: bool
-    ) -> None:
+    def __init__(self, uc: Uc, bits: int, owner: Owner, portable: bool) -> None:
         self.uc, self.bits, self._owner = uc, bits, owner
         #: this stay in the guest ends because somebody wanted it
         self.stopped = False
@@ -92,7 +93,8 @@ class Core:
         inside = _Inside(uc, bits, 8 * 32 * 2)
         self.native = inside.known and not portable
         if self.native:
-            self._cpu, self._enter = inside.cpu, inside.enter
+            self._cpu, self._enter, self._locate = inside.cpu, inside.enter, inside.locate
+            self._io = ctypes.c_size_t.from_address(inside.cpu + _MEM_IO_PC)
             self.state = State(inside.env, bits)
             self._request = ctypes.c_uint32.from_address(inside.cpu + _REQUEST)
             self._leave = ctypes.c_uint16.from_address(inside.env - _ICOUNT_BEFORE + 2)
@@ -101,9 +103,6 @@ class Core:
         else:
             self.state = State(self._scratch.address, bits)
         uc.hook(uclib.HOOK_INTR, uclib.INTR_HOOK(self._on_interrupt), 1, 0)
-        idle = uclib.address_of(uc.lib.uc_arch_supported)
-        for region in regions:
-            uc.hook_address(uclib.HOOK_MEM_WRITE_PROT, idle, region.base, region.end - 1)
 
     # -- the state -------------------------------------------------------------------------------------
 
@@ -127,6 +126,11 @@ class Core:
             self.commit()
         if self.native:
             self._request.value = self._request.value & ~_HARD | (_HARD if value else 0)
+
+    def now(self) -> int:
+        """From a callback of an access to a device, natively: where the instruction lies."""
+        self._locate(self._cpu, self._io.value, False)
+        return self.state["pc"]
 
     # -- for the hart that runs ------------------------------------------------------------------------
 
@@ -181,5 +185,3 @@ class Core:
 
     def close(self) -> None:
         self._scratch.close()
-
-

@@ -7,8 +7,9 @@ from typing import Any
 
 from vmlab.engine.api import EngineConfig, IrqSink
 from vmlab.engine.soft import kick
+from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.engine import Line, SoftEngine
-from vmlab.engine.soft.riscv import registers
+from vmlab.engine.soft.riscv import alias, registers
 from vmlab.engine.soft.riscv.chipset import LINES, Chipset
 from vmlab.engine.soft.riscv.vcpu import Processor
 from vmlab.errors import ConfigError
@@ -35,16 +36,20 @@ class RiscvEngine(SoftEngine):
 
     def _assemble(self, config: EngineConfig, deterministic: bool) -> None:
         self._lines = Chipset(config.cpus, self._lock, self._wake)
+        bits = 32 if config.arch == "riscv32" else 64
+        patch = None if deterministic or self._portable else alias.PATCH[bits]()
+        self._caches = CodeCaches(config.memory.regions, patch, self._leave_guest)
         self._processor = Processor(
             config,
-            32 if config.arch == "riscv32" else 64,
+            bits,
             self._lines,
             self._doorbells,
             self._exits,
+            self._caches,
             not deterministic and kick.self_check(),
             self._portable,
         )
-        self._chipset, self._caches = self._lines, self._processor
+        self._chipset = self._lines
         self._vcpus = self._processor.vcpus
 
     def irq_sink(self, gsi: int) -> IrqSink:

@@ -15,7 +15,7 @@ from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.uclib import Uc
 from vmlab.errors import EngineUnavailable
 
-__all__ = ["SHOWN", "State", "check", "names", "new_hart"]
+__all__ = ["SHOWN", "State", "check", "names", "new_hart", "offset"]
 
 #: M, S and U mode
 MACHINE, SUPERVISOR, USER = 3, 1, 0
@@ -23,16 +23,48 @@ _MODES: Final = {64: uclib.MODE_RISCV64, 32: uclib.MODE_RISCV32}
 #: of each word size: field -> offset
 _PLACES: Final[dict[int, dict[str, int]]] = {
     64: {
-        **{"pc": 512, "load_res": 520, "badaddr": 544, "priv": 592, "mhartid": 616},
-        **{"mstatus": 624, "mip": 632, "miclaim": 640, "mie": 648, "mideleg": 656},
-        **{"satp": 672, "stval": 680, "mtval": 688, "medeleg": 696, "stvec": 704, "sepc": 712},
-        **{"scause": 720, "mtvec": 728, "mepc": 736, "mcause": 744},
+        "pc": 512,
+        "load_res": 520,
+        "badaddr": 544,
+        "priv": 592,
+        "mhartid": 616,
+        "mstatus": 624,
+        "mip": 632,
+        "miclaim": 640,
+        "mie": 648,
+        "mideleg": 656,
+        "satp": 672,
+        "stval": 680,
+        "mtval": 688,
+        "medeleg": 696,
+        "stvec": 704,
+        "sepc": 712,
+        "scause": 720,
+        "mtvec": 728,
+        "mepc": 736,
+        "mcause": 744,
     },
     32: {
-        **{"pc": 384, "load_res": 388, "badaddr": 400, "priv": 424, "mhartid": 436},
-        **{"mstatus": 440, "mip": 444, "miclaim": 452, "mie": 456, "mideleg": 460},
-        **{"satp": 468, "stval": 472, "mtval": 476, "medeleg": 480, "stvec": 484, "sepc": 488},
-        **{"scause": 492, "mtvec": 496, "mepc": 500, "mcause": 504},
+        "pc": 384,
+        "load_res": 388,
+        "badaddr": 400,
+        "priv": 424,
+        "mhartid": 436,
+        "mstatus": 440,
+        "mip": 444,
+        "miclaim": 452,
+        "mie": 456,
+        "mideleg": 460,
+        "satp": 468,
+        "stval": 472,
+        "mtval": 476,
+        "medeleg": 480,
+        "stvec": 484,
+        "sepc": 488,
+        "scause": 492,
+        "mtvec": 496,
+        "mepc": 500,
+        "mcause": 504,
     },
 }
 #: those of 32 bits on either
@@ -49,6 +81,11 @@ _NUMBERS: Final = {"mtvec": 121, "mepc": 128, "stvec": 137}
 
 def names() -> tuple[str, ...]:
     return (*(f"x{n}" for n in range(32)), *SHOWN)
+
+
+def offset(name: str, bits: int) -> int:
+    """Where the CPU's structure has it, in bytes."""
+    return _PLACES[bits][name]
 
 
 class State:

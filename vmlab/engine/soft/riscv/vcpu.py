@@ -18,6 +18,7 @@ from vmlab.core.safely import text_of
 from vmlab.engine.api import EngineConfig, Stop, Tally
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.access import Access
+from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import HLT
@@ -27,6 +28,7 @@ from vmlab.engine.soft.riscv import csrs, registers, sbi, traps
 from vmlab.engine.soft.riscv.chipset import Chipset
 from vmlab.engine.soft.riscv.core import Core
 from vmlab.engine.soft.riscv.registers import State
+from vmlab.engine.soft.riscv.width import JoinedAccess, is_wide
 from vmlab.engine.soft.undo import Undo
 
 __all__ = ["Processor", "Vcpu"]
@@ -57,6 +59,7 @@ class Processor:
         chipset: Chipset,
         doorbells: Doorbells,
         exits: Tally,
+        caches: CodeCaches,
         patched: bool,
         portable: bool,
     ) -> None:
@@ -66,30 +69,26 @@ class Processor:
         ram = sorted((region.base, region.end) for region in config.memory.regions)
         for region in config.memory.regions:
             uc.map_ram(region.base, region.size, region.host_address)
-        self.access = Access(0, config, chipset, doorbells, exits, self._interrupt_current)
+        self._caches = caches
+        caches.join(uc, registers.offset("satp", bits))
+        self.core = Core(uc, bits, self, portable)
+        joined = config.exact and self.core.native
+        kind = JoinedAccess if joined else Access
+        self.access = kind(0, config, chipset, doorbells, exits, self._interrupt_current)
+        if isinstance(self.access, JoinedAccess):
+            self.access.wide = self._is_wide
         self.access.attach(uc, ram)
-        self.core = Core(uc, bits, config.memory.regions, self, portable)
         self._kick = Kick(uc, self._on_block, patched)
         self._pristine = Saved(uc)
         self.vcpus = [Vcpu(n, self) for n in range(config.cpus)]
         #: the hart whose state Unicorn has
         self._current: Vcpu | None = None
         self._refusals = 0
-        self._forget = False
 
     # -- any thread ------------------------------------------------------------------------------------
 
     def arm(self) -> None:
         self._kick.arm(force=True)
-
-    def wrote(self, _address: int, _size: int) -> bool:
-        """-> whether the hart that runs is to leave the guest."""
-        self._forget = True
-        return False
-
-    def forget(self) -> None:
-        """Any of the memory may have been written."""
-        self._forget = True
 
     # -- callbacks -------------------------------------------------------------------------------------
 
@@ -161,9 +160,7 @@ class Processor:
 
     def enter(self, vcpu: Vcpu) -> None:
         """Let Unicorn have the hart's state."""
-        if self._forget:
-            self._forget = False
-            self.uc.flush_code()
+        self._caches.begin()
         if self._current is not vcpu:
             self.leave()
             vcpu.saved.restore()
@@ -202,6 +199,7 @@ class Processor:
     def close(self) -> None:
         if self.uc.handle:
             self._kick.close()
+            self._caches.leave(self.uc)
             for saved in (self._pristine, *(vcpu.saved for vcpu in self.vcpus)):
                 saved.close()
             self.core.close()
@@ -226,6 +224,10 @@ class Processor:
             if halves[0] & 3 != 3:
                 return halves[0]
         return halves[0] | halves[1] << 16
+
+    def _is_wide(self) -> bool:
+        instruction = self.instruction(self.core.now())
+        return instruction is not None and is_wide(instruction, self.bits)
 
     def hook_writes(self, callback: Any) -> int:
         return self.uc.hook(uclib.HOOK_MEM_WRITE, uclib.MEM_HOOK(callback), 1, 0)
@@ -285,7 +287,6 @@ class Vcpu:
         self._processor.begin(self, start.pc, start.supervisor, dict(start.regs))
         if start.supervisor:
             self._processor.chipset.own_supervisor_timer(self.number, True)
-        self._processor.forget()
 
     def registers(self) -> dict[str, int]:
         with self._processor.showing(self) as state:
@@ -369,9 +370,7 @@ class Vcpu:
     def get(self) -> int:
         load = self._processor.access.load
         return (
-            load(platform.UART_BASE + _DATA, 1)
-            if load(platform.UART_BASE + _LSR, 1) & _DR
-            else -1
+            load(platform.UART_BASE + _DATA, 1) if load(platform.UART_BASE + _LSR, 1) & _DR else -1
         )
 
     def memory(self, address: int, size: int) -> memoryview | None:

@@ -13,9 +13,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vmlab.core.memory import Region
+from vmlab.core.once import once
+from vmlab.engine.soft import codecache
+from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.uclib import Uc
 
-__all__ = ["alias_is_seen"]
+__all__ = ["alias_is_seen", "patch"]
 
 _SIZE = 0x20000
 _CODE, _FUNCTIONS, _ALIAS, _RESULTS, _TABLES = 0x1000, 0x2000, 0x3000, 0x4000, 0x8000
@@ -31,7 +34,17 @@ _GUEST = bytes.fromhex(
 _FUNCTION = bytes.fromhex("b800000000c3")
 
 
-class CodeCaches(Protocol):
+@once
+def patch() -> codecache.Patch | None:
+    """See `codecache.patched`. A kernel's pages of data are marked as not executable."""
+    return codecache.patched(
+        "x86_64",
+        codecache.MARK_KEPT,
+        lambda made: alias_is_seen(lambda regions: CodeCaches(regions, made)),
+    )
+
+
+class Caches(Protocol):
     """What is checked: `codecache.CodeCaches`."""
 
     def join(self, uc: Uc) -> None: ...
@@ -39,7 +52,7 @@ class CodeCaches(Protocol):
     def leave(self, uc: Uc) -> None: ...
 
 
-def alias_is_seen(make: Callable[[tuple[Region, ...]], CodeCaches]) -> bool:
+def alias_is_seen(make: Callable[[tuple[Region, ...]], Caches]) -> bool:
     """Whether rewritten code runs as it is, with the caches that `make` returns."""
     ram = mmap.mmap(-1, _SIZE)
     region = Region(0, _SIZE, 0, memoryview(ram))

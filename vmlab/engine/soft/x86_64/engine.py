@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from vmlab.engine.api import EngineConfig, IrqSink
 from vmlab.engine.soft import kick
+from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.engine import Line, SoftEngine
 from vmlab.engine.soft.mode import Mode
-from vmlab.engine.soft.x86_64 import codecache, lapic
+from vmlab.engine.soft.x86_64 import alias, lapic
 from vmlab.engine.soft.x86_64 import registers as r
 from vmlab.engine.soft.x86_64.chipset import GSIS, Chipset
-from vmlab.engine.soft.x86_64.codecache import CodeCaches
 from vmlab.engine.soft.x86_64.lapic import Ipi
 from vmlab.engine.soft.x86_64.vcpu import Vcpu
 from vmlab.errors import ConfigError
@@ -30,7 +30,7 @@ class X86Engine(SoftEngine):
         self._chipset = chips
         caches = CodeCaches(
             config.memory.regions,
-            None if deterministic else codecache.patch(),
+            None if deterministic else alias.patch(),
             self._leave_guest,
         )
         self._caches = caches

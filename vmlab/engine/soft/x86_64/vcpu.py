@@ -10,6 +10,7 @@ from vmlab.core.safely import text_of
 from vmlab.engine.api import EngineConfig, Stop, Tally
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.access import Access
+from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
@@ -19,7 +20,6 @@ from vmlab.engine.soft.undo import Undo
 from vmlab.engine.soft.x86_64 import cpuid, entry, syscalls
 from vmlab.engine.soft.x86_64 import registers as r
 from vmlab.engine.soft.x86_64.chipset import Chipset
-from vmlab.engine.soft.x86_64.codecache import CodeCaches
 from vmlab.engine.soft.x86_64.delivery import WITH_ERROR, Event, deliver
 from vmlab.engine.soft.x86_64.physical import Fault, Paging, Physical
 from vmlab.engine.soft.x86_64.registers import Context

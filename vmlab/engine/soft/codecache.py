@@ -17,6 +17,10 @@ functions of the library are called through slots that lead here (see `slots`):
 All but the first are too frequent for Python (one per TLB entry that is written through) and are machine
 code. What one vCPU wrote is thrown away by the others before their next turn, as is what `wrote` tells of.
 
+Where it takes a mark off at all, that is: a page that may be executed where it is written keeps it for good.
+While a RISC-V hart's addresses are physical they all may, and each store would be slow: the second function
+takes the mark off such a page itself, unless it holds code.
+
 A device's thread writes while a vCPU translates: of bytes that were read before the write, into a page that
 is counted after it. So each write during a turn is noted, a byte for each page, and a page's first code is
 looked up there. The notes of a turn go before the next: nothing is being translated then.
@@ -34,35 +38,47 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from ctypes import c_int, c_size_t
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from vmlab.core.memory import Region
-from vmlab.core.once import once
 from vmlab.engine.soft import slots, uclib
 from vmlab.engine.soft.kick import GATE_CODE
 from vmlab.engine.soft.uclib import Uc
-from vmlab.engine.soft.x86_64.alias import alias_is_seen
-from vmlab.engine.soft.x86_64.registers import Context
 
-__all__ = ["CodeCaches", "patch"]
+__all__ = ["MARK_KEPT", "MARK_OFF", "CodeCaches", "Context", "Patch", "patched"]
 
 _PAGE = 0x1000
 _FUNCTIONS = (
-    "tlb_protect_code_x86_64",
-    "tb_invalidate_phys_page_fast_x86_64",
-    "tlb_set_dirty_x86_64",
-    "tlb_unprotect_code_x86_64",
+    "tlb_protect_code",
+    "tb_invalidate_phys_page_fast",
+    "tlb_set_dirty",
+    "tlb_unprotect_code",
 )
+#: of QEMU's own that are called from here (include/exec/exec-all.h, ram_addr.h): arguments
+_CALLED: dict[str, tuple[Any, ...]] = {
+    "qemu_get_cpu": (c_size_t, c_int),
+    "qemu_ram_addr_from_host": (c_size_t, c_size_t),
+    "tlb_reset_dirty": (c_size_t, c_size_t, c_size_t),
+    "tb_invalidate_phys_page_range": (c_size_t, c_size_t, c_size_t),
+}
 #: of the page of machine code: the entry points, and where the original functions' addresses lie
 _FAST, _DIRTY, _CLEAN, _ORIGINALS, _GATE = 0x00, 0x80, 0xC0, 0x100, 0x140
 # (rdi: uc, rdx: address in RAM) lea r10,[rip+table]; 1: mov rax,[r10]; cmp rax,rdi; je 2f; add r10,64;
 # test rax,rax; jne 1b; jmp [rip+fast]; 2: mov r9,rdx; shr r9,12; mov byte ptr [r10+16],1; cmp
 # r9,[r10+48]; jae 3f; mov rax,[r10+24]; mov al,[rax+r9]; mov [r10+16],al; test al,al; je 3f; mov
 # rax,[r10+32]; mov byte ptr [rax+r9],1; mov byte ptr [r10+40],1; 3: jmp [rip+fast]
-_FAST_CODE = bytes.fromhex(
+MARK_KEPT = bytes.fromhex(
     "4c8d15f90f0000498b024839f8740f4983c2404885c075efff25e20000004989d149c1e90c41c64210014d3b4a30"
     "731e498b4218428a04084188421084c0740e498b422042c604080141c6422801ff25ac000000"
+)
+# the same, but 2: mov r9,rdx; shr r9,12; mov byte ptr [r10+16],1; cmp r9,[r10+48]; jae 3f; mov rax,[r10+24];
+# mov al,[rax+r9]; mov [r10+16],al; test al,al; jne 3f; mov rax,[r10+40]; cmp dword ptr [rax],0; jne 3f;
+# mov rdi,[r10+8]; mov rsi,[r10+32]; add rsi,rdx; jmp [rip+dirty]; 3: jmp [rip+fast]
+MARK_OFF = bytes.fromhex(
+    "4c8d15f90f0000498b024839f8740f4983c2404885c075efff25e20000004989d149c1e90c41c64210014d3b4a30"
+    "73e8498b4218428a04084188421084c075d8498b422883380075cf498b7a08498b72204801d6ff25ae000000"
 )
 # (rdi: cpu) lea r10,[rip+table]; 1: cmp [r10+8],rdi; je 2f; mov rax,[r10]; add r10,64; test rax,rax; jne
 # 1b; jmp [rip+dirty]; 2: cmp byte ptr [r10+16],0; jne 3f; jmp [rip+dirty]; 3: ret
@@ -86,16 +102,48 @@ _FREE = 1
 _TAKEN = 2
 
 
+#: as if its addresses were virtual
+_NOT_ZERO = ctypes.c_uint64(1)
+
+
+def _env(cpu: int) -> int | None:
+    """Where the processor's own part of its structure begins; None: not where it was."""
+    env: int = ctypes.c_uint64.from_address(cpu + _ENV).value
+    return env if 0 < env - cpu < _CPU_SIZE else None
+
+
+class Context(Protocol):
+    """A CPU's registers, as `CodeCaches.gate` wants them."""
+
+    @property
+    def handle(self) -> int: ...
+    def live_flags(self, env: int) -> tuple[int, int] | None: ...
+
+
+class _Fifth(ctypes.Union):
+    _fields_ = (("written", ctypes.c_uint64), ("offset", ctypes.c_uint64))
+
+
+class _Sixth(ctypes.Union):
+    _fields_ = (("any_written", ctypes.c_uint64), ("paging", ctypes.c_uint64))
+
+
 class _Row(ctypes.Structure):
-    """What the machine code knows of an instance. An instance runs on one thread at a time."""
+    """What the machine code knows of an instance. An instance runs on one thread at a time.
+
+    offset, paging (`MARK_OFF`): from an address in RAM to the guest's; a word that is 0 while its addresses are
+    physical.
+    """
+
+    _anonymous_ = ("fifth", "sixth")
 
     _fields_ = (
         ("uc", ctypes.c_uint64),
         ("cpu", ctypes.c_uint64),
         ("holds_code", ctypes.c_uint64),  # the page of the last marked store
         ("counts", ctypes.c_uint64),
-        ("written", ctypes.c_uint64),
-        ("any_written", ctypes.c_uint64),
+        ("fifth", _Fifth),
+        ("sixth", _Sixth),
         ("pages", ctypes.c_uint64),
         ("own", ctypes.c_uint64),
     )
@@ -105,11 +153,22 @@ class _Row(ctypes.Structure):
 _ROWS = _PAGE // ctypes.sizeof(_Row)
 
 
-class _Patch:
-    """The machine code, its table and the redirected slots: one of each in a process."""
+def _function(name: str, arch: str) -> Any:
+    """AttributeError where the library does not have it."""
+    return getattr(uclib.library(), f"{name}_{arch}")
 
-    def __init__(self, found: list[int]) -> None:
-        library = uclib.library()
+
+class Patch:
+    """The machine code, its table and the redirected slots: one of each in a process and architecture.
+
+    arch: as the names of the library's functions end. fast: what tb_invalidate_phys_page_fast becomes.
+    """
+
+    def __init__(self, arch: str, fast: bytes, found: list[int]) -> None:
+        called = [_function(name, arch) for name in _CALLED]
+        for function, arguments in zip(called, _CALLED.values(), strict=True):
+            function.argtypes, function.restype = arguments, c_size_t
+        self.cpu_of, self.ram_address, self.mark, self.invalidate = called
         self._lock = threading.Lock()
         self.members: dict[int, CodeCaches] = {}
         self._page = page = mmap.mmap(-1, 2 * _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -117,9 +176,9 @@ class _Patch:
         #: where `kick.GATE_CODE` lies
         self.gate = address + _GATE
         self.rows = (_Row * _ROWS).from_buffer(page, _PAGE)
-        functions = [uclib.address_of(getattr(library, name)) for name in _FUNCTIONS]
+        functions = [uclib.address_of(_function(name, arch)) for name in _FUNCTIONS]
         for at, code in (
-            (_FAST, _FAST_CODE),
+            (_FAST, fast),
             (_DIRTY, _DIRTY_CODE),
             (_CLEAN, _CLEAN_CODE),
             (_GATE, GATE_CODE),
@@ -177,7 +236,7 @@ class CodeCaches:
     def __init__(
         self,
         regions: Iterable[Region],
-        patch: _Patch | None,
+        patch: Patch | None,
         interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self._regions = tuple(regions)
@@ -199,8 +258,11 @@ class CodeCaches:
 
     # -- instances -----------------------------------------------------------------------------------
 
-    def join(self, uc: Uc) -> None:
-        """`uc` has the machine's RAM mapped, and has run nothing yet."""
+    def join(self, uc: Uc, paging: int | None = None) -> None:
+        """`uc` has the machine's RAM mapped, and has run nothing yet.
+
+        paging: of the one instance of a machine, for `MARK_OFF`: where in its CPU's structure that word is.
+        """
         row = self._patch.row() if self._patch is not None else None
         if row is None or self._patch is None:
             self._plain.append(uc)
@@ -208,12 +270,14 @@ class CodeCaches:
             for region in self._regions:
                 uc.hook_address(uclib.HOOK_MEM_WRITE_PROT, idle, region.base, region.end - 1)
             return
-        self._lay_out(uc)
+        self._lay_out(uc, self._patch)
         own = (ctypes.c_uint8 * len(self._counts))()
-        instance = _Instance(uc, uc.lib.qemu_get_cpu_x86_64(uc.handle, _ONLY_CPU), row, own)
+        instance = _Instance(uc, self._patch.cpu_of(uc.handle, _ONLY_CPU), row, own)
         for name, array in (("counts", self._counts), ("written", self._written), ("own", own)):
             setattr(row, name, ctypes.addressof(array))
         row.pages, row.any_written, row.holds_code = len(own), 0, 1
+        if paging is not None:
+            self._watch_paging(instance, paging)
         row.cpu = instance.cpu
         row.uc = uc.handle
         self._instances[uc.handle] = instance
@@ -223,13 +287,20 @@ class CodeCaches:
         idle = uclib.address_of(uc.lib.uc_arch_supported)
         uc.hook_address(uclib.HOOK_MEM_WRITE_PROT, idle, end, (1 << 64) - 1)
 
-    def _lay_out(self, uc: Uc) -> None:
+    def _watch_paging(self, instance: _Instance, paging: int) -> None:
+        (start, base, _, _), *others = self._ram
+        env = _env(instance.cpu)
+        instance.row.offset = (base - start) % (1 << 64)
+        word = ctypes.addressof(_NOT_ZERO) if env is None or others else env + paging
+        instance.row.paging = word
+
+    def _lay_out(self, uc: Uc, patch: Patch) -> None:
         """Where Unicorn has the regions in its RAM: the same for each instance of a machine."""
         if self._ram:
             return
         for region in self._regions:
             host = region.host_address
-            start = uc.lib.qemu_ram_addr_from_host_x86_64(uc.handle, host)
+            start = patch.ram_address(uc.handle, host)
             self._ram.append((start, region.base, region.size, host))
         pages = max(start + size for start, _, size, _ in self._ram) // _PAGE
         self._counts = (ctypes.c_uint8 * pages)()
@@ -249,10 +320,8 @@ class CodeCaches:
         instance = self._instances.get(context.handle)
         if instance is None or self._patch is None:
             return None
-        env = ctypes.c_uint64.from_address(instance.cpu + _ENV).value
-        if not 0 < env - instance.cpu < _CPU_SIZE:
-            return None
-        flags = context.live_flags(env)
+        env = _env(instance.cpu)
+        flags = context.live_flags(env) if env is not None else None
         return (self._patch.gate, *flags) if flags is not None else None
 
     # -- what is written -----------------------------------------------------------------------------
@@ -261,7 +330,7 @@ class CodeCaches:
         """The instance gets its first code of the page at `address` in its RAM."""
         page = address // _PAGE
         own = self._instances[uc].own
-        if own[page]:
+        if own[page] or self._patch is None:
             return
         own[page] = 1
         self._counts[page] += 1
@@ -269,7 +338,7 @@ class CodeCaches:
         for base, _, size, host in self._ram:
             if base <= start < base + size:
                 for one in self._instances.values():
-                    one.uc.lib.tlb_reset_dirty_x86_64(one.cpu, host + start - base, _PAGE)
+                    self._patch.mark(one.cpu, host + start - base, _PAGE)
         # counted first and then looked up, as `wrote` notes first and then looks: one of the two sees it
         if self._noted[page]:
             self._pending.append((start, start + _PAGE))
@@ -335,34 +404,31 @@ class CodeCaches:
                     self._throw_away(one, page * _PAGE, (page + 1) * _PAGE)
             page = written.find(1, page + 1)
 
-    @staticmethod
-    def _throw_away(one: _Instance, start: int, end: int) -> None:
+    def _throw_away(self, one: _Instance, start: int, end: int) -> None:
+        assert self._patch is not None
         for at in range(start & -_PAGE, end, _PAGE):
-            one.uc.lib.tb_invalidate_phys_page_range_x86_64(
-                one.uc.handle, max(at, start), min(at + _PAGE, end)
-            )
+            self._patch.invalidate(one.uc.handle, max(at, start), min(at + _PAGE, end))
 
 
-@once
-def patch() -> _Patch | None:
-    """Made once per process and checked; None: this library, system or machine does not allow it."""
-    library = uclib.library()
+def patched(arch: str, fast: bytes, works: Callable[[Patch], bool]) -> Patch | None:
+    """To be made once in a process; checked by `works`. None: this library, system or machine does not allow it."""
     try:
-        found = slots.find({name: uclib.address_of(getattr(library, name)) for name in _FUNCTIONS})
-        internals = all(hasattr(library, name) for name in uclib.INTERNALS)
-        made = _Patch(found) if found is not None and internals else None
+        found = slots.find(
+            {f"{name}_{arch}": uclib.address_of(_function(name, arch)) for name in _FUNCTIONS}
+        )
+        made = Patch(arch, fast, found) if found is not None else None
     except (AttributeError, OSError, ValueError):
         return None
-    return made if made is not None and _works(made) else None
+    return made if made is not None and _applied(made, works) else None
 
 
-def _works(made: _Patch) -> bool:
+def _applied(made: Patch, works: Callable[[Patch], bool]) -> bool:
     """Redirect the slots; undone unless it works: they must not lead to a page that goes."""
-    works = False
+    good = False
     try:
         made.apply()
-        works = alias_is_seen(lambda regions: CodeCaches(regions, made))
+        good = works(made)
     finally:
-        if not works:
+        if not good:
             made.undo()
-    return works
+    return good
