@@ -21,8 +21,8 @@ _ALIGNED = 2 << 20
 
 
 class Image(NamedTuple):
-    """text_offset: bytes from RAM's beginning to where it goes; size: bytes of memory that it takes, of its own
-    variables included."""
+    """text_offset: bytes from RAM's beginning to where it goes; size: bytes of memory that it takes, of its
+    own variables included."""
 
     text_offset: int
     size: int

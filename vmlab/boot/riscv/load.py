@@ -1,8 +1,8 @@
 """Puts a kernel into guest memory and says how the harts start.
 
 Where it lies says in which mode: a kernel whose RAM begins with it is the machine's firmware and starts in M
-mode on every hart, as on QEMU's "virt" without a BIOS; one that leaves the first 2 MiB to a firmware starts in
-S mode on one hart, and the machine answers its SBI calls. Every kernel gets a device tree.
+mode on every hart, as on QEMU's "virt" without a BIOS; one that leaves the first 2 MiB to a firmware starts
+in S mode on one hart, and the machine answers its SBI calls. Every kernel gets a device tree.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class RiscvLoader:
         return image.read_image(path, self._formats, limit=limit)
 
     def check_files(self, kernel: str, initrd: str | None, memory: int) -> str:
-        """KernelError when a machine with `memory` bytes cannot boot them, as far as that can be told quickly.
-        What it would do without: a sentence, or ""."""
+        """KernelError when a machine with `memory` bytes cannot boot them, as far as that can be told
+        quickly. What it would do without: a sentence, or ""."""
         data = self.read_image(kernel, limit=memory)
         first, size = image.beginning(data, named(kernel))
         self._take_apart(first, named(kernel), size)
@@ -85,8 +85,8 @@ class RiscvLoader:
         return ""
 
     def parse(self, data: bytes, name: str, limit: int = MAX_SIZE) -> Kernel:
-        """The image taken apart; KernelError when this machine cannot boot it. limit: bytes that it may unpack
-        to."""
+        """The image taken apart; KernelError when this machine cannot boot it. limit: bytes that it may
+        unpack to."""
         said = named(name)
         return self._take_apart(image.unwrap(data, said, self._formats, limit), said)
 
@@ -208,8 +208,8 @@ def _place_initrd(memory: GuestMemory, initrd: bytes, kernel_end: int, end: int)
     start = (end - len(initrd)) & ~(PAGE - 1)
     if start < kernel_end:
         raise KernelError(
-            f"the initrd of {len(initrd):#x} bytes does not fit between {kernel_end:#x}, where the kernel ends,"
-            f" and {end:#x}; give the guest more memory"
+            f"the initrd of {len(initrd):#x} bytes does not fit between {kernel_end:#x}, where the kernel"
+            f" ends, and {end:#x}; give the guest more memory"
         )
     memory.write(start, initrd)
     return start, len(initrd)

@@ -131,8 +131,8 @@ class _Sixth(ctypes.Union):
 class _Row(ctypes.Structure):
     """What the machine code knows of an instance. An instance runs on one thread at a time.
 
-    offset, paging (`MARK_OFF`): from an address in RAM to the guest's; a word that is 0 while its addresses are
-    physical.
+    offset, paging (`MARK_OFF`): from an address in RAM to the guest's; a word that is 0 while its addresses
+    are physical.
     """
 
     _anonymous_ = ("fifth", "sixth")
@@ -411,7 +411,8 @@ class CodeCaches:
 
 
 def patched(arch: str, fast: bytes, works: Callable[[Patch], bool]) -> Patch | None:
-    """To be made once in a process; checked by `works`. None: this library, system or machine does not allow it."""
+    """To be made once in a process; checked by `works`. None: this library, system or machine does not allow
+    it."""
     try:
         found = slots.find(
             {f"{name}_{arch}": uclib.address_of(_function(name, arch)) for name in _FUNCTIONS}

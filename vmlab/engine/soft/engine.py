@@ -71,7 +71,8 @@ class _Caches(Protocol):
 
 
 class Line:
-    """An interrupt line, by the chipset's functions for the line of a number. again: see `core.irq.IrqLine`."""
+    """An interrupt line, by the chipset's functions for the line of a number. again: see
+    `core.irq.IrqLine`."""
 
     def __init__(
         self,

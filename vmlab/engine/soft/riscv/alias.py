@@ -1,7 +1,8 @@
 """The guest that the cure for stale code is checked with: one page at two addresses, and then at one.
 
-At 0x2000 are two functions; the guest rewrites both, each of which says then what it should, and goes round again
-with translated code. With translation (Sv39, Sv32) the page is executable there, and writable at 0x3000.
+At 0x2000 are two functions; the guest rewrites both, each of which says then what it should, and goes round
+again with translated code. With translation (Sv39, Sv32) the page is executable there, and writable at
+0x3000.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 
 from vmlab.core.memory import Region
 from vmlab.core.once import once
-from vmlab.engine.soft import codecache, uclib
+from vmlab.engine.soft import codecache
 from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.riscv import registers

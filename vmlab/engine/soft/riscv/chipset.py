@@ -22,8 +22,8 @@ _WORD = 0xFFFF_FFFF
 
 
 class Chipset:
-    """`lock` guards it all. wake: called with the lock held when the lines of a hart change; `new`: one of them
-    has risen.
+    """`lock` guards it all. wake: called with the lock held when the lines of a hart change; `new`: one of
+    them has risen.
 
     `lines`: of each hart the bits of mip that are driven from here; `owned`: those that its writes to mip do
     not reach.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.context import Saved
@@ -26,10 +26,15 @@ __all__ = ["Core", "Owner"]
 
 _SIZE = ctypes.c_size_t
 _TIME = ctypes.CFUNCTYPE(ctypes.c_uint64)
-# in QEMU's CPUState: interrupt_request, env_ptr, icount_decr_ptr, which lies before the former's target; where the
-# host executes an access to a device
+# in QEMU's CPUState: interrupt_request, env_ptr, icount_decr_ptr, which lies before the former's target;
+# where the host executes an access to a device
 _REQUEST, _ENV, _ICOUNT, _ICOUNT_BEFORE, _MEM_IO_PC = 0x1C, 0x128, 0x130, 16, 0x8178
 _HARD = 2
+#: of the library's own functions
+_INNER = (
+    *("qemu_get_cpu", "riscv_cpu_do_interrupt", "riscv_cpu_set_rdtime_fn"),
+    "cpu_restore_state",
+)
 #: of a counter in QEMU's icount_decr: leave the chain of blocks
 _LEAVE = 0xFFFF
 _ONLY_CPU = -1
@@ -54,13 +59,9 @@ class _Inside:
 
     def __init__(self, uc: Uc, bits: int, size: int) -> None:
         self.known = False
-        find = getattr(uc.lib, f"qemu_get_cpu_riscv{bits}", None)
-        self.enter = getattr(uc.lib, f"riscv_cpu_do_interrupt_riscv{bits}", None)
-        self.set_time = getattr(uc.lib, f"riscv_cpu_set_rdtime_fn_riscv{bits}", None)
-        self.locate = getattr(uc.lib, f"cpu_restore_state_riscv{bits}", None)
-        if None in (find, self.enter, self.set_time, self.locate) or not sys.platform.startswith(
-            "linux"
-        ):
+        functions: list[Any] = [getattr(uc.lib, f"{name}_riscv{bits}", None) for name in _INNER]
+        find, self.enter, self.set_time, self.locate = functions
+        if None in functions or not sys.platform.startswith("linux"):
             return
         find.argtypes, find.restype = (_SIZE, ctypes.c_int), _SIZE
         self.enter.argtypes, self.enter.restype = (_SIZE,), None

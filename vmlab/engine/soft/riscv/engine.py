@@ -18,8 +18,8 @@ __all__ = ["RiscvEngine"]
 
 
 class RiscvEngine(SoftEngine):
-    """portable: without Unicorn's inner functions (slower). deterministic: with a look at each block instead of
-    a changed hook (much slower; see `kick`).
+    """portable: without Unicorn's inner functions (slower). deterministic: with a look at each block instead
+    of a changed hook (much slower; see `kick`).
 
     Interrupt lines are sources of the PLIC, from 1 on. Raises EngineUnavailable, ConfigError.
     """

@@ -4,7 +4,8 @@ Two contexts a hart: 2n is its M mode, 2n + 1 its S mode. A set of sources is an
 
 A source's gateway passes on each request that a device makes, though its line may be up already, and a fall
 before the claim takes the request back. What is up when its handling is completed is not passed on once more:
-drivers that were written on QEMU's `virt` leave a UART's line up for good (PLIC 1.0 §7 would have it passed on).
+drivers that were written on QEMU's `virt` leave a UART's line up for good (PLIC 1.0 §7 would have it passed
+on).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A hart's registers, and where they are in the CPU's structure (QEMU's CPURISCVState, as in Unicorn 2.1.4).
 
-The structure is read and written as it is: Unicorn's own functions obey the hart's privilege, fail in silence,
-and know only some of the registers. `check` looks once whether it is laid out so.
+The structure is read and written as it is: Unicorn's own functions obey the hart's privilege, fail in
+silence, and know only some of the registers. `check` looks once whether it is laid out so.
 """
 
 from __future__ import annotations

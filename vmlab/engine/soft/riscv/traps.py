@@ -1,4 +1,5 @@
-"""Entry into traps, where Unicorn only reports them (RISC-V Privileged Architecture 1.12, §3.1.6 to §3.1.15)."""
+"""Entry into traps, where Unicorn only reports them (RISC-V Privileged Architecture 1.12, §3.1.6 to
+§3.1.15)."""
 
 from __future__ import annotations
 

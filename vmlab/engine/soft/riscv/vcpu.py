@@ -111,7 +111,8 @@ class Processor:
         if seen and not self.core.leave_for_interrupt():
             self._refused(vcpu)
         # whoever set a flag between the look and the disarming has kicked in vain
-        if vcpu.stop_wanted or self.chipset.pending(vcpu.number) != seen:
+        wanted: bool = vcpu.stop_wanted
+        if wanted or self.chipset.pending(vcpu.number) != seen:
             self.arm()
 
     def drive(self, vcpu: Vcpu) -> int:
@@ -124,7 +125,8 @@ class Processor:
             return chipset.lines[number]
 
     def _refused(self, vcpu: Vcpu) -> None:
-        """Natively the hart looks itself; by hand the next blocks are looked at, and then only now and then."""
+        """Natively the hart looks itself; by hand the next blocks are looked at, and then only now and
+        then."""
         if self.core.native:
             return
         self._refusals += 1

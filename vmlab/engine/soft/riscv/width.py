@@ -1,7 +1,7 @@
 """Device accesses whole, without a hook on memory.
 
-Unicorn hands an access of 8 bytes to a device in two halves. A memory hook would tell (see `access`), and make
-each load and store of RAM slow: instead the instruction that runs is looked at where a half may be one.
+Unicorn hands an access of 8 bytes to a device in two halves. A memory hook would tell (see `access`), and
+make each load and store of RAM slow: instead the instruction that runs is looked at where a half may be one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from vmlab.engine.soft.uclib import Uc
 __all__ = ["JoinedAccess", "is_wide"]
 
 _HALF = 4
-#: opcodes of LOAD, STORE, LOAD-FP, STORE-FP, AMO; funct3 of the doubleword (Unprivileged 20191213, table 24.1)
+#: opcodes of LOAD, STORE, LOAD-FP, STORE-FP, AMO; funct3 of the doubleword (Unprivileged 20191213, table
+#: 24.1)
 _OPCODES, _DOUBLE = frozenset((0x03, 0x23, 0x07, 0x27, 0x2F)), 3
 #: funct3 of compressed loads and stores, in quadrants 0 and 2: C.FLD, C.FSD; C.LD, C.SD are RV64's (§16.8)
 _COMPRESSED = {32: frozenset((1, 5)), 64: frozenset((1, 5, 3, 7))}
@@ -30,8 +31,8 @@ def is_wide(instruction: int, bits: int) -> bool:
 
 
 class JoinedAccess(Access):
-    """An unaligned access is as many as Unicorn makes of it: hardware has none to devices. `wide`: whether the
-    instruction that is being executed accesses 8 bytes; to be set before the guest runs."""
+    """An unaligned access is as many as Unicorn makes of it: hardware has none to devices. `wide`: whether
+    the instruction that is being executed accesses 8 bytes; to be set before the guest runs."""
 
     wide: Callable[[], bool]
     #: where the second half is to come, and the half that is there
