@@ -13,7 +13,6 @@ from pathlib import Path
 import draw
 
 from vmlab import arch, catalogue
-from vmlab.arch.api import OnlyWindows
 from vmlab.core.device import Device
 from vmlab.devices.hotplug import HotPlug
 from vmlab.machine import board
@@ -118,9 +117,8 @@ def tables() -> dict[str, type[Registers]]:
     def nothing(*_: object) -> None:
         """Nobody runs them."""
 
-    hooks = FixedHooks(nothing, nothing, nothing, nothing)
-    machines = [arch.get(name) for name in arch.HOMES]
-    boards = [board.get(each) for each in machines if not isinstance(each, OnlyWindows)]
+    hooks = FixedHooks(*[nothing] * len(FixedHooks._fields))
+    boards = [board.get(arch.machine(name)) for name in arch.HOMES]
     fixed = [one for each in boards for one in each.fixed_devices(hooks, HotPlug())]
     listed = map(catalogue.class_of, catalogue.CATALOGUE)
     kinds = [*(type(each.device) for each in fixed), *listed]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vmlab.arch.api import Reserved, Windows
+from vmlab.arch.api import Dialect, Reserved, Windows
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.counters import EXIT_KINDS
 from vmlab.core.memory import GuestMemory
@@ -47,6 +47,7 @@ class Toy:
     has_tree = False
     buttons = ()
     board = __name__
+    dialect = Dialect()
 
     def ram_layout(self, size: int) -> list[tuple[int, int]]:
         return [(RAM, size)]

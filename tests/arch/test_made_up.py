@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from rich.console import Console as Rich
@@ -15,6 +17,7 @@ from tests.arch.made_up import ARCH, HOTPLUG, RAM, SERIAL, WINDOWS
 from tests.support import require_module
 from tests.vms import Dice
 from vmlab import VM, arch, engine
+from vmlab.arch.api import OnlyWindows
 from vmlab.cli import live
 from vmlab.core.manager import DeviceType, MMIODeviceManager
 from vmlab.errors import ConfigError, EngineUnavailable, IrqsExhausted
@@ -122,7 +125,17 @@ def test_what_no_engine_runs(toy: None) -> None:
     assert engine.choose("auto", arch="toy")[0] == "soft"
 
 
-def test_an_architecture_without_a_machine_says_so() -> None:
+def test_an_architecture_without_a_machine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = ModuleType("bare")
+    bare.ARCH = OnlyWindows("bare", ARCH.windows)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bare", bare)
+    monkeypatch.setitem(arch.HOMES, "bare", "bare")
+    assert MMIODeviceManager(arch="bare").mmio_base == WINDOWS
+    with pytest.raises(ConfigError, match="no bare machine yet"):
+        VM("hello", arch="bare")
+
+
+def test_the_windows_and_the_machine_of_one_architecture() -> None:
+    """libkrun's manager speaks of its own board; the machine that is built is the usual one."""
     assert arch.get("riscv64").windows.base == 0x0A00_0000
-    with pytest.raises(ConfigError, match="no riscv64 machine yet"):
-        VM("hello", arch="riscv64")
+    assert arch.machine("riscv64").windows.base == 0x1000_1000

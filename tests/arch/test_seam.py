@@ -27,6 +27,7 @@ ALLOWED = {
     "core/manager.py": "register_mmio_ioapic is in libkrun's contract",
     "engine/kvm/abi.py": "the kernel's structures, as its header has them",
     "boot/arm64/formats.py": "a kernel for the other machine is called what it is",
+    "boot/riscv/formats.py": "a kernel for the other machine is called what it is",
     "linux/guest.py": "command lines of the x86_64 kernels that are fetched",
 }
 

@@ -113,7 +113,10 @@ def test_one_line_is_enough_for_one_device() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arch": "sparc"}, "unknown architecture 'sparc'; vmlab knows arm64, riscv64, x86_64"),
+        (
+            {"arch": "sparc"},
+            "unknown architecture 'sparc'; vmlab knows arm64, riscv32, riscv64, x86_64",
+        ),
         ({"irq_interval": (0, 1024), "arch": "riscv64"}, "do not fit 0..=1023 of riscv64"),
         ({"irq_interval": (5, 24)}, "do not fit 0..=23 of x86_64"),
         ({"irq_interval": (6, 5)}, "do not fit"),

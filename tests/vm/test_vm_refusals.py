@@ -103,7 +103,7 @@ def test_kernels_that_are_not_there(name: str) -> None:
         (b"", "is empty"),
         (b"#!/bin/sh\nexit 0\n", "a script"),
         (b"\x7fELF\x02\x01\x01", "truncated"),
-        (elf64(machine=243), "made for riscv"),
+        (elf64(machine=21), "made for ppc64"),
         (elf64(kind=1), "link it first"),
         (elf64()[:150], "truncated"),
     ],
