@@ -308,9 +308,12 @@ class MMIODeviceManager:
         }
 
     @property
-    def next_window(self) -> int:
-        """The address that a device of one window would get."""
-        return next(self._free_windows(MMIO_LEN))
+    def next_window(self) -> int | None:
+        """The address that a device of one window would get; None: there is no room for one."""
+        try:
+            return next(self._free_windows(MMIO_LEN))
+        except BusError:
+            return None
 
     @property
     def _slots_end(self) -> int:

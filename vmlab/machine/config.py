@@ -85,6 +85,8 @@ class MachineConfig(Struct, frozen=True):
                     raise ConfigError(
                         f"{what}: an {self.arch} machine has neither GIC nor device tree"
                     )
+        if self.gic and not any(part.name == "gic" for part in arch.reserved):
+            raise ConfigError(f"gic: the interrupt controller of {self.arch} is no GIC")
 
 
 class Exit(Struct, frozen=True):

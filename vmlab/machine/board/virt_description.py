@@ -72,6 +72,7 @@ def _cpus(machine: Described) -> Node:
                 Node(
                     "interrupt-controller",
                     {
+                        "#address-cells": cells(0),
                         "#interrupt-cells": cells(1),
                         "interrupt-controller": b"",
                         "compatible": text("riscv,cpu-intc"),

@@ -43,7 +43,7 @@ class Placeholders:
 
     def _fill(self) -> None:
         end = self._manager.mmio_base + self.count * MMIO_LEN
-        while self._manager.next_window < end:
+        while (window := self._manager.next_window) is not None and window < end:
             id = f"placeholder{len(self._ids)}"
             try:
                 self._manager.register_mmio_device(MmioTransport(Placeholder()), _KIND.number, id)
