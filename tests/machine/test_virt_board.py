@@ -129,7 +129,7 @@ def test_dtc_finds_nothing_wrong_with_the_tree(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stderr == ""
-    assert '"riscv,plic0"' in done.stdout
+    assert "riscv,plic0" in done.stdout
     assert '"virtio,mmio"' in done.stdout
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["main", "parsers"]
 
 #: architectures that there are machines of
-ARCHES = ("x86_64", "arm64")
+ARCHES = ("x86_64", "arm64", "riscv64", "riscv32")
+#: those with a Linux to fetch
+LINUX_ARCHES = ARCHES[:2]
 # exit statuses beside the guest's own
 USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
 #: seconds that a machine has to stop, whatever its guest and its devices do
@@ -142,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     fetch.add_argument(
         "--arch",
-        choices=ARCHES,
+        choices=LINUX_ARCHES,
         default=DEFAULT,
         help="the guest's; default: %(default)s",
     )
