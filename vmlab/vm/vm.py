@@ -57,8 +57,8 @@ class VM:
     guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port 0xf4). arch: the
     guest's architecture, "x86_64", "arm64", "riscv64" or "riscv32"; None: the one that the kernel is for.
     gic: the version of an arm64 machine's interrupt controller, 2 or 3; dtb: the file of a device tree in
-    place of its own, to which memory, command line and initrd are added. name: what views and messages call it; else the kernel's name,
-    with a number where another VM has that.
+    place of its own, to which memory, command line and initrd are added. name: what views and messages call
+    it; else the kernel's name, with a number where another VM has that.
 
     In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
     one, and says so.
