@@ -123,7 +123,9 @@ def tables() -> dict[str, type[Registers]]:
     listed = map(catalogue.class_of, catalogue.CATALOGUE)
     kinds = [*(type(each.device) for each in fixed), *listed]
     found = {cls.type: cls.regs for cls in kinds if issubclass(cls, Device)}
-    found["virtio-mmio"] = import_module("vmlab.virtio.registers").MmioRegisters
+    transports = import_module("vmlab.virtio.registers")
+    found["virtio-mmio"] = transports.MmioRegisters
+    found["virtio-mmio, legacy"] = transports.LegacyRegisters
     return dict(sorted(found.items()))
 
 

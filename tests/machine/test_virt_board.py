@@ -101,6 +101,23 @@ def test_the_map(hello: VM) -> None:
     assert (lines["serial"], lines["rtc"], lines["rng0"]) == (10, 11, 1)
 
 
+class Old(Rng):
+    legacy = True
+
+
+class New(Rng):
+    legacy = False
+
+
+@WIDTHS
+def test_versions_of_the_transport(tmp_path: Path, arch: str) -> None:
+    """The usual one of its books' drivers, unless a device says otherwise."""
+    devices = {"usual": Rng(), "old": Old(), "new": New()}
+    with VM(kernel(tmp_path, arch, STAY), memory="16M", devices=devices, isolate=False) as vm:
+        versions = [vm.devices[name].peek()["Version"] for name in devices]
+        assert versions == [1 if arch == "riscv32" else 2, 1, 2]
+
+
 def test_eight_virtio_devices_fit(hello: VM) -> None:
     for number in range(8):
         hello.hot_add(Rng(), f"r{number}")

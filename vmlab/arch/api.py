@@ -37,10 +37,12 @@ class Windows(NamedTuple):
 
 class Dialect(NamedTuple):
     """What a machine's virtio-mmio transports say, and let pass. vendor: VendorID. forgiving: a driver that
-    leaves VIRTIO_F_VERSION_1 out is served all the same, and the mistake counted; courses' are such."""
+    leaves VIRTIO_F_VERSION_1 out is served all the same, and the mistake counted; courses' are such. legacy:
+    they are of version 1, unless a device says otherwise."""
 
     vendor: int = 0x424C_4D56  # "VMLB"
     forgiving: bool = False
+    legacy: bool = False
 
 
 class Reserved(NamedTuple):

@@ -28,7 +28,9 @@ from vmlab.machine.introspection import Introspection
 from vmlab.machine.plugged import Plugged, find
 from vmlab.machine.wires import Wires, drives_level
 from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.legacy import LegacyTransport
 from vmlab.virtio.mmio import MmioTransport
+from vmlab.virtio.window import MmioWindow
 
 __all__ = ["DeviceManager"]
 
@@ -205,13 +207,15 @@ class DeviceManager:
             )
 
     def _hear(self, device: Device, slot: int) -> None:
-        if isinstance(device, MmioTransport):
+        if isinstance(device, MmioWindow):
             device.on_let_go = lambda: self.hotplug.unbound(slot)
 
     def _carried(self, device: object) -> tuple[DeviceType, Device]:
         """The device as a bus takes it: a virtio device gets its transport."""
         if isinstance(device, VirtioDevice):
-            return DeviceType.virtio(device.device_id), MmioTransport(device, self._dialect)
+            legacy = self._dialect.legacy if device.legacy is None else device.legacy
+            transport = LegacyTransport if legacy else MmioTransport
+            return DeviceType.virtio(device.device_id), transport(device, self._dialect)
         if isinstance(device, Device):
             return DeviceType.USER, device
         raise ConfigError(f"{shown(device)} is not a vmlab Device")
@@ -253,7 +257,7 @@ class DeviceManager:
             if self.devices.get(id) is not plugged:
                 raise DeviceNotFound(repr(id))
             left = slot is not None and self.hotplug.let_go(slot, bound)
-            if left and slot is not None and isinstance(plugged.device, MmioTransport):
+            if left and slot is not None and isinstance(plugged.device, MmioWindow):
                 self._left.keep(slot, plugged.device, plugged.kind, id)
             else:
                 with self.reserve.suspended():

@@ -10,7 +10,7 @@ from vmlab.core.manager import DeviceType
 from vmlab.errors import DeviceNotFound
 from vmlab.hints import unknown
 from vmlab.virtio.device import VirtioDevice
-from vmlab.virtio.mmio import MmioTransport
+from vmlab.virtio.window import MmioWindow
 
 __all__ = ["Plugged", "find"]
 
@@ -32,7 +32,7 @@ class Plugged(NamedTuple):
     @property
     def made(self) -> Device | VirtioDevice:
         """What somebody made: a virtio device without its transport."""
-        return self.device.device if isinstance(self.device, MmioTransport) else self.device
+        return self.device.device if isinstance(self.device, MmioWindow) else self.device
 
 
 def find(devices: Mapping[str, Plugged], id: str) -> Plugged:

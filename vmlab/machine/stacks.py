@@ -19,8 +19,8 @@ _ROOT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 #: ours that stand between a call and a device's code; other files of ours are devices
 _BETWEEN = (
     "core", "engine", "machine", "monitor", "regs", "testing",
-    "virtio/device.py", "virtio/gone.py", "virtio/mmio.py", "virtio/queue.py", "virtio/transport.py",
-    "virtio/worker.py",
+    "virtio/device.py", "virtio/gone.py", "virtio/legacy.py", "virtio/mmio.py", "virtio/queue.py",
+    "virtio/transport.py", "virtio/window.py", "virtio/worker.py",
 )  # fmt: skip
 #: of the standard library, what ours calls
 _LIBRARY = (threading.__file__, contextlib.__file__)
@@ -64,7 +64,7 @@ CALLERS: dict[str, str | Callable[[FrameType], str]] = {
     "monitor/controller.py:Controller._open": "arriving in the machine",
     "monitor/controller.py:Controller._peek": "being looked at",
     "monitor/controller.py:Controller._tell_device": "answering",
-    "virtio/mmio.py:MmioTransport.mark_removed": "being unplugged",
+    "virtio/window.py:MmioWindow.mark_removed": "being unplugged",
     "virtio/transport.py:VirtioTransport._serve_some": lambda frame: (
         f"serving queue {frame.f_locals['index']}"
     ),

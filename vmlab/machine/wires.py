@@ -7,7 +7,7 @@ from vmlab.core.irq import IrqLine, SharedLine
 from vmlab.core.lines import Lines
 from vmlab.engine.api import Engine
 from vmlab.errors import ConfigError
-from vmlab.virtio.mmio import MmioTransport
+from vmlab.virtio.window import MmioWindow
 
 __all__ = ["Wires", "drives_level"]
 
@@ -44,4 +44,4 @@ class Wires:
 
 def drives_level(device: object) -> bool:
     """Whether the device holds its line up until it is served, as one that shares it must."""
-    return isinstance(device, MmioTransport) or hasattr(device, "irq_level")
+    return isinstance(device, MmioWindow) or hasattr(device, "irq_level")

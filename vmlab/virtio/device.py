@@ -90,6 +90,8 @@ class VirtioDevice:
     queue_sizes: ClassVar[tuple[int, ...]] = ()
 
     notify: str = "ioeventfd"
+    #: whether the registers are the legacy interface's (virtio 1.2 §4.2.4); None: as its machine has them
+    legacy: ClassVar[bool | None] = None
     #: device-specific feature bits that are offered (bits 0 to 23 and 50 on)
     features: int = 0
     #: streams of bytes, as of `core.device.Device`

@@ -22,6 +22,7 @@ from vmlab.net.tap import TapPlace
 from vmlab.regs.packed import Packed, array, u16
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import Chain, split
+from vmlab.virtio.registers import VERSION_1
 from vmlab.virtio.rxfilter import MAC, MAC_ADDR_SET, RxFilter
 
 __all__ = ["Nic"]
@@ -32,9 +33,10 @@ CTRL_RX_EXTRA, CTRL_MAC_ADDR = 1 << 20, 1 << 23
 RECEIVE, TRANSMIT, CONTROL = range(3)
 #: of the field `status` (§5.1.4)
 LINK_UP = 1
-#: struct virtio_net_hdr, which is before each frame (§5.1.6); of a received one: no offload, one buffer
-HEADER_SIZE = 12
+#: struct virtio_net_hdr, which is before each frame (§5.1.6); of a received one: no offload, one buffer. A
+#: driver without VIRTIO_F_VERSION_1 has none of the last field (§5.1.6.1)
 HEADER = bytes(10) + b"\x01\x00"
+LEGACY_HEADER = HEADER[:10]
 ETHERNET_HEADER = 14
 #: what §5.1.4.1 allows
 MIN_MTU, MAX_MTU = 68, 65535
@@ -128,6 +130,7 @@ class Nic(VirtioDevice):
         self._filter = RxFilter(self._mac)
         self._limit = MAX_FRAME
         self._active = False
+        self._header = HEADER
         #: bytes that ever went into the backlog, and out: each is written by one thread alone
         self._bytes_in = self._bytes_out = 0
         self._backlog: deque[bytes] = deque()
@@ -200,6 +203,7 @@ class Nic(VirtioDevice):
 
     def activate(self) -> None:
         features = self.transport.negotiated
+        self._header = HEADER if features & VERSION_1 else LEGACY_HEADER
         asks = bool(features & CTRL_VQ and features & CTRL_RX)
         self._filter = RxFilter(self._mac, bool(features & CTRL_RX_EXTRA), every_group=not asks)
         if features & MTU and self._mtu is not None:
@@ -271,7 +275,7 @@ class Nic(VirtioDevice):
             if chain is None:
                 return False  # the driver notifies when it has buffers again
             room = chain.writable_size
-            if chain.readable or room < HEADER_SIZE + MIN_FRAME:
+            if chain.readable or room < len(self._header) + MIN_FRAME:
                 self.transport.mistake(
                     f"a receive buffer of {room} bytes, or one to be read (§5.1.6.3)"
                 )
@@ -279,12 +283,12 @@ class Nic(VirtioDevice):
                 continue
             frame = backlog.popleft()
             self._bytes_out += len(frame)
-            if HEADER_SIZE + len(frame) > room:
+            if len(self._header) + len(frame) > room:
                 self._drop("rx: buffer too small")
                 # nobody has touched the buffer: it is there for the next frame
                 queue.unpop(chain)
                 continue
-            queue.push(chain, chain.write(HEADER + frame))
+            queue.push(chain, chain.write(self._header + frame))
             self.rx_frames += 1
             self.rx_bytes += len(frame)
         return bool(backlog)
@@ -312,7 +316,8 @@ class Nic(VirtioDevice):
     def _frame(self, chain: Chain) -> Outgoing | None:
         """The frame behind the header; None when it cannot be one."""
         views = chain.readable
-        size = chain.readable_size - HEADER_SIZE
+        header = len(self._header)
+        size = chain.readable_size - header
         if chain.writable or not MIN_FRAME <= size <= MAX_FRAME:
             self.transport.mistake(
                 f"a frame of {size} bytes; it has {MIN_FRAME} to {MAX_FRAME}, and nothing to be written"
@@ -325,10 +330,10 @@ class Nic(VirtioDevice):
             self.transport.mistake(
                 "an offload in a frame's header, none was negotiated (§5.1.6.2.1)"
             )
-        if len(first) > HEADER_SIZE:
-            views[0] = first[HEADER_SIZE:]
+        if len(first) > header:
+            views[0] = first[header:]
         else:
-            _, views = split(views, HEADER_SIZE)
+            _, views = split(views, header)
         return size, views if len(views) <= MAX_PIECES else (b"".join(views),)
 
     def _send(self, frames: list[Outgoing]) -> None:

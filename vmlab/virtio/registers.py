@@ -10,9 +10,9 @@ CONFIG = 0x100
 RING_INDIRECT_DESC, RING_EVENT_IDX, VERSION_1, RING_RESET = 1 << 28, 1 << 29, 1 << 32, 1 << 40
 TRANSPORT_FEATURES = RING_INDIRECT_DESC | RING_EVENT_IDX | VERSION_1 | RING_RESET
 # Status (§2.1) and InterruptStatus (§4.2.2), as plain numbers for the path of a request
-DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 4, 8, 64, 128
+DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 2, 4, 8, 64, 128
 #: the bits that a driver may set
-DRIVERS = 1 | 2 | DRIVER_OK | FEATURES_OK | FAILED
+DRIVERS = 1 | DRIVER | DRIVER_OK | FEATURES_OK | FAILED
 USED_BUFFER, CONFIG_CHANGE = 1, 2
 #: queues that a device can have: one bank of the queue registers each
 MAX_QUEUES = 64
@@ -30,9 +30,14 @@ class MmioRegisters(Registers, strict=True):
     DeviceFeaturesSel = wo(0x014, "which 32 of them")
     DriverFeatures = wo(0x020, "32 of the features that the driver takes")
     DriverFeaturesSel = wo(0x024, "which 32 of them")
+    GuestPageSize = wo(0x028, "version 1's", spec="virtio 1.2 §4.2.4")
     QueueSel = wo(0x030, "the queue that the queue registers speak of")
     QueueNumMax = ro(0x034, "the most entries that the queue can have; 0: no such queue")
     QueueNum = wo(0x038, "the entries that it has", banked_by=_PER_QUEUE)
+    QueueAlign = wo(
+        0x03C, "version 1's: a driver that writes it mixes the two", spec="virtio 1.2 §4.2.4"
+    )
+    QueuePFN = wo(0x040, "version 1's", spec="virtio 1.2 §4.2.4")
     QueueReady = rw(0x044, "1: the queue is set up")
     QueueNotify = wo(0x050, "there is something in the queue of this index")
     InterruptStatus = ro(
@@ -64,6 +69,45 @@ class MmioRegisters(Registers, strict=True):
     SHMBaseHigh = ro(0x0BC, "", reset=0xFFFF_FFFF)
     QueueReset = rw(0x0C0, "1 takes the queue back to its start")
     ConfigGeneration = ro(0x0FC, "changes with the configuration space")
+    Config = block(CONFIG, 0x1000 - CONFIG, "the device's own configuration space")
+
+
+class LegacyRegisters(Registers, strict=True):
+    """§4.2.4, table 4.2: version 1."""
+
+    MagicValue = ro(0x000, '"virt"', reset=MAGIC, spec="virtio 1.2 §4.2.4")
+    Version = ro(0x004, "version of the transport", reset=1)
+    DeviceID = ro(0x008, "what device it is; 0: nothing is here")
+    VendorID = ro(0x00C, "who made it")
+    HostFeatures = ro(0x010, "32 of the features that the device offers")
+    HostFeaturesSel = wo(0x014, "which 32 of them")
+    GuestFeatures = wo(0x020, "32 of the features that the driver takes")
+    GuestFeaturesSel = wo(0x024, "which 32 of them")
+    GuestPageSize = wo(0x028, "the unit of QueuePFN, in bytes")
+    QueueSel = wo(0x030, "the queue that the queue registers speak of")
+    QueueNumMax = ro(0x034, "the most entries that the queue can have; 0: no such queue")
+    QueueNum = wo(0x038, "the entries that it has", banked_by=_PER_QUEUE)
+    QueueAlign = wo(0x03C, "where the used ring begins: a multiple of this", banked_by=_PER_QUEUE)
+    QueuePFN = rw(0x040, "the queue's first page; 0: it is not in use")
+    QueueReady = wo(
+        0x044, "version 2's: a driver that writes it mixes the two", spec="virtio 1.2 §4.2.2"
+    )
+    QueueNotify = wo(0x050, "there is something in the queue of this index")
+    InterruptStatus = ro(
+        0x060,
+        "why the device interrupts",
+        USED_BUFFER=bit(0, "a request is done"),
+        CONFIG_CHANGE=bit(1, "the configuration space has changed"),
+    )
+    InterruptACK = wo(0x064, "causes that the driver has dealt with")
+    Status = rw(
+        0x070,
+        "how far the driver is; 0 resets the device",
+        ACKNOWLEDGE=bit(0, "the guest has seen the device"),
+        DRIVER=bit(1, "it knows how to drive it"),
+        DRIVER_OK=bit(2, "it drives it"),
+        FAILED=bit(7, "the driver has given up"),
+    )
     Config = block(CONFIG, 0x1000 - CONFIG, "the device's own configuration space")
 
 

@@ -21,8 +21,6 @@ class Virt(Loader):
     windows = Windows(
         platform.WINDOWS_BASE, platform.LINES, platform.LAST_LINE, end=platform.WINDOWS_END
     )
-    #: QEMU's vendor
-    dialect = Dialect(0x554D_4551, forgiving=True)
     program_counter = "pc"
     registers = (
         *(f"x{number}" for number in range(32)),
@@ -41,6 +39,8 @@ class Virt(Loader):
 
     def __init__(self, bits: int) -> None:
         self.name, self.bits = f"riscv{bits}", bits
+        # QEMU's vendor; the books' drivers for 32 bits are legacy ones
+        self.dialect = Dialect(0x554D_4551, forgiving=True, legacy=bits == 32)
         self.address_bits = 36 if bits == 64 else 34
 
     @property

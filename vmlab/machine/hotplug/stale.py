@@ -16,7 +16,7 @@ from vmlab.devices.hotplug import HotPlug
 from vmlab.errors import IrqsExhausted, StateError, WindowsExhausted
 from vmlab.machine.wires import drives_level
 from vmlab.virtio.device import VirtioDevice
-from vmlab.virtio.mmio import MmioTransport
+from vmlab.virtio.window import MmioWindow
 
 __all__ = ["StaleWindows", "driver_bound", "prepare_surprise_removal", "retired"]
 
@@ -34,7 +34,7 @@ class StaleWindows:
         #: how the manager knows what is left in a slot
         self._known: dict[int, tuple[DeviceType, str]] = {}
 
-    def keep(self, slot: int, device: MmioTransport, kind: DeviceType, id: str) -> None:
+    def keep(self, slot: int, device: MmioWindow, kind: DeviceType, id: str) -> None:
         """`device` goes from `slot`; its transport stays."""
         device.mark_removed()
         self._known[slot] = (kind, f"left{slot}")
@@ -82,7 +82,7 @@ class StaleWindows:
 
 def driver_bound(device: Device) -> bool:
     """Whether a guest's driver has begun with a virtio device and not ended."""
-    return isinstance(device, MmioTransport) and bool(device.peek()["Status"])
+    return isinstance(device, MmioWindow) and bool(device.peek()["Status"])
 
 
 def prepare_surprise_removal(device: Device) -> None:
@@ -105,6 +105,6 @@ def prepare_surprise_removal(device: Device) -> None:
 
 def retired(device: Device) -> str:
     """What can be done about a device that its driver keeps, done and in words."""
-    inner = device.device if isinstance(device, MmioTransport) else device
+    inner = device.device if isinstance(device, MmioWindow) else device
     done = inner.retire() if isinstance(inner, VirtioDevice) else ""
     return f"{done}; " if done else ""
