@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.engine.soft.riscv.guest import CODE, Guest
 
-__all__ = ["ACCESSES", "CALLS", "CODE", "FAULTS", "INTERRUPTS"]
+__all__ = ["ACCESSES", "CALLS", "CODE", "FAULTS", "INTERRUPTS", "SPIN"]
 
 ACCESSES = Guest(
     """# accesses of every size to a device
@@ -262,5 +262,21 @@ handler:
     93898901 37230000 1b031300 13132301 13031300 af236300 97090000 9389c900 7310d314 f323d014 23307900
     b7f2000a 23a00200 6f000000 732e2034 f32e1034 732f3034 b38f3e41 2330c901 2334f901 2338e901 13098901
     938e4e00 73901e34 73002030
+    """,
+)
+
+SPIN = Guest(
+    """# each hart counts for ever
+    csrr a0, mhartid
+    slli a0, a0, 3
+    li a1, 0x80040000
+    add a0, a0, a1
+1:  ld a2, (a0)
+    addi a2, a2, 1
+    sd a2, (a0)
+    j 1b
+""",
+    """
+    732540f1 13153500 b7250000 9b851500 93952501 3305b500 03360500 13061600 2330c500 6ff05fff
     """,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.soft.riscv import guests
-from tests.engine.soft.riscv.lab import CODE, DEVICE, PARAMETERS, WAYS, bench
+from tests.engine.soft.riscv.lab import CODE, DEVICE, PARAMETERS, RESULTS, WAYS, bench
 from vmlab.arch.riscv64.cpu_state import CpuState
 from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.riscv import alias, sbi
@@ -191,3 +191,17 @@ def test_the_cure_is_had_here(bits: int) -> None:
 
     if sys.platform.startswith("linux") and platform.machine() == "x86_64":
         assert alias.PATCH[bits]() is not None
+
+
+@WAYS
+def test_eight_harts_that_spin(way: str) -> None:
+    """Each has its turns, and all can be held."""
+    with bench(8, way) as lab:
+        lab.start(guests.SPIN)
+        lab.wait_for(lambda: all(count > 100 for count in lab.results(8)), timeout=30)
+        assert lab.engine.pause(3.0)
+        held = lab.results(8)
+        assert [lab.engine.get_regs(hart)["x10"] for hart in range(8)] == [
+            RESULTS + 8 * hart for hart in range(8)
+        ]
+        assert lab.results(8) == held
