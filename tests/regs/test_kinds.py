@@ -99,6 +99,7 @@ def test_an_array_is_so_many_registers() -> None:
 
 def test_arrays_travel_and_are_counted(engine: str) -> None:
     with VM("monitor", engine=engine) as vm:
+        vm.console.expect("> ")
         view = vm.hot_add(Fan(), id="fan")
         vm.console.run(f"poke {view.base + 0x10:#x} 0x04030201")
         counts = view.counts.registers
