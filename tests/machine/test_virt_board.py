@@ -90,6 +90,11 @@ def test_the_firmware_is_the_machine_s(tmp_path: Path, arch: str) -> None:
         vm.console.expect("echo me")
 
 
+def test_the_usual_memory(tmp_path: Path) -> None:
+    """As QEMU's machine has it: xv6 takes it for granted."""
+    assert VM(kernel(tmp_path, "riscv64", STAY)).config.memory == 128 << 20
+
+
 def test_the_map(hello: VM) -> None:
     hello.hot_add(Rng(), "rng0")
     found = {row.name: row.start for row in hello.address_map}

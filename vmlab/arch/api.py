@@ -105,6 +105,11 @@ class Arch(Protocol):
         ...
 
     @property
+    def usual_memory(self) -> str:
+        """What a kernel of one's own gets unless it is said."""
+        ...
+
+    @property
     def has_tree(self) -> bool:
         """Whether its guests are told of the machine by a device tree."""
         ...
@@ -153,6 +158,7 @@ class Loader:
 
     #: its name
     loader = ""
+    usual_memory = "64M"
     dialect = Dialect()
 
     @property

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--memory",
         metavar="SIZE",
-        help="guest memory, such as 64M or 1G; unless said, 64M, or 256M for linux",
+        help="guest memory, such as 64M or 1G; unless said, 64M (RISC-V: 128M), or 256M for linux",
     )
     run.add_argument("--cpus", metavar="N", type=int, default=1)
     run.add_argument(

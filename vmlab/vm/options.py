@@ -75,7 +75,8 @@ def complete(
         from vmlab.boot.kind import arch_of  # only here: most machines are asked for, or usual
 
         wanted = arch_of(image)
-    return Guest(image, initrd, cmdline, "64M", 0, wanted or DEFAULT)
+    found = wanted or DEFAULT
+    return Guest(image, initrd, cmdline, machine(found).usual_memory, 0, found)
 
 
 def file_of(what: str, path: str | os.PathLike[str] | None) -> str | None:

@@ -31,6 +31,8 @@ class Virt(Loader):
         Reserved(platform.CLINT_BASE, platform.CLINT_BASE + platform.CLINT_SIZE - 1, "clint"),
         Reserved(platform.PLIC_BASE, platform.PLIC_BASE + platform.PLIC_SIZE - 1, "plic"),
     )
+    #: QEMU's, which its kernels take for granted
+    usual_memory = "128M"
     serial = "serial"
     hotplug = platform.HOTPLUG_BASE
     has_tree = True
