@@ -3,7 +3,6 @@ entered in the same way. Every kernel gets a device tree; a Linux also finds its
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +10,15 @@ from typing import NamedTuple
 from vmlab.arch.arm64.cpu_state import CpuState
 from vmlab.boot import fdt, image
 from vmlab.boot.arm64 import efi, formats, linux
-from vmlab.boot.arm64.layout import UNIT, Places, places
+from vmlab.boot.arm64.layout import UNIT, places
+from vmlab.boot.by_tree import check_linked, chosen, complete, lay_out, place_initrd
 from vmlab.boot.elf import ELF_MAGIC, ET_DYN, ElfFile
-from vmlab.boot.fdt import Node, cells, reg, text
+from vmlab.boot.fdt import Node
 from vmlab.boot.image import check_initrd
 from vmlab.boot.payload import MAX_SIZE
 from vmlab.boot.pieces import Piece, check_entry, pieces_of
 from vmlab.core.cmdline import Cmdline
-from vmlab.core.memory import PAGE, GuestMemory
+from vmlab.core.memory import GuestMemory
 from vmlab.core.safely import named
 from vmlab.errors import KernelError
 
@@ -94,11 +94,7 @@ def _from_elf(elf: ElfFile) -> Kernel:
         if bundle is not None:
             piece = Piece(bundle.load, bundle.image, len(bundle.image))
             return Kernel(elf.name, [_whole(piece)], bundle.entry, linux=True)
-    if elf.interpreted or elf.kind == ET_DYN:
-        raise KernelError(
-            f"{elf.name}: an ELF file without a way in: a program of an operating system, or one that can lie"
-            " anywhere; link a kernel to fixed addresses"
-        )
+    check_linked(elf)
     pieces = pieces_of(elf)
     first = min(elf.segments, key=lambda one: one.vaddr)
     if first.vaddr >= linux.KERNEL_SPACE:  # a vmlinux: it lies wherever its Image would
@@ -138,85 +134,16 @@ def place(
             f"{kernel.name}: it takes a command line of {CMDLINE_MAX} bytes; this one has {len(cmdline)}"
         )
     at = places(memory)
-    _check_places(memory, kernel.name, pieces, at)
-    for one in pieces:
-        memory.write(one.address, one.data)
-    end = max(one.end for one in pieces)
-    module = _place_initrd(memory, initrd, end, at.tree) if initrd else None
-    chosen = _chosen(cmdline, module, told, kernel.linux)
+    end = lay_out(memory, kernel.name, pieces, (at.tree, at.end, "device tree and tables"))
+    module = place_initrd(memory, initrd, end, at.tree) if initrd else None
+    properties = chosen(cmdline, told.stdout, module, kernel.linux)
     if kernel.linux and told.acpi is not None:
         efi.write(memory, at, told.acpi(at.tables), told.time)
-        chosen |= efi.chosen(memory, at)
-    blob = fdt.flatten(_complete(told.tree, memory, chosen))
+        properties |= efi.chosen(memory, at)
+    blob = fdt.flatten(complete(told.tree, memory, properties))
     if len(blob) > UNIT:
         raise KernelError(
             f"{len(blob):#x} bytes of device tree; there is room for {UNIT:#x}: give fewer devices"
         )
     memory.write(at.tree, blob)
     return CpuState(start + kernel.entry, {"x0": at.tree})
-
-
-def _chosen(
-    cmdline: Cmdline, module: tuple[int, int] | None, told: Told, linux: bool
-) -> dict[str, bytes]:
-    found = {"bootargs": text(str(cmdline))}
-    if told.stdout:
-        found["stdout-path"] = text(told.stdout)
-    if module is not None:
-        start, size = module
-        found |= {"linux,initrd-start": reg(start), "linux,initrd-end": reg(start + size)}
-    if linux:
-        found |= {"kaslr-seed": os.urandom(8), "rng-seed": os.urandom(64)}
-    return found
-
-
-def _complete(tree: Node, memory: GuestMemory, chosen: dict[str, bytes]) -> Node:
-    """With what the loader alone knows; what the tree says of the same stays beside it."""
-    given = tree.child("chosen")
-    rest = [one for one in tree.children if one is not given]
-    if tree.child("memory") is None:
-        ranges = [value for one in memory.regions for value in (one.base, one.size)]
-        name = f"memory@{memory.regions[0].base:x}"
-        rest.append(Node(name, {"device_type": text("memory"), "reg": reg(*ranges)}))
-    before = given or Node("chosen")
-    rest.append(Node("chosen", before.properties | chosen, before.children))
-    cells_of = {"#address-cells": cells(2), "#size-cells": cells(2)}
-    return Node("", cells_of | tree.properties, rest)
-
-
-def _check_places(memory: GuestMemory, name: str, pieces: list[Piece], at: Places) -> None:
-    """KernelError unless every piece lies in RAM, clear of the others and of what it is handed."""
-    taken = [(at.tree, at.end - at.tree, "device tree and tables")]
-    first = memory.regions[0].base
-    for one in pieces:
-        what = f"{name}: its segment {one.address:#x}-{one.end - 1:#x}"
-        if one.address < first:
-            raise KernelError(
-                f"{what} lies below RAM, which begins at {first:#x} on this machine; link it there"
-            )
-        if memory.find(one.address, one.size) is None:
-            raise KernelError(
-                f"{what} does not fit the guest's memory of {memory.size >> 20} MiB; give it more"
-                " (memory=...)"
-            )
-        for start, size, other in taken:
-            if one.address < start + size and start < one.end:
-                raise KernelError(
-                    f"{what} would overwrite the {other} at {start:#x}: they overlap; give the guest more"
-                    " memory (memory=...)"
-                )
-        taken.append((one.address, one.size, "segment"))
-
-
-def _place_initrd(memory: GuestMemory, initrd: bytes, kernel_end: int, end: int) -> tuple[int, int]:
-    """(address, size): on a page, as high as it goes below `end` in the last region."""
-    region = memory.regions[-1]
-    floor = kernel_end if region.base < kernel_end <= region.end else region.base
-    start = (end - len(initrd)) & ~(PAGE - 1)
-    if start < floor:
-        raise KernelError(
-            f"the initrd of {len(initrd):#x} bytes does not fit between {floor:#x}, where the kernel ends,"
-            f" and {end:#x}; give the guest more memory"
-        )
-    memory.write(start, initrd)
-    return start, len(initrd)

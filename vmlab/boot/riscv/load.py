@@ -7,21 +7,21 @@ in S mode on one hart, and the machine answers its SBI calls. Every kernel gets 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from vmlab.arch.riscv64 import platform
 from vmlab.arch.riscv64.cpu_state import CpuState
 from vmlab.boot import fdt, image
-from vmlab.boot.elf import ELF_MAGIC, ET_DYN, ElfFile, Target
-from vmlab.boot.fdt import Node, cells, reg, text
+from vmlab.boot.by_tree import check_linked, chosen, complete, lay_out, place_initrd
+from vmlab.boot.elf import ELF_MAGIC, ElfFile, Target
+from vmlab.boot.fdt import Node
 from vmlab.boot.image import check_initrd
 from vmlab.boot.payload import MAX_SIZE
 from vmlab.boot.pieces import Piece, check_entry, pieces_of
 from vmlab.boot.riscv import formats, linux
 from vmlab.core.cmdline import Cmdline
-from vmlab.core.memory import PAGE, GuestMemory
+from vmlab.core.memory import GuestMemory
 from vmlab.core.safely import named
 from vmlab.errors import KernelError
 
@@ -104,11 +104,7 @@ class RiscvLoader:
                 f"{name}: made for riscv{elf.bits}; this machine is riscv{self._bits};"
                 f" arch='riscv{elf.bits}' (--arch riscv{elf.bits}) makes one for it"
             )
-        if elf.interpreted or elf.kind == ET_DYN:
-            raise KernelError(
-                f"{elf.name}: an ELF file without a way in: a program of an operating system, or one that can"
-                " lie anywhere; link a kernel to fixed addresses"
-            )
+        check_linked(elf)
         entry = elf.to_physical(elf.entry)
         if size is None:
             check_entry(elf, entry)
@@ -131,12 +127,10 @@ class RiscvLoader:
                 f"{kernel.name}: it takes a command line of {CMDLINE_MAX} bytes; this one has {len(cmdline)}"
             )
         tree = (ram.end - _TREE) & -_TREE if ram.size > _TREE else ram.end - ram.size // 4
-        _check_places(memory, kernel.name, pieces, tree)
-        for one in pieces:
-            memory.write(one.address, one.data)
-        end = max(one.end for one in pieces)
-        module = _place_initrd(memory, initrd, end, tree) if initrd else None
-        blob = fdt.flatten(_complete(told, memory, cmdline, module, kernel.linux))
+        end = lay_out(memory, kernel.name, pieces, (tree, ram.end, "device tree"))
+        module = place_initrd(memory, initrd, end, tree) if initrd else None
+        properties = chosen(cmdline, told.stdout, module, kernel.linux)
+        blob = fdt.flatten(complete(told.tree, memory, properties))
         if tree + len(blob) > ram.end:
             raise KernelError(
                 f"{len(blob):#x} bytes of device tree do not fit; give the guest more memory"
@@ -144,72 +138,3 @@ class RiscvLoader:
         memory.write(tree, blob)
         first = min(one.address for one in pieces)
         return CpuState(start + kernel.entry, first >= platform.SBI_ENTRY, {"x11": tree})
-
-
-def _complete(
-    told: Told,
-    memory: GuestMemory,
-    cmdline: Cmdline,
-    module: tuple[int, int] | None,
-    linux: bool,
-) -> Node:
-    """With what the loader alone knows; what the tree says of the same stays beside it."""
-    chosen = {"bootargs": text(str(cmdline))}
-    if told.stdout:
-        chosen["stdout-path"] = text(told.stdout)
-    if module is not None:
-        start, size = module
-        chosen |= {"linux,initrd-start": reg(start), "linux,initrd-end": reg(start + size)}
-    if linux:
-        chosen |= {"kaslr-seed": os.urandom(8), "rng-seed": os.urandom(64)}
-    tree = told.tree
-    given = tree.child("chosen")
-    rest = [one for one in tree.children if one is not given]
-    if tree.child("memory") is None:
-        ram = memory.regions[0]
-        rest.append(
-            Node(
-                f"memory@{ram.base:x}",
-                {"device_type": text("memory"), "reg": reg(ram.base, ram.size)},
-            )
-        )
-    before = given or Node("chosen")
-    rest.append(Node("chosen", before.properties | chosen, before.children))
-    cells_of = {"#address-cells": cells(2), "#size-cells": cells(2)}
-    return Node("", cells_of | tree.properties, rest)
-
-
-def _check_places(memory: GuestMemory, name: str, pieces: list[Piece], tree: int) -> None:
-    """KernelError unless every piece lies in RAM, clear of the others and of the device tree."""
-    ram = memory.regions[0]
-    taken = [(tree, ram.end - tree, "device tree")]
-    for one in pieces:
-        what = f"{name}: its segment {one.address:#x}-{one.end - 1:#x}"
-        if one.address < ram.base:
-            raise KernelError(
-                f"{what} lies below RAM, which begins at {ram.base:#x} on this machine; link it there"
-            )
-        if memory.find(one.address, one.size) is None:
-            raise KernelError(
-                f"{what} does not fit the guest's memory of {memory.size >> 20} MiB; give it more"
-                " (memory=...)"
-            )
-        for start, size, other in taken:
-            if one.address < start + size and start < one.end:
-                raise KernelError(
-                    f"{what} would overwrite the {other} at {start:#x}: they overlap; give the guest more"
-                    " memory (memory=...)"
-                )
-        taken.append((one.address, one.size, "segment"))
-
-
-def _place_initrd(memory: GuestMemory, initrd: bytes, kernel_end: int, end: int) -> tuple[int, int]:
-    """(address, size): on a page, as high as it goes below `end`."""
-    start = (end - len(initrd)) & ~(PAGE - 1)
-    if start < kernel_end:
-        raise KernelError(
-            f"the initrd of {len(initrd):#x} bytes does not fit between {kernel_end:#x}, where the kernel"
-            f" ends, and {end:#x}; give the guest more memory"
-        )
-    memory.write(start, initrd)
-    return start, len(initrd)
