@@ -1,32 +1,21 @@
-"""The CPUs of an arm64 machine: one Unicorn instance that runs them by turns.
-
-One translation of the guest's code serves all, so that what one CPU writes no other runs as it was. A CPU
-that does not run is kept as Unicorn's context.
-"""
+"""The CPUs of an arm64 machine, by turns (see `turns`)."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import time
 from collections.abc import Iterator
-from typing import Any
 
 from vmlab.arch.arm64.cpu_state import CpuState
-from vmlab.core.safely import text_of
 from vmlab.engine.api import EngineConfig, Stop, Tally
-from vmlab.engine.soft import uclib
 from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.arm64 import native, psci
 from vmlab.engine.soft.arm64 import registers as r
 from vmlab.engine.soft.arm64.chipset import Chipset, Key
 from vmlab.engine.soft.arm64.core import HVC, SMC, Core
-from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.doorbells import Doorbells
-from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
 from vmlab.engine.soft.mode import Mode
-from vmlab.engine.soft.undo import Undo
+from vmlab.engine.soft.turns import TurnCpu, Turns
 
 __all__ = ["Processor", "Vcpu"]
 
@@ -34,20 +23,16 @@ __all__ = ["Processor", "Vcpu"]
 _START_STATE = 0x3C5
 #: VMPIDR_EL2: bit 31 is always one, the affinity is the CPU's number
 _MPIDR = 1 << 31
-#: UC_PROT_READ
-_READABLE = 1
 _WFI = bytes.fromhex("7f2003d5")
 #: of MPIDR_EL1, as PSCI calls name a CPU
 _AFFINITY = 0xFF_00FF_FFFF
-#: an interrupt that was refused so often is looked at every so many nanoseconds
-_REFUSALS, _LOOK_AGAIN_NS = 32, 1_000_000
 
 
-class Processor:
-    """What the CPUs share: the instance, its callbacks, the kick. Runs on the engine's thread.
+class Processor(Turns["Vcpu"]):
+    """portable: without the library's inner functions, even where they are known."""
 
-    portable: without the library's inner functions, even where they are known.
-    """
+    chipset: Chipset
+    core: Core
 
     def __init__(
         self,
@@ -68,13 +53,9 @@ class Processor:
         self.access.attach(uc, ram)
         kind = native.NativeCore if not portable and native.usable() else Core
         served, constants = chipset.system_registers, self._identification()
-        self.core: Core = kind(uc, config.memory.regions, self, served, constants)
-        self._kick = Kick(uc, self._on_block, patched)
-        self._pristine = Saved(uc)
+        self.core = kind(uc, config.memory.regions, self, served, constants)
+        self._begin_turns(Kick(uc, self._on_block, patched))
         self.vcpus = [Vcpu(n, self) for n in range(config.cpus)]
-        #: the CPU whose state Unicorn has
-        self._current: Vcpu | None = None
-        self._refusals = 0
         self._forget = False
 
     def _identification(self) -> dict[Key, int]:
@@ -89,9 +70,6 @@ class Processor:
 
     # -- any thread ------------------------------------------------------------------------------------
 
-    def arm(self) -> None:
-        self._kick.arm(force=True)
-
     def wrote(self, _address: int, _size: int) -> bool:
         """-> whether the CPU that runs is to leave the guest."""
         self.core.wrote()
@@ -102,14 +80,6 @@ class Processor:
         self._forget = True
 
     # -- callbacks -------------------------------------------------------------------------------------
-
-    @property
-    def current(self) -> Vcpu:
-        assert self._current is not None
-        return self._current
-
-    def _interrupt_current(self) -> None:
-        self.current.interrupt()
 
     def leave_soon(self) -> None:
         self.current.interrupt()
@@ -124,29 +94,13 @@ class Processor:
         line = self.chipset.line[vcpu.number]
         self.core.set_line(line)
         if line and not self.core.leave_for_interrupt():
-            self._refused(vcpu)
+            self._look_again(vcpu)
         # whoever set a flag between the look and the disarming has kicked in vain
         if self._changed(vcpu, line):
             self.arm()
 
     def _changed(self, vcpu: Vcpu, line: bool) -> bool:
         return vcpu.stop_wanted or self.chipset.line[vcpu.number] != line
-
-    def _refused(self, vcpu: Vcpu) -> None:
-        """IRQs are masked: look at the next blocks, and then only now and then."""
-        self._refusals += 1
-        if self._refusals % _REFUSALS:
-            self.arm()
-            return
-        due = time.monotonic_ns() + _LOOK_AGAIN_NS
-        with self.chipset.lock:
-            self.chipset.timers.set("look", due, vcpu.kick)
-
-    def _failed(self, error: BaseException) -> None:
-        """An exception out of a callback would be lost in C: it is reported when the guest has been left."""
-        if self.access.failure is None:
-            self.access.failure = error
-        self.current.interrupt()
 
     def on_exception(self, number: int) -> bool:
         if number not in (HVC, SMC):
@@ -182,18 +136,8 @@ class Processor:
         if self._forget:
             self._forget = False
             self.core.forget()
-        if self._current is not vcpu:
-            self.leave()
-            vcpu.saved.restore()
-            self.uc.flush_tlb()
-            self._current = vcpu
-            self.access.number = vcpu.number
+        self._change_to(vcpu)
         self.core.set_clock(self.chipset.clock.offset)
-
-    def leave(self) -> None:
-        if self._current is not None:
-            self._current.saved.save()
-            self._current = None
 
     @contextlib.contextmanager
     def showing(self, vcpu: Vcpu) -> Iterator[None]:
@@ -224,67 +168,28 @@ class Processor:
         vcpu.saved.save()
         vcpu.pc = entry
 
-    def disarm(self) -> None:
-        self._kick.disarm()
-
-    def close(self) -> None:
-        if self.uc.handle:
-            self._kick.close()
-            for saved in (self._pristine, *(vcpu.saved for vcpu in self.vcpus)):
-                saved.close()
-            self.core.close()
-            self.uc.close()
-
-    def physical(self, address: int) -> int:
-        """Where a virtual address lies; all ones where it is not mapped."""
-        found = ctypes.c_uint64()
-        status = self.uc.lib.uc_vmem_translate(
-            self.uc.handle, address, _READABLE, ctypes.byref(found)
-        )
-        return (1 << 64) - 1 if status else found.value
-
     def code_at(self, address: int) -> bytes:
         """The instruction at a virtual address; empty where there is none that can be read."""
         at = self.physical(address)
         return self._memory.read(at, 4) if self._memory.find(at, 4) is not None else b""
 
-    def hook_writes(self, callback: Any) -> int:
-        return self.uc.hook(uclib.HOOK_MEM_WRITE, uclib.MEM_HOOK(callback), 1, 0)
 
-
-class Vcpu:
-    """One CPU. `kick` and the flags may be touched from any thread."""
+class Vcpu(TurnCpu):
+    _firmware = "PSCI"
+    _processor: Processor
 
     def __init__(self, number: int, processor: Processor) -> None:
-        self.number, self._processor = number, processor
-        self.saved = Saved(processor.uc)
-        self.mode = Mode.WAITING
-        #: leave the guest at the next block
-        self.stop_wanted = False
-        #: PSCI CPU_ON: (entry, context)
-        self.startup: tuple[int, int] | None = None
-        #: what the guest has asked of the machine
-        self._event: str | None = None
-        self.pc = 0
-        self.inside = False
+        super().__init__(number, processor.uc)
+        self._processor = processor
 
-    # -- from any thread ---------------------------------------------------------------------------
+    def _is_woken(self) -> bool:
+        return self._processor.chipset.line[self.number]
 
-    def kick(self) -> None:
-        self._processor.arm()
+    def _halt(self) -> None:
+        self.mode = Mode.HALTED
 
-    def interrupt(self) -> None:
-        """Make the CPU leave the guest at its next block."""
-        self.stop_wanted = True
-        self._processor.arm()
-
-    @property
-    def runnable(self) -> bool:
-        if self.mode is Mode.HALTED:
-            return self._processor.chipset.line[self.number]
-        if self.mode is Mode.WAITING:
-            return self.startup is not None
-        return self.mode is Mode.RUNNING
+    def _code(self) -> str:
+        return self._processor.code_at(self.pc).hex(" ")
 
     # -- state ---------------------------------------------------------------------------------------
 
@@ -308,9 +213,7 @@ class Vcpu:
         for name, value in values.items():
             r.write(uc, name, value)
         r.write_system(uc, r.SCTLR_EL1, r.read_system(uc, r.SCTLR_EL1))
-        self.pc = self._processor.core.pc
-        if self.mode is Mode.HALTED and "pc" in values:
-            self.mode = Mode.RUNNING
+        self._moved(values)
 
     # -- what the guest asks by HVC --------------------------------------------------------------------
 
@@ -330,27 +233,15 @@ class Vcpu:
 
     def is_on(self, affinity: int) -> bool | None:
         cpu = self._named(affinity)
-        if cpu is None:
-            return None
-        return cpu.mode in (Mode.RUNNING, Mode.HALTED) or cpu.startup is not None
+        return None if cpu is None else cpu.is_up
 
     def turn_on(self, affinity: int, entry: int, context: int) -> None:
         cpu = self._named(affinity)
         if cpu is not None:
-            cpu.startup = entry, context
-            # the new one has a turn at once: it is waited for
-            self.interrupt()
-
-    def turn_off(self) -> None:
-        self.mode = Mode.WAITING
-        self._processor.core.stop()
+            self.start_up(cpu, entry, context)
 
     def wait(self) -> None:
         self.mode = Mode.HALTED
-        self._processor.core.stop()
-
-    def system(self, event: str) -> None:
-        self._event = event
         self._processor.core.stop()
 
     # -- running -----------------------------------------------------------------------------------
@@ -374,14 +265,8 @@ class Vcpu:
         # whoever set a flag before the disarming has kicked in vain
         if self.stop_wanted or processor.chipset.line[self.number]:
             processor.arm()
-        waits = single and self._next_is_wfi()
-        if single:
-            processor.disarm()
-            processor.uc.flush_code()  # what is translated does not count instructions
-        self.inside = True
-        status = core.run(int(single))
-        self.inside = False
-        return self._after(status, waits if single else None)
+        waits = processor.code_at(core.pc) == _WFI if single else None
+        return self._stay(waits)
 
     def _ready(self) -> bool:
         if self.mode is Mode.WAITING and self.startup is not None:
@@ -390,54 +275,6 @@ class Vcpu:
                 self._processor.chipset.reset_timers(self.number)
             self._processor.begin(self, entry, {"x0": context})
             self.mode = Mode.RUNNING
-        elif self.mode is Mode.HALTED and self._processor.chipset.line[self.number]:
+        elif self.mode is Mode.HALTED and self._is_woken():
             self.mode = Mode.RUNNING
         return self.mode is Mode.RUNNING
-
-    def _after(self, status: int, waits: bool | None) -> Stop | None:
-        """Sort out why the guest was left. `waits`: the one instruction of a step was a WFI."""
-        core, access = self._processor.core, self._processor.access
-        self.pc = core.pc
-        if access.failure is not None:
-            failure, access.failure = access.failure, None
-            return self._cannot("engine-error", text_of(failure))
-        if self._event is not None:
-            event, self._event = self._event, None
-            return self._cannot(event, f"the guest asked for it: {event} (PSCI)")
-        if status != uclib.ERR_OK:
-            return self._cannot("internal-error", uclib.describe(status))
-        if core.stopped or self.mode is not Mode.RUNNING or waits is False:
-            return None
-        self._processor.exits[HLT] += 1
-        self.mode = Mode.HALTED
-        return None
-
-    def _next_is_wfi(self) -> bool:
-        """Unicorn does not tell a WFI from the end of a single step."""
-        return self._code() == _WFI
-
-    def _code(self) -> bytes:
-        """The instruction at PC, if it can be read."""
-        return self._processor.code_at(self._processor.core.pc)
-
-    def _cannot(self, kind: str, text: str) -> Stop:
-        self.mode = Mode.STOPPED
-        code = self._code().hex(" ")
-        where = f" at pc={self.pc:#x}" + (f", code {code}" if code else "")
-        return Stop(kind, text + where, self.registers())
-
-    def abandon(self, undo: Undo) -> int:
-        """As x86's: the access that this CPU waits in is not to be completed."""
-        self._processor.access.muted = True
-
-        def on_write(_uc: int, _kind: int, address: int, size: int, _new: int, _data: int) -> None:
-            undo.note(self._processor.physical(address), size)
-
-        return self._processor.hook_writes(on_write)
-
-    def abandoned(self, handle: int) -> None:
-        self._processor.uc.unhook(handle)
-        self._processor.access.muted = False
-
-    def close(self) -> None:
-        self._processor.close()

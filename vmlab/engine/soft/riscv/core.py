@@ -113,6 +113,10 @@ class Core:
             self._scratch.save()
         return self.state
 
+    @property
+    def pc(self) -> int:
+        return self.look()["pc"]
+
     def commit(self) -> None:
         """What was written is the hart's."""
         if not (self.native or self._open):

@@ -56,7 +56,10 @@ class Machine(Protocol):
 
     def is_started(self, hart: int) -> bool: ...
     def start_hart(self, hart: int, address: int, opaque: int) -> None: ...
-    def stop_hart(self) -> None: ...
+    def turn_off(self) -> None:
+        """The calling hart stops."""
+        ...
+
     def suspend(self) -> None:
         """The calling hart waits for an interrupt."""
         ...
@@ -165,7 +168,7 @@ def _rfence(machine: Machine, function: int, a: list[int]) -> Result:
 def _hsm(machine: Machine, function: int, a: list[int]) -> Result:
     hart = a[0]
     if function == 1:
-        machine.stop_hart()
+        machine.turn_off()
         return Result(SUCCESS)
     if function == 3:
         if a[0]:  # a state that loses registers

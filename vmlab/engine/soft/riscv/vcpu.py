@@ -1,27 +1,15 @@
-"""The harts of a RISC-V machine: one Unicorn instance that runs them by turns.
-
-One translation of the guest's code serves all, so that what one hart writes no other runs as it was. A hart
-that does not run is kept as Unicorn's context.
-"""
+"""The harts of a RISC-V machine, by turns (see `turns`)."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from vmlab.arch.riscv64 import platform
 from vmlab.arch.riscv64.cpu_state import CpuState
-from vmlab.core.safely import text_of
 from vmlab.engine.api import EngineConfig, Stop, Tally
-from vmlab.engine.soft import uclib
 from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.codecache import CodeCaches
-from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.doorbells import Doorbells
-from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
 from vmlab.engine.soft.mode import Mode
 from vmlab.engine.soft.riscv import csrs, registers, sbi, traps
@@ -29,15 +17,11 @@ from vmlab.engine.soft.riscv.chipset import Chipset
 from vmlab.engine.soft.riscv.core import Core
 from vmlab.engine.soft.riscv.registers import State
 from vmlab.engine.soft.riscv.width import JoinedAccess, is_wide
-from vmlab.engine.soft.undo import Undo
+from vmlab.engine.soft.turns import TurnCpu, Turns
 
 __all__ = ["Processor", "Vcpu"]
 
-#: UC_PROT_READ
-_READABLE = 1
 _WFI = 0x1050_0073
-#: an interrupt that was refused so often is looked at every so many nanoseconds
-_REFUSALS, _LOOK_AGAIN_NS = 32, 1_000_000
 #: menvcfg.STCE
 _STCE = 1 << 63
 #: what a firmware leaves to S mode: every trap but its calls, and S mode's interrupts
@@ -46,11 +30,11 @@ _MEDELEG, _MIDELEG = 0xFFFF & ~(1 << 9), 0x222
 _DATA, _LSR, _DR = 0, 5, 1
 
 
-class Processor:
-    """What the harts share: the instance, its callbacks, the kick. Runs on the engine's thread.
+class Processor(Turns["Vcpu"]):
+    """portable: without the library's inner functions, even where they are known."""
 
-    portable: without the library's inner functions, even where they are known.
-    """
+    chipset: Chipset
+    core: Core
 
     def __init__(
         self,
@@ -78,27 +62,10 @@ class Processor:
         if isinstance(self.access, JoinedAccess):
             self.access.wide = self._is_wide
         self.access.attach(uc, ram)
-        self._kick = Kick(uc, self._on_block, patched)
-        self._pristine = Saved(uc)
+        self._begin_turns(Kick(uc, self._on_block, patched))
         self.vcpus = [Vcpu(n, self) for n in range(config.cpus)]
-        #: the hart whose state Unicorn has
-        self._current: Vcpu | None = None
-        self._refusals = 0
-
-    # -- any thread ------------------------------------------------------------------------------------
-
-    def arm(self) -> None:
-        self._kick.arm(force=True)
 
     # -- callbacks -------------------------------------------------------------------------------------
-
-    @property
-    def current(self) -> Vcpu:
-        assert self._current is not None
-        return self._current
-
-    def _interrupt_current(self) -> None:
-        self.current.interrupt()
 
     def _on_block(self) -> None:
         """At a block's start while armed."""
@@ -108,8 +75,9 @@ class Processor:
             return
         self._kick.disarm()
         seen = self.drive(vcpu)
-        if seen and not self.core.leave_for_interrupt():
-            self._refused(vcpu)
+        # natively the hart looks itself
+        if seen and not self.core.leave_for_interrupt() and not self.core.native:
+            self._look_again(vcpu)
         # whoever set a flag between the look and the disarming has kicked in vain
         wanted: bool = vcpu.stop_wanted
         if wanted or self.chipset.pending(vcpu.number) != seen:
@@ -123,25 +91,6 @@ class Processor:
             chipset.sent[number] = False
             self.core.drive(pending, owned)
             return chipset.lines[number]
-
-    def _refused(self, vcpu: Vcpu) -> None:
-        """Natively the hart looks itself; by hand the next blocks are looked at, and then only now and
-        then."""
-        if self.core.native:
-            return
-        self._refusals += 1
-        if self._refusals % _REFUSALS:
-            self.arm()
-            return
-        due = time.monotonic_ns() + _LOOK_AGAIN_NS
-        with self.chipset.lock:
-            self.chipset.timers.set("look", due, vcpu.kick)
-
-    def _failed(self, error: BaseException) -> None:
-        """An exception out of a callback would be lost in C: it is reported when the guest has been left."""
-        if self.access.failure is None:
-            self.access.failure = error
-        self.current.interrupt()
 
     def on_exception(self, cause: int) -> bool:
         try:
@@ -163,22 +112,11 @@ class Processor:
     def enter(self, vcpu: Vcpu) -> None:
         """Let Unicorn have the hart's state."""
         self._caches.begin()
-        if self._current is not vcpu:
-            self.leave()
-            vcpu.saved.restore()
-            self.uc.flush_tlb()
-            self._current = vcpu
-            self.access.number = vcpu.number
+        self._change_to(vcpu)
 
-    def leave(self) -> None:
-        if self._current is not None:
-            self._current.saved.save()
-            self._current = None
-
-    @contextlib.contextmanager
-    def showing(self, vcpu: Vcpu) -> Iterator[State]:
+    def showing(self, vcpu: Vcpu) -> State:
         """The hart's registers, to be read: another one may wait inside an access."""
-        yield self.core.look() if self._current is vcpu else vcpu.state
+        return self.core.look() if self._current is vcpu else vcpu.state
 
     def begin(self, vcpu: Vcpu, entry: int, supervisor: bool, values: dict[str, int]) -> None:
         """Put the hart in its start state, with these registers."""
@@ -195,25 +133,10 @@ class Processor:
             state["medeleg"], state["mideleg"] = _MEDELEG, _MIDELEG
         vcpu.pc = entry
 
-    def disarm(self) -> None:
-        self._kick.disarm()
-
     def close(self) -> None:
         if self.uc.handle:
-            self._kick.close()
             self._caches.leave(self.uc)
-            for saved in (self._pristine, *(vcpu.saved for vcpu in self.vcpus)):
-                saved.close()
-            self.core.close()
-            self.uc.close()
-
-    def physical(self, address: int) -> int:
-        """Where a virtual address lies; all ones where it is not mapped."""
-        found = ctypes.c_uint64()
-        status = self.uc.lib.uc_vmem_translate(
-            self.uc.handle, address, _READABLE, ctypes.byref(found)
-        )
-        return (1 << 64) - 1 if status else found.value
+        super().close()
 
     def instruction(self, address: int) -> int | None:
         """The one at a virtual address, of two bytes or four; None where there is none that can be read."""
@@ -231,50 +154,28 @@ class Processor:
         instruction = self.instruction(self.core.now())
         return instruction is not None and is_wide(instruction, self.bits)
 
-    def hook_writes(self, callback: Any) -> int:
-        return self.uc.hook(uclib.HOOK_MEM_WRITE, uclib.MEM_HOOK(callback), 1, 0)
 
-
-class Vcpu:
-    """One hart. `kick` and the flags may be touched from any thread."""
+class Vcpu(TurnCpu):
+    _firmware = "SBI"
+    _processor: Processor
 
     def __init__(self, number: int, processor: Processor) -> None:
-        self.number, self._processor = number, processor
-        self.saved = Saved(processor.uc)
+        super().__init__(number, processor.uc)
+        self._processor = processor
         #: its registers while it does not run
         self.state = State(self.saved.address, processor.bits)
-        self.mode = Mode.WAITING
-        #: leave the guest at the next block
-        self.stop_wanted = False
-        #: HSM's hart_start: (address, opaque)
-        self.startup: tuple[int, int] | None = None
-        #: what the guest has asked of the machine
-        self._event: str | None = None
         #: calls of the firmware are answered here
         self._supervisor = False
         #: a halted hart goes on when one of these bits of mip is driven
         self._awaited = 0
         self.menvcfg = 0
-        self.pc = 0
-        self.inside = False
 
-    # -- from any thread ---------------------------------------------------------------------------
+    def _is_woken(self) -> bool:
+        return bool(self._processor.chipset.pending(self.number) & self._awaited)
 
-    def kick(self) -> None:
-        self._processor.arm()
-
-    def interrupt(self) -> None:
-        """Make the hart leave the guest at its next block."""
-        self.stop_wanted = True
-        self._processor.arm()
-
-    @property
-    def runnable(self) -> bool:
-        if self.mode is Mode.HALTED:
-            return bool(self._processor.chipset.pending(self.number) & self._awaited)
-        if self.mode is Mode.WAITING:
-            return self.startup is not None
-        return self.mode is Mode.RUNNING
+    def _code(self) -> str:
+        code = self._processor.instruction(self.pc)
+        return "" if code is None else f"{code:08x}"
 
     # -- state ---------------------------------------------------------------------------------------
 
@@ -291,8 +192,8 @@ class Vcpu:
             self._processor.chipset.own_supervisor_timer(self.number, True)
 
     def registers(self) -> dict[str, int]:
-        with self._processor.showing(self) as state:
-            return {name: state.read(name) for name in registers.names()}
+        state = self._processor.showing(self)
+        return {name: state.read(name) for name in registers.names()}
 
     def set_registers(self, values: dict[str, int]) -> None:
         """Those of `names`; they are checked by the caller."""
@@ -302,9 +203,7 @@ class Vcpu:
         for name, value in values.items():
             state.write(name, value)
         core.commit()
-        self.pc = state["pc"]
-        if self.mode is Mode.HALTED and "pc" in values:
-            self.mode = Mode.RUNNING
+        self._moved(values)
 
     # -- what Unicorn leaves to us ---------------------------------------------------------------------
 
@@ -380,24 +279,13 @@ class Vcpu:
         return ram.view(address, size) if ram.find(address, size) is not None else None
 
     def is_started(self, hart: int) -> bool:
-        cpu = self._processor.vcpus[hart]
-        return cpu.mode in (Mode.RUNNING, Mode.HALTED) or cpu.startup is not None
+        return self._processor.vcpus[hart].is_up
 
     def start_hart(self, hart: int, address: int, opaque: int) -> None:
-        self._processor.vcpus[hart].startup = address, opaque
-        # the new one has a turn at once: it is waited for
-        self.interrupt()
-
-    def stop_hart(self) -> None:
-        self.mode = Mode.WAITING
-        self._processor.core.stop()
+        self.start_up(self._processor.vcpus[hart], address, opaque)
 
     def suspend(self) -> None:
         self._halt()
-        self._processor.core.stop()
-
-    def system(self, event: str) -> None:
-        self._event = event
         self._processor.core.stop()
 
     # -- running -----------------------------------------------------------------------------------
@@ -412,19 +300,12 @@ class Vcpu:
         if not self._ready() or (self.stop_wanted and not single):
             return None
         processor.enter(self)
-        core = processor.core
         lines = processor.drive(self)
         # whoever set a flag before the disarming has kicked in vain
         if self.stop_wanted or lines:
             processor.arm()
-        waits = single and processor.instruction(core.look()["pc"]) == _WFI
-        if single:
-            processor.disarm()
-            processor.uc.flush_code()  # what is translated does not count instructions
-        self.inside = True
-        status = core.run(int(single))
-        self.inside = False
-        return self._after(status, waits if single else None)
+        waits = processor.instruction(processor.core.pc) == _WFI if single else None
+        return self._stay(waits)
 
     def _ready(self) -> bool:
         if self.mode is Mode.WAITING and self.startup is not None:
@@ -432,7 +313,7 @@ class Vcpu:
             self._processor.begin(self, address, True, {"x11": opaque})
             self.mode, self._supervisor = Mode.RUNNING, True
             self._processor.chipset.own_supervisor_timer(self.number, True)
-        elif self.mode is Mode.HALTED and self.runnable:
+        elif self.mode is Mode.HALTED and self._is_woken():
             self.mode = Mode.RUNNING
         return self.mode is Mode.RUNNING
 
@@ -443,43 +324,3 @@ class Vcpu:
         own = state["mip"] & ~self._processor.chipset.owned[self.number]
         if not own & self._awaited:
             self.mode = Mode.HALTED
-
-    def _after(self, status: int, waits: bool | None) -> Stop | None:
-        """Sort out why the guest was left. `waits`: the one instruction of a step was a WFI."""
-        core, access = self._processor.core, self._processor.access
-        self.pc = core.look()["pc"]
-        if access.failure is not None:
-            failure, access.failure = access.failure, None
-            return self._cannot("engine-error", text_of(failure))
-        if self._event is not None:
-            event, self._event = self._event, None
-            return self._cannot(event, f"the guest asked for it: {event} (SBI)")
-        if status != uclib.ERR_OK:
-            return self._cannot("internal-error", uclib.describe(status))
-        if core.stopped or self.mode is not Mode.RUNNING or waits is False:
-            return None
-        self._processor.exits[HLT] += 1
-        self._halt()
-        return None
-
-    def _cannot(self, kind: str, text: str) -> Stop:
-        self.mode = Mode.STOPPED
-        code = self._processor.instruction(self.pc)
-        where = f" at pc={self.pc:#x}" + (f", code {code:08x}" if code is not None else "")
-        return Stop(kind, text + where, self.registers())
-
-    def abandon(self, undo: Undo) -> int:
-        """As x86's: the access that this hart waits in is not to be completed."""
-        self._processor.access.muted = True
-
-        def on_write(_uc: int, _kind: int, address: int, size: int, _new: int, _data: int) -> None:
-            undo.note(self._processor.physical(address), size)
-
-        return self._processor.hook_writes(on_write)
-
-    def abandoned(self, handle: int) -> None:
-        self._processor.uc.unhook(handle)
-        self._processor.access.muted = False
-
-    def close(self) -> None:
-        self._processor.close()
