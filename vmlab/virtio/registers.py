@@ -19,26 +19,25 @@ MAX_QUEUES = 64
 _PER_QUEUE = ("QueueSel", MAX_QUEUES)
 
 
-class MmioRegisters(Registers, strict=True):
-    """§4.2.2, table 4.1."""
+_HOW_FAR = "how far the driver is; 0 resets the device"
+#: fields of Status in either version
+_STATUS = {
+    "ACKNOWLEDGE": bit(0, "the guest has seen the device"),
+    "DRIVER": bit(1, "it knows how to drive it"),
+    "DRIVER_OK": bit(2, "it drives it"),
+}
+_FAILED = bit(7, "the driver has given up")
+
+
+class CommonRegisters(Registers, strict=True):
+    """What both versions have in the same place."""
 
     MagicValue = ro(0x000, '"virt"', reset=MAGIC, spec="virtio 1.2 §4.2.2")
-    Version = ro(0x004, "version of the transport", reset=2)
     DeviceID = ro(0x008, "what device it is; 0: a placeholder, nothing is here")
     VendorID = ro(0x00C, "who made it")
-    DeviceFeatures = ro(0x010, "32 of the features that the device offers")
-    DeviceFeaturesSel = wo(0x014, "which 32 of them")
-    DriverFeatures = wo(0x020, "32 of the features that the driver takes")
-    DriverFeaturesSel = wo(0x024, "which 32 of them")
-    GuestPageSize = wo(0x028, "version 1's", spec="virtio 1.2 §4.2.4")
     QueueSel = wo(0x030, "the queue that the queue registers speak of")
     QueueNumMax = ro(0x034, "the most entries that the queue can have; 0: no such queue")
     QueueNum = wo(0x038, "the entries that it has", banked_by=_PER_QUEUE)
-    QueueAlign = wo(
-        0x03C, "version 1's: a driver that writes it mixes the two", spec="virtio 1.2 §4.2.4"
-    )
-    QueuePFN = wo(0x040, "version 1's", spec="virtio 1.2 §4.2.4")
-    QueueReady = rw(0x044, "1: the queue is set up")
     QueueNotify = wo(0x050, "there is something in the queue of this index")
     InterruptStatus = ro(
         0x060,
@@ -47,15 +46,31 @@ class MmioRegisters(Registers, strict=True):
         CONFIG_CHANGE=bit(1, "the configuration space has changed"),
     )
     InterruptACK = wo(0x064, "causes that the driver has dealt with")
+    Status = rw(0x070, _HOW_FAR, **_STATUS, FAILED=_FAILED)
+    Config = block(CONFIG, 0x1000 - CONFIG, "the device's own configuration space")
+
+
+class MmioRegisters(CommonRegisters, strict=True):
+    """§4.2.2, table 4.1."""
+
+    Version = ro(0x004, "version of the transport", reset=2)
+    DeviceFeatures = ro(0x010, "32 of the features that the device offers")
+    DeviceFeaturesSel = wo(0x014, "which 32 of them")
+    DriverFeatures = wo(0x020, "32 of the features that the driver takes")
+    DriverFeaturesSel = wo(0x024, "which 32 of them")
+    GuestPageSize = wo(0x028, "version 1's", spec="virtio 1.2 §4.2.4")
+    QueueAlign = wo(
+        0x03C, "version 1's: a driver that writes it mixes the two", spec="virtio 1.2 §4.2.4"
+    )
+    QueuePFN = wo(0x040, "version 1's", spec="virtio 1.2 §4.2.4")
+    QueueReady = rw(0x044, "1: the queue is set up")
     Status = rw(
         0x070,
-        "how far the driver is; 0 resets the device",
-        ACKNOWLEDGE=bit(0, "the guest has seen the device"),
-        DRIVER=bit(1, "it knows how to drive it"),
-        DRIVER_OK=bit(2, "it drives it"),
+        _HOW_FAR,
+        **_STATUS,
         FEATURES_OK=bit(3, "the features are agreed on"),
         DEVICE_NEEDS_RESET=bit(6, "the device cannot go on; it alone sets this"),
-        FAILED=bit(7, "the driver has given up"),
+        FAILED=_FAILED,
     )
     QueueDesc = pair64(
         0x080, "guest-physical address of the descriptor table", banked_by=_PER_QUEUE
@@ -69,46 +84,22 @@ class MmioRegisters(Registers, strict=True):
     SHMBaseHigh = ro(0x0BC, "", reset=0xFFFF_FFFF)
     QueueReset = rw(0x0C0, "1 takes the queue back to its start")
     ConfigGeneration = ro(0x0FC, "changes with the configuration space")
-    Config = block(CONFIG, 0x1000 - CONFIG, "the device's own configuration space")
 
 
-class LegacyRegisters(Registers, strict=True):
+class LegacyRegisters(CommonRegisters, strict=True):
     """§4.2.4, table 4.2: version 1."""
 
-    MagicValue = ro(0x000, '"virt"', reset=MAGIC, spec="virtio 1.2 §4.2.4")
-    Version = ro(0x004, "version of the transport", reset=1)
-    DeviceID = ro(0x008, "what device it is; 0: nothing is here")
-    VendorID = ro(0x00C, "who made it")
+    Version = ro(0x004, "version of the transport", reset=1, spec="virtio 1.2 §4.2.4")
     HostFeatures = ro(0x010, "32 of the features that the device offers")
     HostFeaturesSel = wo(0x014, "which 32 of them")
     GuestFeatures = wo(0x020, "32 of the features that the driver takes")
     GuestFeaturesSel = wo(0x024, "which 32 of them")
     GuestPageSize = wo(0x028, "the unit of QueuePFN, in bytes")
-    QueueSel = wo(0x030, "the queue that the queue registers speak of")
-    QueueNumMax = ro(0x034, "the most entries that the queue can have; 0: no such queue")
-    QueueNum = wo(0x038, "the entries that it has", banked_by=_PER_QUEUE)
     QueueAlign = wo(0x03C, "where the used ring begins: a multiple of this", banked_by=_PER_QUEUE)
     QueuePFN = rw(0x040, "the queue's first page; 0: it is not in use")
     QueueReady = wo(
         0x044, "version 2's: a driver that writes it mixes the two", spec="virtio 1.2 §4.2.2"
     )
-    QueueNotify = wo(0x050, "there is something in the queue of this index")
-    InterruptStatus = ro(
-        0x060,
-        "why the device interrupts",
-        USED_BUFFER=bit(0, "a request is done"),
-        CONFIG_CHANGE=bit(1, "the configuration space has changed"),
-    )
-    InterruptACK = wo(0x064, "causes that the driver has dealt with")
-    Status = rw(
-        0x070,
-        "how far the driver is; 0 resets the device",
-        ACKNOWLEDGE=bit(0, "the guest has seen the device"),
-        DRIVER=bit(1, "it knows how to drive it"),
-        DRIVER_OK=bit(2, "it drives it"),
-        FAILED=bit(7, "the driver has given up"),
-    )
-    Config = block(CONFIG, 0x1000 - CONFIG, "the device's own configuration space")
 
 
 def status_words(status: int) -> str:

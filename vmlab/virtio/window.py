@@ -25,7 +25,7 @@ from vmlab.virtio.registers import (
     FAILED,
     MAX_QUEUES,
     NEEDS_RESET,
-    MmioRegisters,
+    CommonRegisters,
     status_words,
 )
 from vmlab.virtio.removed import RemovedDevice
@@ -39,8 +39,8 @@ T = TypeVar("T")
 class MmioWindow(VirtioTransport):
     """`device` behind a window of registers: what both versions of the transport have."""
 
-    class regs(MmioRegisters):
-        """virtio 1.2 §4.2.2."""
+    class regs(CommonRegisters):
+        """virtio 1.2 §4.2."""
 
     wants_irq = True
     #: called when the driver has reset the device; set by the machine
