@@ -7,13 +7,13 @@ Physical memory: 0x1000 page tables (4 GiB identity, user-accessible, 2 MiB page
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 
 from tests.engine.soft.guest import Guest
-from tests.engine.soft.running import Running
+from tests.engine.soft.running import Bus, Running
 from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
 from vmlab.engine.api import EngineConfig
@@ -37,24 +37,6 @@ _DESCRIPTORS = (
     0, 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF, 0x00CFF3000000FFFF, 0x00AFFB000000FFFF,
     0x0000890000000067 | TSS << 16, 0, 0x00CF9B000000FFFF, 0x00CFFB000000FFFF,
 )  # fmt: skip
-
-
-class Bus:
-    """Records (kind, address, size, value); reads are answered by `reader`."""
-
-    def __init__(self) -> None:
-        self.log: list[tuple[str, int, int, int]] = []
-        self.reader: Callable[[int, int], int] = lambda address, size: (1 << 8 * size) - 1
-        self.on_write: Callable[[int, int, int], None] = lambda address, size, value: None
-
-    def read(self, address: int, size: int) -> int:
-        value = self.reader(address, size)
-        self.log.append(("r", address, size, value))
-        return value
-
-    def write(self, address: int, size: int, value: int) -> None:
-        self.log.append(("w", address, size, value))
-        self.on_write(address, size, value)
 
 
 class Ports(Bus):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.engine.soft.arm64.guest import CODE, Guest
-from tests.engine.soft.running import Running
+from tests.engine.soft.running import MmioBus, Running
 from vmlab.arch.arm64.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
 from vmlab.engine.api import EngineConfig
@@ -32,36 +32,13 @@ WAYS = pytest.mark.parametrize("way", ["native", "portable", "bare"])
 GICS = pytest.mark.parametrize("gic", [2, 3])
 
 
-class Bus:
-    """Records (kind, address, size, value)."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self.log: list[tuple[str, int, int, int]] = []
-        self.reader: Callable[[int, int], int] = lambda address, size: (1 << 8 * size) - 1
-        self.on_write: Callable[[int, int, int], None] = lambda address, size, value: None
-
-    def read(self, address: int, size: int) -> int:
-        value = self.reader(address, size)
-        self.log.append(("r", address, size, value))
-        return value
-
-    def write(self, address: int, size: int, value: int) -> None:
-        if address == EXIT:
-            self._lab.engine.request_pause()
-            self._lab.exited.set()
-            return
-        self.log.append(("w", address, size, value))
-        self.on_write(address, size, value)
-
-
 class Lab(Running):
     engine: ArmEngine
 
     def __init__(self, cpus: int, gic: int, way: str, exact: bool) -> None:
         super().__init__()
         self.memory = GuestMemory(mmap.mmap(-1, SIZE), [(CODE, SIZE)])
-        self.bus = Bus(self)
+        self.bus = MmioBus(self, EXIT)
         config = EngineConfig(self.memory, self.bus, self.bus, cpus, self._stopped, exact=exact)
         self.engine = ArmEngine(config, gic, way != "native", way == "bare")
         self.gic = gic
@@ -102,10 +79,6 @@ class Lab(Running):
         self.memory.write(CODE, guest.code)
         self.engine.load(CpuState(CODE))
         self.engine.start()
-
-    def finish(self, timeout: float = 60.0) -> None:
-        assert self.exited.wait(timeout), "the guest did not end"
-        assert self.engine.pause(5.0)
 
     def run(self, guest: Guest, timeout: float = 60.0) -> None:
         self.start(guest)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-
 import pytest
 
 from tests.engine.soft.arm64 import guests
-from tests.engine.soft.arm64.lab import DEVICE, GICS, READY, WAYS, Lab, bench
+from tests.engine.soft.arm64.lab import DEVICE, GICS, READY, WAYS, bench
+from tests.engine.soft.running import answer_with_the_next
 
 ASLEEP = pytest.mark.parametrize("asleep", [False, True], ids=["busy", "asleep"])
 TIMER = 27
@@ -41,32 +39,12 @@ def test_edges_of_devices_are_exact(gic: int, asleep: bool, way: str) -> None:
     with bench(gic=gic, way=way) as lab:
         lab.enable(*LINES)
         lab.interrupts(count, asleep)
-        seen = _answer_with_the_next(lab, count)
+        seen = answer_with_the_next(lab, lab.bus, LINES, count, DEVICE)
         lab.run(guests.INTERRUPTS)
         handled, spurious, turns = lab.results(3)
         assert (handled, spurious) == (count, 0)
         assert seen == [LINES[n % len(LINES)] for n in range(count)]
         assert asleep or lab.results(9)[8] == turns
-
-
-def _answer_with_the_next(lab: Lab, count: int) -> list[int]:
-    """Another thread sends an interrupt when the one before has been handled."""
-    sinks = [lab.engine.irq_sink(line) for line in LINES]
-    due: queue.SimpleQueue[int] = queue.SimpleQueue()
-    seen: list[int] = []
-
-    def on_write(address: int, _size: int, value: int) -> None:
-        if address == DEVICE:
-            seen.append(value)
-        due.put(len(seen))
-
-    def send() -> None:
-        while (number := due.get()) < count:
-            assert sinks[number % len(sinks)].pulse()
-
-    lab.bus.on_write = on_write
-    threading.Thread(target=send, daemon=True).start()
-    return seen
 
 
 @WAYS

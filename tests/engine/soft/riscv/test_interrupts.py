@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-
 import pytest
 
 from tests.engine.soft.riscv import guests
 from tests.engine.soft.riscv.lab import DEVICE, PARAMETERS, WAYS, Lab, bench
+from tests.engine.soft.running import answer_with_the_next
 
 ASLEEP = pytest.mark.parametrize("asleep", [False, True], ids=["busy", "asleep"])
 HARTS = pytest.mark.parametrize("harts", [1, 2])
@@ -46,32 +44,12 @@ def test_edges_of_devices_are_exact(harts: int, asleep: bool, way: str) -> None:
     count = _count(way)
     with bench(harts, way) as lab:
         _parameters(lab, harts, asleep, count)
-        seen = _answer_with_the_next(lab, count)
+        seen = answer_with_the_next(lab, lab.bus, LINES, count, DEVICE)
         lab.run(guests.INTERRUPTS)
         results = lab.results(8 + harts)
         assert results[:3] == [count, 0, harts]
         assert seen == [LINES[n % len(LINES)] for n in range(count)]
         assert sum(results[8:]) == count
-
-
-def _answer_with_the_next(lab: Lab, count: int) -> list[int]:
-    """Another thread sends an interrupt when the one before has been handled."""
-    sinks = [lab.engine.irq_sink(line) for line in LINES]
-    due: queue.SimpleQueue[int] = queue.SimpleQueue()
-    seen: list[int] = []
-
-    def on_write(address: int, _size: int, value: int) -> None:
-        if address == DEVICE:
-            seen.append(value)
-        due.put(len(seen))
-
-    def send() -> None:
-        while (number := due.get()) < count:
-            assert sinks[number % len(sinks)].pulse()
-
-    lab.bus.on_write = on_write
-    threading.Thread(target=send, daemon=True).start()
-    return seen
 
 
 @WAYS
