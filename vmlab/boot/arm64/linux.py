@@ -5,9 +5,9 @@ A kernel is entered at its first byte, at EL1, with the MMU off and the device t
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
+from vmlab.boot.linux_image import read_header
 from vmlab.errors import KernelError
 
 __all__ = ["KERNEL_SPACE", "Image", "is_image"]
@@ -15,9 +15,6 @@ __all__ = ["KERNEL_SPACE", "Image", "is_image"]
 #: where a vmlinux lies in the kernel's own address space: the upper half
 KERNEL_SPACE = 1 << 63
 _MAGIC_AT, _MAGIC = 0x38, b"ARM\x64"
-_HEADER = 0x40
-#: a flag
-_BIG_ENDIAN = 1 << 0
 #: what kernels from before the header had these fields (3.17) expect
 _OLD_OFFSET = 0x8_0000
 #: where it goes is a whole number of these, and `text_offset` more
@@ -34,11 +31,7 @@ class Image(NamedTuple):
     @classmethod
     def read(cls, image: bytes | bytearray | memoryview, name: str, size: int) -> Image:
         """KernelError when it is damaged or of a kind that cannot be run. size: the file's."""
-        if len(image) < _HEADER:
-            raise KernelError(f"{name}: truncated: an Image is longer than its {len(image)} bytes")
-        offset, memory, flags = struct.unpack_from("<3Q", image, 8)
-        if flags & _BIG_ENDIAN:
-            raise KernelError(f"{name}: a big-endian kernel; this machine's CPUs run little-endian")
+        offset, memory = read_header(image, name)
         if not memory:
             offset, memory = _OLD_OFFSET, size
         if offset >= _ALIGNED:

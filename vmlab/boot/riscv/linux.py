@@ -6,16 +6,14 @@ tree's address in a1.
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
+from vmlab.boot.linux_image import read_header
 from vmlab.errors import KernelError
 
 __all__ = ["Image", "is_image"]
 
 _MAGIC_AT, _MAGIC = 0x30, b"RISCV\0\0\0"
-_HEADER = 0x40
-_BIG_ENDIAN = 1 << 0
 #: where it goes is a whole number of these, and `text_offset` more
 _ALIGNED = 2 << 20
 
@@ -30,13 +28,7 @@ class Image(NamedTuple):
     @classmethod
     def read(cls, image: bytes | bytearray | memoryview, name: str, size: int) -> Image:
         """KernelError when it is damaged or of a kind that cannot be run. size: the file's."""
-        if len(image) < _HEADER:
-            raise KernelError(f"{name}: truncated: an Image is longer than its {len(image)} bytes")
-        offset, memory, flags = struct.unpack_from("<3Q", image, 8)
-        if flags & _BIG_ENDIAN:
-            raise KernelError(
-                f"{name}: a big-endian kernel; this machine's harts are little-endian"
-            )
+        offset, memory = read_header(image, name)
         if offset > 2 * _ALIGNED:
             raise KernelError(f"{name}: a text offset of {offset:#x}; it is {_ALIGNED:#x}")
         return cls(offset, max(memory, size))
