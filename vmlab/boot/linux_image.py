@@ -1,4 +1,4 @@
-"""The header of a Linux Image, which RISC-V's boot protocol has taken over from arm64's (their booting.rst)."""
+"""The header of a Linux Image: RISC-V's boot protocol has taken arm64's over."""
 
 from __future__ import annotations
 
