@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.boot.dtc import source
 from tests.support import require_program
 from vmlab.boot import fdt
 from vmlab.boot.fdt import Node, cells, reg, text
@@ -43,18 +44,9 @@ def test_what_is_written_is_read(tree: Node) -> None:
 
 
 def test_dtc_reads_it(tmp_path: Path) -> None:
-    dtc = require_program("dtc")
-    (tmp_path / "t.dtb").write_bytes(fdt.flatten(SMALL))
-    done = subprocess.run(
-        [dtc, "-I", "dtb", "-O", "dts", "t.dtb"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == ""
-    assert 'compatible = "vmlab,krun", "linux,dummy-virt";' in done.stdout.replace("\\0", '", "')
-    assert "reg = <0x00 0x80000000 0x00 0x8000000>;" in done.stdout
+    found = source(fdt.flatten(SMALL), tmp_path)
+    assert 'compatible = "vmlab,krun", "linux,dummy-virt";' in found.replace("\\0", '", "')
+    assert "reg = <0x00 0x80000000 0x00 0x8000000>;" in found
 
 
 def test_we_read_dtcs(tmp_path: Path) -> None:
