@@ -96,11 +96,7 @@ class LegacyTransport(MmioWindow):
 
     @on_write("QueueNum", "QueueAlign")
     def _queue_shaped(self, value: int) -> None:
-        index = self._selected()
-        if index is None:
-            self.mistake(f"queue {self.r.QueueSel} is shaped, which does not exist")
-        elif index in self.queues:
-            self.mistake(f"queue {index} is shaped while it is in use")
+        self._check_shaping()
 
     @on_peek("QueuePFN")
     def _queue_page(self) -> int:

@@ -102,12 +102,8 @@ class MmioTransport(MmioWindow):
         "QueueDeviceHigh",
     )
     def _queue_shaped(self, value: int) -> None:
-        """§4.2.2.2: only while the queue is not in use; it takes effect when it is made ready."""
-        index = self._selected()
-        if index is None:
-            self.mistake(f"queue {self.r.QueueSel} is shaped, which does not exist")
-        elif index in self.queues:
-            self.mistake(f"queue {index} is shaped while it is in use")
+        """It takes effect when the queue is made ready."""
+        self._check_shaping()
 
     @on_write("QueueReady")
     def _queue_start(self, value: int) -> None:

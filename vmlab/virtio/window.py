@@ -252,6 +252,14 @@ class MmioWindow(VirtioTransport):
             stopping.discard(index)
             self._guarded(self.device.queue_reset, None, index)
 
+    def _check_shaping(self) -> None:
+        """§4.2.2.2: only while the queue is not in use."""
+        index = self._selected()
+        if index is None:
+            self.mistake(f"queue {self.r.QueueSel} is shaped, which does not exist")
+        elif index in self.queues:
+            self.mistake(f"queue {index} is shaped while it is in use")
+
     @on_write("QueueNotify")
     def _notified(self, value: int) -> None:
         if value >= len(self.device.queue_sizes):
