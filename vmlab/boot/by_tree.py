@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from vmlab.boot.elf import ET_DYN, ElfFile
 from vmlab.boot.fdt import Node, cells, reg, text
@@ -13,7 +14,17 @@ from vmlab.core.cmdline import Cmdline
 from vmlab.core.memory import PAGE, GuestMemory
 from vmlab.errors import KernelError
 
-__all__ = ["check_linked", "chosen", "complete", "lay_out", "place_initrd"]
+__all__ = ["Kernel", "check_linked", "chosen", "complete", "lay_out", "place_initrd"]
+
+
+class Kernel(NamedTuple):
+    """An image, taken apart. floating: its pieces' addresses are distances from the first byte of RAM."""
+
+    name: str
+    pieces: list[Piece]
+    entry: int
+    linux: bool = False
+    floating: bool = False
 
 
 def check_linked(elf: ElfFile) -> None:

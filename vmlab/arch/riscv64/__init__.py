@@ -9,11 +9,19 @@ from typing import Any
 from vmlab.arch.api import Dialect, Loader, OnlyWindows, Reserved, Windows
 from vmlab.arch.riscv64 import platform
 
-__all__ = ["ARCH", "BOARDS", "KRUN_WINDOWS", "Virt"]
+__all__ = ["ARCH", "BOARDS", "KRUN_WINDOWS", "REGISTERS", "Virt"]
 
 KRUN_WINDOWS = Windows(0x0A00_0000, (0, 1023), last_irq=1023)
 
 ARCH = OnlyWindows("riscv64", KRUN_WINDOWS)
+
+
+#: what a debugger shows, in this order
+REGISTERS = (
+    *(f"x{number}" for number in range(32)),
+    *("pc", "priv", "mstatus", "mie", "mip", "mtvec", "mepc", "mcause", "mtval", "medeleg"),
+    *("mideleg", "stvec", "sepc", "scause", "stval", "satp"),
+)
 
 
 class Virt(Loader):
@@ -22,11 +30,7 @@ class Virt(Loader):
         platform.WINDOWS_BASE, platform.LINES, platform.LAST_LINE, end=platform.WINDOWS_END
     )
     program_counter = "pc"
-    registers = (
-        *(f"x{number}" for number in range(32)),
-        *("pc", "priv", "mstatus", "mie", "mip", "mtvec", "mepc", "mcause", "mtval", "medeleg"),
-        *("mideleg", "stvec", "sepc", "scause", "stval", "satp"),
-    )
+    registers = REGISTERS
     reserved = (
         Reserved(platform.CLINT_BASE, platform.CLINT_BASE + platform.CLINT_SIZE - 1, "clint"),
         Reserved(platform.PLIC_BASE, platform.PLIC_BASE + platform.PLIC_SIZE - 1, "plic"),

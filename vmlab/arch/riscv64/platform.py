@@ -1,7 +1,5 @@
 """The machine "virt": addresses and lines where QEMU's machine of that name has them, and vmlab's own devices
 where that has nothing.
-
-`kernels/arch/riscv64/platform.h` says the same to the guests; a test compares the two.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ __all__ = ["CLINT_BASE", "CLINT_SIZE", "PLIC_BASE", "PLIC_SIZE", "RAM_BASE", "TI
 __all__ += ["FINISHER_BASE", "RTC_BASE", "RTC_IRQ", "UART_BASE", "UART_IRQ"]
 __all__ += ["LAST_LINE", "LINES", "SBI_ENTRY", "WINDOWS_BASE", "WINDOWS_END"]
 __all__ += ["HOTPLUG_BASE", "HOTPLUG_IRQ", "POWER_BASE", "POWER_IRQ", "TIMER_BASE", "TIMER_IRQ"]
-__all__ += ["MAX_CPUS"]
 
 FINISHER_BASE = 0x10_0000
 RTC_BASE, RTC_IRQ = 0x10_1000, 11
@@ -30,4 +27,3 @@ RAM_BASE = 0x8000_0000
 SBI_ENTRY = 0x8020_0000
 #: of the time CSR, in the tree as timebase-frequency
 TICK_HZ = 10_000_000
-MAX_CPUS = 8

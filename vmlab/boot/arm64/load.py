@@ -11,7 +11,7 @@ from vmlab.arch.arm64.cpu_state import CpuState
 from vmlab.boot import fdt, image
 from vmlab.boot.arm64 import efi, formats, linux
 from vmlab.boot.arm64.layout import UNIT, places
-from vmlab.boot.by_tree import check_linked, chosen, complete, lay_out, place_initrd
+from vmlab.boot.by_tree import Kernel, check_linked, chosen, complete, lay_out, place_initrd
 from vmlab.boot.elf import ELF_MAGIC, ET_DYN, ElfFile
 from vmlab.boot.fdt import Node
 from vmlab.boot.image import check_initrd
@@ -26,16 +26,6 @@ __all__ = ["Kernel", "Told", "check_files", "parse", "place", "read_image"]
 
 #: bytes of command line that Linux takes (COMMAND_LINE_SIZE), without the NUL
 CMDLINE_MAX = 2047
-
-
-class Kernel(NamedTuple):
-    """An image, taken apart. floating: its pieces' addresses are distances from the first byte of RAM."""
-
-    name: str
-    pieces: list[Piece]
-    entry: int
-    linux: bool = False
-    floating: bool = False
 
 
 class Told(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from vmlab.arch.riscv64 import platform
 from vmlab.arch.riscv64.cpu_state import CpuState
 from vmlab.boot import fdt, image
-from vmlab.boot.by_tree import check_linked, chosen, complete, lay_out, place_initrd
+from vmlab.boot.by_tree import Kernel, check_linked, chosen, complete, lay_out, place_initrd
 from vmlab.boot.elf import ELF_MAGIC, ElfFile, Target
 from vmlab.boot.fdt import Node
 from vmlab.boot.image import check_initrd
@@ -31,16 +31,6 @@ __all__ = ["Kernel", "RiscvLoader", "Told"]
 CMDLINE_MAX = 511
 #: the device tree's place: this much at RAM's end, on a boundary of that size
 _TREE = 0x20_0000
-
-
-class Kernel(NamedTuple):
-    """An image, taken apart. floating: its pieces' addresses are distances from the first byte of RAM."""
-
-    name: str
-    pieces: list[Piece]
-    entry: int
-    linux: bool = False
-    floating: bool = False
 
 
 class Told(NamedTuple):

@@ -25,7 +25,7 @@ from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import IO, MMIO
 from vmlab.engine.soft.uclib import Uc
 
-__all__ = ["Access", "Internal", "mmio_ranges"]
+__all__ = ["Access", "Internal", "NoPorts", "mmio_ranges"]
 
 _PAGE = 0x1000
 #: what the CPU model can address (40 bits: QEMU's TCG_PHYS_ADDR_BITS); all of it that is not RAM is MMIO
@@ -57,6 +57,18 @@ class Internal(Protocol):
     def write_mmio(self, cpu: int, address: int, size: int, value: int) -> None: ...
     def read_port(self, port: int) -> int: ...
     def write_port(self, port: int, value: int) -> None: ...
+
+
+class NoPorts:
+    """Of a processor without I/O ports."""
+
+    ports: frozenset[int] = frozenset()
+
+    def read_port(self, _port: int) -> int:
+        return 0xFF
+
+    def write_port(self, _port: int, _value: int) -> None:
+        return
 
 
 class Access:

@@ -106,6 +106,10 @@ class Turns(Generic[Cpu]):
 
     # -- turns -----------------------------------------------------------------------------------------
 
+    def enter(self, vcpu: Cpu) -> None:
+        """Let Unicorn have the CPU's state, of which nothing is stale."""
+        raise NotImplementedError
+
     def _change_to(self, vcpu: Cpu) -> None:
         """Let Unicorn have the CPU's state."""
         if self._current is not vcpu:
@@ -168,6 +172,18 @@ class TurnCpu:
     def registers(self) -> dict[str, int]:
         raise NotImplementedError
 
+    def _ready(self) -> bool:
+        """Whether it runs, started or woken now."""
+        raise NotImplementedError
+
+    def _see_lines(self) -> bool:
+        """The CPU has Unicorn: show it its interrupt lines -> whether one is up."""
+        raise NotImplementedError
+
+    def _is_wfi(self) -> bool:
+        """Whether the next instruction is one."""
+        raise NotImplementedError
+
     def _is_woken(self) -> bool:
         """Whether it goes on, though it is halted."""
         raise NotImplementedError
@@ -219,22 +235,32 @@ class TurnCpu:
 
     # -- running -----------------------------------------------------------------------------------
 
-    def _stay(self, waits: bool | None) -> Stop | None:
-        """In the guest, until something needs the engine. waits: None, or for one instruction, whether it is
-        a WFI: Unicorn does not tell that from the step's end.
+    def run(self, single: bool = False) -> Stop | None:
+        """One stay in the guest, until something needs the engine; `single`: one instruction.
 
-        -> why the CPU cannot go on, or None. The mode says whether it is halted."""
-        single = waits is not None
+        -> why the CPU cannot go on, or None. The mode says whether it is halted.
+        """
+        processor = self._processor
+        processor.disarm()
+        if not self._ready() or (self.stop_wanted and not single):
+            return None
+        processor.enter(self)
+        lines = self._see_lines()
+        # whoever set a flag before the disarming has kicked in vain
+        if self.stop_wanted or lines:
+            processor.arm()
+        # Unicorn does not tell a WFI from the end of a single step
+        waits = self._is_wfi() if single else None
         if single:
-            self._processor.disarm()
-            self._processor.uc.flush_code()  # what is translated does not count instructions
+            processor.disarm()
+            processor.uc.flush_code()  # what is translated does not count instructions
         self.inside = True
-        status = self._processor.core.run(int(single))
+        status = processor.core.run(int(single))
         self.inside = False
         return self._after(status, waits)
 
     def _after(self, status: int, waits: bool | None) -> Stop | None:
-        """Sort out why the guest was left."""
+        """Sort out why the guest was left. `waits`: the one instruction of a step was a WFI."""
         core, access = self._processor.core, self._processor.access
         self.pc = core.pc
         if access.failure is not None:

@@ -37,8 +37,7 @@ class Serial(Protocol):
 
 class FixedHooks(NamedTuple):
     """What such devices do to the machine. console: bytes that the guest sent to its serial port.
-    debug_exit: None for a machine without that port. fail: the run ends with
-    this status."""
+    debug_exit: None for a machine without that port. fail: the run ends with this status."""
 
     console: Callable[[bytes], None]
     reset: Callable[[], None]

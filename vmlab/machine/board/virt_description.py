@@ -6,6 +6,7 @@ from vmlab.arch.riscv64 import platform
 from vmlab.boot.fdt import Node, cells, reg, text
 from vmlab.boot.riscv.load import Told
 from vmlab.core.manager import DeviceInfo
+from vmlab.devices.riscv import finisher
 from vmlab.machine.board import Described
 
 __all__ = ["told", "tree"]
@@ -17,7 +18,6 @@ _SOFT_M, _TIMER_M, _EXTERNAL_M, _EXTERNAL_S = 3, 7, 11, 9
 #: Hz, of the UART's clock
 _UART_CLOCK = 3_686_400
 _ISA = "rv{}imafdc_zicntr_zicsr_zifencei"
-_SOURCES = 1023
 
 
 def told(machine: Described) -> Told:
@@ -49,8 +49,8 @@ def tree(machine: Described) -> Node:
                 },
                 [*_controllers(machine.cpus), *_devices(), *_virtio(machine)],
             ),
-            _by_finisher("poweroff", 0x5555),
-            _by_finisher("reboot", 0x7777),
+            _by_finisher("poweroff", finisher.PASS),
+            _by_finisher("reboot", finisher.RESET),
         ],
     )
 
@@ -116,7 +116,7 @@ def _controllers(harts: int) -> list[Node]:
                 "interrupt-controller": b"",
                 "#interrupt-cells": cells(1),
                 "#address-cells": cells(0),
-                "riscv,ndev": cells(_SOURCES),
+                "riscv,ndev": cells(platform.LAST_LINE),
                 "phandle": cells(_PLIC),
             },
         ),

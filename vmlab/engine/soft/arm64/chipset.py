@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from vmlab.arch.arm64 import platform
+from vmlab.engine.soft.access import NoPorts
 from vmlab.engine.soft.arm64 import gicv2, gicv3
 from vmlab.engine.soft.arm64 import timer as t
 from vmlab.engine.soft.arm64.gic import LINES, PRIVATE
@@ -69,12 +70,9 @@ class _V3:
         return divmod(address - self._base, gicv3.SIZE_REDISTRIBUTOR)
 
 
-class Chipset:
+class Chipset(NoPorts):
     """`lock` guards it all. wake: called with the lock held when an interrupt waits for a CPU, or no more;
     `new`: now, and not before."""
-
-    #: there are no I/O ports
-    ports: frozenset[int] = frozenset()
 
     def __init__(
         self, cpus: int, version: int, lock: threading.RLock, wake: Callable[[int, bool], None]
@@ -188,12 +186,6 @@ class Chipset:
     def write_mmio(self, cpu: int, address: int, size: int, value: int) -> None:
         with self.lock:
             self._windows.write(cpu, address, size, value)
-
-    def read_port(self, _port: int) -> int:
-        return 0xFF
-
-    def write_port(self, _port: int, _value: int) -> None:
-        return
 
 
 def _nothing() -> None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from vmlab.arch.arm64.cpu_state import CpuState
-from vmlab.engine.api import EngineConfig, Stop, Tally
+from vmlab.engine.api import EngineConfig, Tally
 from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.arm64 import native, psci
 from vmlab.engine.soft.arm64 import registers as r
@@ -246,27 +246,17 @@ class Vcpu(TurnCpu):
 
     # -- running -----------------------------------------------------------------------------------
 
-    def run(self, single: bool = False) -> Stop | None:
-        """One stay in the guest, until something needs the engine; `single`: one instruction.
-
-        -> why the CPU cannot go on, or None. The mode says whether it is halted.
-        """
-        processor = self._processor
-        processor.disarm()
-        if not self._ready() or (self.stop_wanted and not single):
-            return None
-        processor.enter(self)
-        core = processor.core
+    def _see_lines(self) -> bool:
+        core, chipset = self._processor.core, self._processor.chipset
         core.refresh()
-        line = processor.chipset.line[self.number]
+        line = chipset.line[self.number]
         core.set_line(line)
         if line:
             core.enter_interrupt()
-        # whoever set a flag before the disarming has kicked in vain
-        if self.stop_wanted or processor.chipset.line[self.number]:
-            processor.arm()
-        waits = processor.code_at(core.pc) == _WFI if single else None
-        return self._stay(waits)
+        return chipset.line[self.number]
+
+    def _is_wfi(self) -> bool:
+        return self._processor.code_at(self._processor.core.pc) == _WFI
 
     def _ready(self) -> bool:
         if self.mode is Mode.WAITING and self.startup is not None:

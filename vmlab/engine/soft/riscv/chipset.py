@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from vmlab.arch.riscv64 import platform
+from vmlab.engine.soft.access import NoPorts
 from vmlab.engine.soft.guest_clock import GuestClock
 from vmlab.engine.soft.riscv import plic
 from vmlab.engine.soft.riscv.clint import NEVER, Clint
@@ -21,15 +22,13 @@ TICK_NS = 1_000_000_000 // platform.TICK_HZ
 _WORD = 0xFFFF_FFFF
 
 
-class Chipset:
+class Chipset(NoPorts):
     """`lock` guards it all. wake: called with the lock held when the lines of a hart change; `new`: one of
     them has risen.
 
     `lines`: of each hart the bits of mip that are driven from here; `owned`: those that its writes to mip do
     not reach.
     """
-
-    ports: frozenset[int] = frozenset()
 
     def __init__(
         self, harts: int, lock: threading.RLock, wake: Callable[[int, bool], None]
@@ -163,12 +162,6 @@ class Chipset:
                 return
             for at in range(0, size, 4):
                 self.plic.write(offset + at, value >> 8 * at & _WORD)
-
-    def read_port(self, _port: int) -> int:
-        return 0xFF
-
-    def write_port(self, _port: int, _value: int) -> None:
-        return
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from vmlab.arch.riscv64 import REGISTERS
 from vmlab.engine.api import EngineConfig, IrqSink
 from vmlab.engine.soft import kick
 from vmlab.engine.soft.codecache import CodeCaches
@@ -24,7 +25,7 @@ class RiscvEngine(SoftEngine):
     Interrupt lines are sources of the PLIC, from 1 on. Raises EngineUnavailable, ConfigError.
     """
 
-    _settable = frozenset(registers.names()) - {"x0"}
+    _settable = frozenset(REGISTERS) - {"x0"}
     _counter = "pc"
 
     def __init__(

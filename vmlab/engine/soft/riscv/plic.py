@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vmlab.arch.riscv64 import platform
+
 __all__ = ["SOURCES", "Plic"]
 
 #: sources that there are: 1 to SOURCES - 1; 0 is none
-SOURCES = 1024
+SOURCES = platform.LAST_LINE + 1
 #: registers (§3): a word a source, a bit a source, and of each context a block
 _PENDING, _ENABLE, _CONTEXT = 0x1000, 0x2000, 0x20_0000
 _ENABLE_STRIDE, _CONTEXT_STRIDE = 0x80, 0x1000

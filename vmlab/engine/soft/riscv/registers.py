@@ -15,7 +15,7 @@ from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.uclib import Uc
 from vmlab.errors import EngineUnavailable
 
-__all__ = ["SHOWN", "State", "check", "names", "new_hart", "offset"]
+__all__ = ["State", "check", "new_hart", "offset"]
 
 #: M, S and U mode
 MACHINE, SUPERVISOR, USER = 3, 1, 0
@@ -69,18 +69,9 @@ _PLACES: Final[dict[int, dict[str, int]]] = {
 }
 #: those of 32 bits on either
 _NARROW: Final = ("miclaim",)
-#: what a debugger shows of them, in this order
-SHOWN: Final = (
-    *("pc", "priv", "mstatus", "mie", "mip", "mtvec", "mepc", "mcause", "mtval", "medeleg"),
-    *("mideleg", "stvec", "sepc", "scause", "stval", "satp"),
-)
 #: Unicorn's number (unicorn/riscv.h) -> of a register that its functions can set
 _X0, _PC, _MCOUNTEREN = 1, 190, 122
 _NUMBERS: Final = {"mtvec": 121, "mepc": 128, "stvec": 137}
-
-
-def names() -> tuple[str, ...]:
-    return (*(f"x{n}" for n in range(32)), *SHOWN)
 
 
 def offset(name: str, bits: int) -> int:

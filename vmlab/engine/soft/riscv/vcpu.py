@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vmlab.arch.riscv64 import platform
+from vmlab.arch.riscv64 import REGISTERS, platform
 from vmlab.arch.riscv64.cpu_state import CpuState
-from vmlab.engine.api import EngineConfig, Stop, Tally
+from vmlab.engine.api import EngineConfig, Tally
 from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.codecache import CodeCaches
 from vmlab.engine.soft.doorbells import Doorbells
@@ -193,10 +193,10 @@ class Vcpu(TurnCpu):
 
     def registers(self) -> dict[str, int]:
         state = self._processor.showing(self)
-        return {name: state.read(name) for name in registers.names()}
+        return {name: state.read(name) for name in REGISTERS}
 
     def set_registers(self, values: dict[str, int]) -> None:
-        """Those of `names`; they are checked by the caller."""
+        """Those of `REGISTERS`; they are checked by the caller."""
         self._processor.enter(self)
         core = self._processor.core
         state = core.look()
@@ -290,22 +290,11 @@ class Vcpu(TurnCpu):
 
     # -- running -----------------------------------------------------------------------------------
 
-    def run(self, single: bool = False) -> Stop | None:
-        """One stay in the guest, until something needs the engine; `single`: one instruction.
+    def _see_lines(self) -> bool:
+        return bool(self._processor.drive(self))
 
-        -> why the hart cannot go on, or None. The mode says whether it is halted.
-        """
-        processor = self._processor
-        processor.disarm()
-        if not self._ready() or (self.stop_wanted and not single):
-            return None
-        processor.enter(self)
-        lines = processor.drive(self)
-        # whoever set a flag before the disarming has kicked in vain
-        if self.stop_wanted or lines:
-            processor.arm()
-        waits = processor.instruction(processor.core.pc) == _WFI if single else None
-        return self._stay(waits)
+    def _is_wfi(self) -> bool:
+        return self._processor.instruction(self._processor.core.pc) == _WFI
 
     def _ready(self) -> bool:
         if self.mode is Mode.WAITING and self.startup is not None:
