@@ -44,7 +44,6 @@ from typing import Any, Protocol
 
 from vmlab.core.memory import Region
 from vmlab.engine.soft import slots, uclib
-from vmlab.engine.soft.kick import GATE_CODE
 from vmlab.engine.soft.uclib import Uc
 
 __all__ = ["MARK_KEPT", "MARK_OFF", "CodeCaches", "Context", "Patch", "patched"]
@@ -64,7 +63,7 @@ _CALLED: dict[str, tuple[Any, ...]] = {
     "tb_invalidate_phys_page_range": (c_size_t, c_size_t, c_size_t),
 }
 #: of the page of machine code: the entry points, and where the original functions' addresses lie
-_FAST, _DIRTY, _CLEAN, _ORIGINALS, _GATE = 0x00, 0x80, 0xC0, 0x100, 0x140
+_FAST, _DIRTY, _CLEAN, _ORIGINALS = 0x00, 0x80, 0xC0, 0x100
 # (rdi: uc, rdx: address in RAM) lea r10,[rip+table]; 1: mov rax,[r10]; cmp rax,rdi; je 2f; add r10,64;
 # test rax,rax; jne 1b; jmp [rip+fast]; 2: mov r9,rdx; shr r9,12; mov byte ptr [r10+16],1; cmp
 # r9,[r10+48]; jae 3f; mov rax,[r10+24]; mov al,[rax+r9]; mov [r10+16],al; test al,al; je 3f; mov
@@ -113,7 +112,7 @@ def _env(cpu: int) -> int | None:
 
 
 class Context(Protocol):
-    """A CPU's registers, as `CodeCaches.gate` wants them."""
+    """A CPU's registers, as `CodeCaches.flags` wants them."""
 
     @property
     def handle(self) -> int: ...
@@ -173,15 +172,12 @@ class Patch:
         self.members: dict[int, CodeCaches] = {}
         self._page = page = mmap.mmap(-1, 2 * _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-        #: where `kick.GATE_CODE` lies
-        self.gate = address + _GATE
         self.rows = (_Row * _ROWS).from_buffer(page, _PAGE)
         functions = [uclib.address_of(_function(name, arch)) for name in _FUNCTIONS]
         for at, code in (
             (_FAST, fast),
             (_DIRTY, _DIRTY_CODE),
             (_CLEAN, _CLEAN_CODE),
-            (_GATE, GATE_CODE),
         ):
             page[at : at + len(code)] = code
         page[_ORIGINALS : _ORIGINALS + 16] = struct.pack("<2Q", functions[1], functions[2])
@@ -314,15 +310,11 @@ class CodeCaches:
             instance.row.cpu = _FREE
             instance.row.uc = _FREE
 
-    def gate(self, context: Context) -> tuple[int, int, int] | None:
-        """What `Kick` needs to look at flags by itself; None: there is no machine code, or the CPU's
-        structure is not where it was."""
+    def flags(self, context: Context) -> tuple[int, int] | None:
+        """Where the CPU has what `Kick` looks at by itself; None: its structure is not where it was."""
         instance = self._instances.get(context.handle)
-        if instance is None or self._patch is None:
-            return None
-        env = _env(instance.cpu)
-        flags = context.live_flags(env) if env is not None else None
-        return (self._patch.gate, *flags) if flags is not None else None
+        env = None if instance is None or self._patch is None else _env(instance.cpu)
+        return None if env is None else context.live_flags(env)
 
     # -- what is written -----------------------------------------------------------------------------
 

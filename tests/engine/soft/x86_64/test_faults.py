@@ -70,13 +70,13 @@ def test_a_handler_that_is_not_canonical_is_gp(lab: Lab) -> None:
     assert lab.u64(RESULTS + 8) == CODE + g.INT_AGAIN.code.index(b"\xcd\x80")
 
 
-@pytest.mark.parametrize("gate", [True, False], ids=["machine code", "python"])
+@pytest.mark.parametrize("told", [True, False], ids=["machine code", "python"])
 def test_a_pending_interrupt_costs_nothing_while_masked(
-    gate: bool, monkeypatch: pytest.MonkeyPatch
+    told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is taken when IF is set again."""
-    if not gate:
-        monkeypatch.setattr(CodeCaches, "gate", lambda self, context: None)
+    if not told:
+        monkeypatch.setattr(CodeCaches, "flags", lambda self, context: None)
     with bench() as lab:
         vcpu = lab.engine._vcpus[0]
         lab.gate(0x40, CODE + 0x100)

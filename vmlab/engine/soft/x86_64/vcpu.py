@@ -72,7 +72,7 @@ class Vcpu:
         on_cpuid = uclib.INSN_HOOK(cpuid.hook(uc, number))
         uc.hook(uclib.HOOK_INSN, on_cpuid, 1, 0, uclib.INSN_CPUID)
         self._kick = Kick(
-            uc, self._on_block, patched, caches.gate(self.context) if patched else None
+            uc, self._on_block, patched, caches.flags(self.context) if patched else None
         )
         self._refusals = 0
         #: leave the guest at the next block, whatever its interrupt flag
