@@ -6,6 +6,7 @@
 #include "platform.h"
 #include "sbi.h"
 
+#define EXIT_STATUS "VALUE"
 #define FINISHER_CODE_MAX 0xffff
 
 /* Switches the machine off when all went well (value 0), or ends the run with that status, by the test finisher;

@@ -84,7 +84,7 @@ static void describe_sbi(void)
     print("\n");
 }
 
-COMMAND(sbi, "[EXTENSION FUNCTION [A0 [A1 [A2]]]]", "call the firmware, or show what it is")
+COMMAND(sbi, "[EXT FUNCTION A0 A1 A2]", "call the firmware, or show what it is")
 {
     uint64_t extension, function, first, second, third;
     if (argc == 1) {
