@@ -176,6 +176,8 @@ def test_the_small_commands() -> None:
     assert done.returncode == 0
     assert b"hello" in done.stdout
     assert str(kernel_image("monitor")).encode() in done.stdout
+    for arch in ("arm64", "riscv64"):
+        assert str(kernels.path("monitor", arch)).encode() in run("kernels", "--arch", arch).stdout
     done = run("doctor")
     assert done.returncode == 0
     lines = done.stdout.decode().splitlines()
