@@ -17,7 +17,7 @@ from tests.boot.images import elf64
 from tests.support import ROOT, kernel_image
 from tests.vms import command, run
 from tests.waiting import alive, until
-from vmlab import __version__
+from vmlab import __version__, kernels
 
 
 def said(done: subprocess.CompletedProcess[bytes], status: int) -> str:

@@ -151,7 +151,10 @@ def _parser() -> argparse.ArgumentParser:
     fetch.set_defaults(action=_fetch)
     listing = commands.add_parser("kernels", help="the bundled guest kernels")
     listing.add_argument(
-        "--arch", choices=kernels.arches(), default=DEFAULT, help="the guest's; default: %(default)s"
+        "--arch",
+        choices=kernels.arches(),
+        default=DEFAULT,
+        help="the guest's; default: %(default)s",
     )
     listing.set_defaults(action=_kernels)
     return parser
