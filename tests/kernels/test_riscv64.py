@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernels.conftest import SOURCE, _clang, build
+from tests.kernels.conftest import SOURCE, _clang, build, build_guest
 from tests.kernels.counting import counts
 from tests.support import IMAGES, require_module, require_program
 from tests.vms import PATIENCE, PROMPT, Counter, run
@@ -203,10 +203,10 @@ def test_hot_plug(vm: VM, ask: Ask) -> None:
 
 
 def test_a_device_at_an_address_and_a_line_of_its_own(vm: VM, ask: Ask) -> None:
-    vm.hot_add(Rng(seed=2), "far", at=0x3000_0000, irq=7)
+    vm.hot_add(Rng(seed=2), "far", at=0x1000_5000, irq=7)
     until(lambda: vm.devices["far"].state == "driver_ok", "a driver")
     ask("rng 8 1")
-    assert re.search(r"^  7 +1  rng at 0x30000000$", ask("irqs"), re.MULTILINE)
+    assert re.search(r"^  7 +1  rng at 0x10005000$", ask("irqs"), re.MULTILINE)
 
 
 def test_each_interrupt_of_a_device_is_counted(vm: VM, ask: Ask) -> None:
@@ -294,6 +294,25 @@ def test_bad_input() -> None:
         VM(IMAGES / "riscv64/hello.elf", arch="x86_64")
     with pytest.raises(KernelError, match="no such file"):
         VM("helo", arch="riscv64")
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_each_interrupt_is_counted_once(tmp_path: Path, cpus: int) -> None:
+    """Of the harts' own timers, on each hart, and of a device beside them."""
+    kernel = build_guest("ticks", tmp_path, COMPILER, "riscv64")
+    with VM(kernel, cpus=cpus, cmdline=f"cpus={cpus} ticks=2000 interval=2000 period=200") as vm:
+        assert vm.wait(60) is not None
+        lines = [f"hart {n}: 2000, early 0" for n in range(cpus)]
+        lines.append("teaching timer: 2000, 2000 interrupts")
+        assert vm.console.text.splitlines() == lines
+        assert {row.device: row.raised for row in vm.irqs}["timer0"] == 2000
+
+
+@pytest.mark.parametrize("width", [1, 8])
+def test_a_kernel_that_fills_its_memory_first(tmp_path: Path, width: int) -> None:
+    kernel = build_guest("fill", tmp_path, COMPILER, "riscv64")
+    with VM(kernel, memory="256M", cmdline=f"mib=128 width={width}") as vm:
+        vm.console.expect(f"filled: {5 * (128 << 20) // 4096}\n", 60)
 
 
 # --- the same images on QEMU's machine, with its OpenSBI ------------------------------------------
