@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmlab.arch import DEFAULT, canonical
+from vmlab.arch import DEFAULT, HOMES, canonical
 from vmlab.errors import KernelError
 from vmlab.hints import meant, unknown
 
 if TYPE_CHECKING:
     from vmlab.linux.kernel import LinuxKernel
 
-__all__ = ["LINUX", "about", "find", "is_bundled", "linux", "names", "path"]
+__all__ = ["LINUX", "about", "arches", "find", "is_bundled", "linux", "names", "path"]
 
 #: the name that stands for `linux()`, beside the bundled kernels'
 LINUX = "linux"
@@ -42,6 +42,11 @@ def _folder(arch: str) -> Path:
 def names(arch: str = DEFAULT) -> list[str]:
     """The bundled kernels' names, for `VM(kernel=...)`."""
     return sorted(image.stem for image in _folder(canonical(arch)).glob("*.elf"))
+
+
+def arches() -> list[str]:
+    """The architectures that there are bundled kernels for."""
+    return sorted(name for name in HOMES if names(name))
 
 
 def about(name: str) -> str:

@@ -3,7 +3,7 @@
 # includes this.
 #
 #   make                         gcc, or whatever CC is
-#   make ARCH=arm64              for that architecture, by Debian's cross compiler
+#   make ARCH=arm64              for that architecture, by Debian's cross compiler; or riscv64
 #   make CC=clang LD=ld.lld      the LLVM tools; these also cross-compile
 #   make IMAGES=/tmp/i BUILD=/tmp/b
 
@@ -14,7 +14,7 @@ BUILD ?= build/$(ARCH)
 IMAGES ?= $(COMMON_DIR)../images$(if $(filter-out x86_64,$(ARCH)),/$(ARCH))
 IMAGE := $(IMAGES)/$(NAME).elf
 
-# What the machine is called by compilers, its flags, and the files of it that MACHINE may name.
+# What the machine is called by compilers, its flags, the files of it that MACHINE may name, and more of COMMON.
 include $(ARCH_DIR)arch.mk
 
 ifneq ($(findstring clang,$(CC)),)
@@ -28,21 +28,21 @@ endif
 
 OPTIMIZE ?= -O2
 
-# General registers only: no kernel here saves vector state, and hypervisors that emulate ring 0
+# ARCH_FLAGS hold to general registers: no kernel here saves vector state, and hypervisors that emulate ring 0
 # lack much of it.
 CFLAGS := $(TARGET_FLAGS) -std=c11 $(OPTIMIZE) -Wall -Wextra -Werror \
 	-ffreestanding -nostdlib -fno-pic -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fno-common -ffunction-sections -fdata-sections \
-	-mgeneral-regs-only $(ARCH_FLAGS) \
+	$(ARCH_FLAGS) \
 	'-ffile-prefix-map=$(CURDIR)/..=.' -I. -I$(COMMON_DIR) -I$(ARCH_DIR)
 LDFLAGS := -m $(EMULATION) -static -nostdlib --gc-sections --strip-debug $(SYMBOLS) --build-id=none \
-	-z noexecstack -z max-page-size=0x1000 -T $(ARCH_DIR)kernel.ld
+	-z noexecstack -z max-page-size=0x1000 -L $(COMMON_DIR) -T $(ARCH_DIR)kernel.ld
 
 OBJECTS := $(addprefix $(BUILD)/common/,$(addsuffix .o,$(basename $(COMMON)))) \
 	$(addprefix $(BUILD)/arch/,$(addsuffix .o,$(basename $(foreach part,$(MACHINE),$($(part)))))) \
 	$(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(SOURCES))))
 
-$(IMAGE): $(OBJECTS) $(ARCH_DIR)kernel.ld
+$(IMAGE): $(OBJECTS) $(ARCH_DIR)kernel.ld $(COMMON_DIR)sections.ld
 	@mkdir -p $(@D)
 	$(LD) $(LDFLAGS) -o $@ $(OBJECTS)
 

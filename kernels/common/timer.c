@@ -33,7 +33,7 @@ bool timer_count(void)
 
 void timer_init(void)
 {
-    has_timer = read32(TIMER_BASE + TIMER_ID) == TIMER_ID_VALUE;
+    has_timer = probe32(TIMER_BASE + TIMER_ID) == TIMER_ID_VALUE;
     if (has_timer) {
         irq_enable(TIMER_IRQ, tick);
     } else {

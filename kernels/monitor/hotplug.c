@@ -153,7 +153,7 @@ static void cold(const struct place *place, bool level)
 
 static bool virtio_there(struct place *place)
 {
-    if (read32(place->base) != VIRTIO_MMIO_MAGIC || read32(place->base + VERSION) != 2)
+    if (probe32(place->base) != VIRTIO_MMIO_MAGIC || read32(place->base + VERSION) != 2)
         return false;
     place->kind = read32(place->base + DEVICE_ID);
     return place->kind;
@@ -195,7 +195,7 @@ static unsigned from_command_line(void)
 
 void hotplug_init(void)
 {
-    there = get(HOTPLUG_ID) == HOTPLUG_ID_VALUE;
+    there = probe32(HOTPLUG_BASE + HOTPLUG_ID) == HOTPLUG_ID_VALUE;
     if (there) {
         controller_init();
     } else if (!from_command_line()) {

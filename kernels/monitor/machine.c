@@ -97,7 +97,7 @@ COMMAND(reset, "", "reset the machine")
     machine_reset();
 }
 
-COMMAND(exit, "[VALUE]", "switch off, or end with (VALUE << 1) | 1")
+COMMAND(exit, "[VALUE]", "switch off, or end with " EXIT_STATUS)
 {
     uint64_t value;
     if (optional(argc, argv, 1, "value", 0, &value) && fits(argv, value, 4))

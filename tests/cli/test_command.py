@@ -17,7 +17,7 @@ from tests.boot.images import elf64
 from tests.support import ROOT, kernel_image
 from tests.vms import command, run
 from tests.waiting import alive, until
-from vmlab import __version__
+from vmlab import __version__, kernels
 
 
 def said(done: subprocess.CompletedProcess[bytes], status: int) -> str:
@@ -176,6 +176,8 @@ def test_the_small_commands() -> None:
     assert done.returncode == 0
     assert b"hello" in done.stdout
     assert str(kernel_image("monitor")).encode() in done.stdout
+    for arch in ("arm64", "riscv64"):
+        assert str(kernels.path("monitor", arch)).encode() in run("kernels", "--arch", arch).stdout
     done = run("doctor")
     assert done.returncode == 0
     lines = done.stdout.decode().splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,6 +31,17 @@ def build(compiler: str, to: Path, source: Path = SOURCE, arch: str = "x86_64") 
     assert done.returncode == 0, done.stderr
     assert not done.stderr, "the kernels compile without a warning"
     return images
+
+
+def build_guest(name: str, to: Path, compiler: str = "gcc", arch: str = "x86_64") -> Path:
+    """Compile a guest of the tests' own, from the folder of that name here."""
+    make = [require_program("make"), "-C", str(Path(__file__).parent / name), f"IMAGES={to}"]
+    make += [f"BUILD={to}/build", f"COMMON_KERNELS={SOURCE}/common", f"ARCH={arch}"]
+    make += [f"CC={require_program(compiler)}", f"LD={require_program(compiler.removesuffix('gcc') + 'ld')}"]
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(make, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return to / f"{name}.elf"
 
 
 @pytest.fixture(scope="session", params=["committed", "gcc", *_clang()])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.kernels.conftest import SOURCE, _clang, build
+from tests.kernels.counting import counts
 from tests.support import IMAGES, require_module, require_program
 from tests.vms import PATIENCE, PROMPT, Counter, command, run
 from tests.waiting import until
@@ -226,14 +227,6 @@ def test_the_map_and_the_lines(vm: VM) -> None:
     assert {"serial": 32, "rtc": 33, "gpio": 34, "rng0": 35, "timer0": 160}.items() <= lines.items()
 
 
-def counts(machine: Machine) -> dict[str, Any]:
-    with VM("irqlab", **options(machine), cmdline="ticks=5 period=20000") as vm:
-        assert vm.wait(PATIENCE) is not None
-    stats = vm.stats()
-    raised = {row["line"]: row["raised"] for row in stats["irqs"]}
-    return {key: stats[key] for key in ("devices", "unmapped", "map")} | {"raised": raised}
-
-
 #: what that program does to its devices; the same everywhere
 IRQLAB = {"timer0": 14, "serial": 204}
 
@@ -241,8 +234,9 @@ IRQLAB = {"timer0": 14, "serial": 204}
 @MACHINES
 def test_every_run_counts_alike(machine: Machine) -> None:
     """On either engine: what is counted here is the same number."""
-    first = counts(machine)
-    assert first == counts(machine)
+    made = options(machine) | {"cmdline": "ticks=5 period=20000"}
+    first = counts("irqlab", made)
+    assert first == counts("irqlab", made)
     accesses = {
         id: found["reads"] + found["writes"] for id, found in first["devices"].items() if id in IRQLAB
     }

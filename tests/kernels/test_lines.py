@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, require_program
+from tests.kernels.conftest import build_guest
 from vmlab import VM, Device, Registers
 from vmlab.core.device import on_write
 from vmlab.regs import ro, wo
@@ -47,13 +45,7 @@ class Knocker(Device):
 
 @pytest.fixture(scope="module")
 def knock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("knock")
-    make = [require_program("make"), "-C", str(Path(__file__).parent / "knock"), f"IMAGES={folder}"]
-    make += [f"BUILD={folder}/build", f"COMMON_KERNELS={ROOT}/kernels/common", f"CC={require_program('gcc')}"]
-    environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(make, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    return folder / "knock.elf"
+    return build_guest("knock", tmp_path_factory.mktemp("knock"))
 
 
 @pytest.mark.parametrize("flip", [0, 1], ids=["declared", "flipped"])

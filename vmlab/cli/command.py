@@ -149,7 +149,14 @@ def _parser() -> argparse.ArgumentParser:
         help="the guest's; default: %(default)s",
     )
     fetch.set_defaults(action=_fetch)
-    commands.add_parser("kernels", help="the bundled guest kernels").set_defaults(action=_kernels)
+    listing = commands.add_parser("kernels", help="the bundled guest kernels")
+    listing.add_argument(
+        "--arch",
+        choices=kernels.arches(),
+        default=DEFAULT,
+        help="the guest's; default: %(default)s",
+    )
+    listing.set_defaults(action=_kernels)
     return parser
 
 
@@ -316,8 +323,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _kernels(options: argparse.Namespace) -> int:
-    for name in kernels.names():
-        print(f"{name:<10} {kernels.about(name)}\n{'':<10} {kernels.path(name)}")
+    for name in kernels.names(options.arch):
+        print(f"{name:<10} {kernels.about(name)}\n{'':<10} {kernels.path(name, options.arch)}")
     return 0
 
 

@@ -6,6 +6,8 @@
 #include "platform.h"
 #include "psci.h"
 
+#define EXIT_STATUS "(VALUE << 1) | 1"
+
 /* Switches the machine off when all went well (value 0), or ends the run with status (value << 1) | 1, never 0.
  * Without the second way the CPU just stops. */
 _Noreturn static inline void machine_exit(uint32_t value)

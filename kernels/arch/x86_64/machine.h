@@ -5,6 +5,8 @@
 #include "io.h"
 #include "platform.h"
 
+#define EXIT_STATUS "(VALUE << 1) | 1"
+
 /* Switches the machine off when all went well (value 0), or ends the run with status (value << 1) | 1, never 0.
  * Where there is no such switch, as in QEMU, 0 takes the second way too; without either the CPU just stops. */
 _Noreturn static inline void machine_exit(uint32_t value)

@@ -2,6 +2,7 @@
 #include "own.h"
 
 #include "command.h"
+#include "date.h"
 #include "hotplug.h"
 #include "machine.h"
 
@@ -31,17 +32,6 @@ void own_devices(void)
           third ? GICV3_DISTRIBUTOR : GICV2_DISTRIBUTOR, third ? 3 : 2);
 }
 
-/* Of a day since 1970, by the calendar's 400 years (146,097 days) that begin in March. */
-static void print_date(uint32_t days)
-{
-    uint32_t shifted = days + 719468, era = shifted / 146097, day = shifted % 146097;
-    uint32_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-    day -= 365 * year + year / 4 - year / 100;
-    uint32_t month = (5 * day + 2) / 153;
-    print("%u-%02u-%02u", era * 400 + year + (month >= 10), month < 10 ? month + 3 : month - 9,
-          day - (153 * month + 2) / 5 + 1);
-}
-
 COMMAND(clock, "", "show the date and time")
 {
     uint32_t now = read32(RTC_BASE);
@@ -49,8 +39,7 @@ COMMAND(clock, "", "show the date and time")
         print("clock: this machine has none\n");
         return;
     }
-    print_date(now / 86400);
-    print(" %02u:%02u:%02u\n", now / 3600 % 24, now / 60 % 60, now % 60);
+    print_date(now);
 }
 
 COMMAND(fault, "page|undefined|breakpoint", "raise a CPU exception")

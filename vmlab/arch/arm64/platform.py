@@ -1,6 +1,6 @@
 """The arm64 machine: fixed addresses and lines, where libkrun's has them and, for what that has not, below.
 
-`kernels/arch/arm64/platform.h` says the same to the guests; a test compares the two.
+`kernels/arch/arm64/layout.h` says the same to the guests; a test compares the two.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """The machine "virt": addresses and lines where QEMU's machine of that name has them, and vmlab's own devices
 where that has nothing.
+
+`kernels/arch/riscv64/layout.h` says the same to the guests; a test compares the two.
 """
 
 from __future__ import annotations

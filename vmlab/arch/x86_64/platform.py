@@ -1,6 +1,6 @@
 """The x86_64 PC that vmlab is: fixed addresses, ports and lines.
 
-`kernels/common/platform.h` says the same to the guests; a test compares the two.
+`kernels/arch/x86_64/layout.h` says the same to the guests; a test compares the two.
 """
 
 from __future__ import annotations
