@@ -100,8 +100,8 @@ class Check:
     def driver(
         self, device: DeviceView | DeviceHarness | str, until: str = "", timeout: float = TAKING
     ) -> None:
-        """Wrong unless the driver of this virtio device has done every step of its checklist, those of a request
-        included; the answer lists what is missing or wrong, with the clauses.
+        """Wrong unless the driver of this virtio device has done every step of its checklist, those of a
+        request included; the answer lists what is missing or wrong, with the clauses.
 
         Args:
             device: its id, its view, or a harness around its transport.
