@@ -57,8 +57,10 @@ def _chosen(window: DrivenWindow) -> int | None:
     for index, queue in sorted(queues.items()):
         if queue.published != queue.looked_at and not window.is_due(index):
             return index
+    # every queue has a turn at DRIVER_OK, also one that is never used
+    used = [index for index, queue in queues.items() if queue.published]
     last = window.last_served
-    return last if last in queues else min(queues, default=None)
+    return last if last in used else min(used or queues, default=None)
 
 
 def _complained(window: DrivenWindow, found: dict[str, _Found]) -> dict[str, _Found]:
