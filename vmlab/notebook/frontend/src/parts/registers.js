@@ -15,7 +15,7 @@ export function registers() {
   // it may scroll, and then a keyboard must come to it
   const driver = checklist();
   const element = h("div", { class: "vml-registers", role: "group", "aria-label": "Registers", tabindex: "0" }, trouble, facts,
-    h("div", { class: "vml-beside" }, h("div", { class: "vml-main" }, table, more), driver.element));
+    h("div", { class: "vml-beside" }, driver.element, h("div", { class: "vml-main" }, table, more)));
 
   const make = () => h("tr", {},
     h("td", {}, h("b", { class: "m" }), " ", h("span", { class: "soft vml-doc" }), h("div", { class: "vml-fields m soft" })),
