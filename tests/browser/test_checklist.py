@@ -1,4 +1,4 @@
-"""The driver's checklist in the dashboard: with a virtio device's registers, live, to be read by everybody."""
+"""The driver's checklist in the dashboard: with a virtio device's registers, live, and readable."""
 
 from __future__ import annotations
 
