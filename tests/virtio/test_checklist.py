@@ -14,6 +14,7 @@ from vmlab.core.memory import GuestMemory
 from vmlab.errors import ConfigError, UnknownName
 from vmlab.testing import DeviceHarness, Driver
 from vmlab.testing.rings import NEXT
+from vmlab.virtio import Console
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.legacy import LegacyTransport
 from vmlab.virtio.mmio import MmioTransport
@@ -411,6 +412,19 @@ def test_event_idx_says_when_an_interrupt_is_wanted(raw: Driver) -> None:
     raw.wait_for(lambda: raw.rings[0].used_idx)
     raw.transport.rest(0)
     assert "not wanted before used.idx is 6" in raw.checklist()["interrupt"].note
+
+
+@pytest.mark.parametrize("event_idx", [False, True])
+def test_buffers_that_a_device_holds_in_reserve_are_no_fault(event_idx: bool) -> None:
+    """It wants to hear of the first one alone (§2.7.10)."""
+    with Driver(Console(), event_idx=event_idx) as driver:
+        for _ in range(3):
+            driver.submit(0, in_=16)
+            driver.wait_for(lambda: not driver.transport.is_due(0))
+        found = driver.checklist(0)
+        assert (found["notify"].state, found["taken"].state) == ("done", "not yet")
+        assert "3 wait in queue 0 for the device to use" in found["taken"].note
+        assert [step for step in found.request if step.done is False] == []
 
 
 def test_where_and_when(raw: Driver) -> None:

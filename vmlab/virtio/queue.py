@@ -293,6 +293,16 @@ class Virtqueue:
         return self._avail[1]
 
     @property
+    def owes_notification(self) -> bool:
+        """Whether something was published since the device looked, of which it wants to hear (§2.7.10)."""
+        before, now = self.looked_at, self._avail[1]
+        if now == before:
+            return False
+        if not self._event_idx:
+            return not self._used_idx[0] & NO_NOTIFY
+        return (now - self._avail_event[0] - 1) & 0xFFFF < (now - before) & 0xFFFF
+
+    @property
     def used_index(self) -> int:
         """The used index, as it stands in memory: `next_used`, unless the driver wrote there."""
         return self._used_idx[1]

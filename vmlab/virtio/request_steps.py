@@ -55,7 +55,7 @@ def _chosen(window: DrivenWindow) -> int | None:
     """The queue to show: one whose requests do not get on, else the one that had the last turn."""
     queues = window.queues
     for index, queue in sorted(queues.items()):
-        if queue.published != queue.looked_at and not window.is_due(index):
+        if queue.owes_notification and not window.is_due(index):
             return index
     # every queue has a turn at DRIVER_OK, also one that is never used
     used = [index for index, queue in queues.items() if queue.published]
@@ -92,8 +92,9 @@ class _Request:
         #: chains that wait to be taken, and those that the device has
         self._waiting = (self._avail - queue.next_avail) & 0xFFFF
         self._under_way = (queue.next_avail - queue.next_used) & 0xFFFF
-        self._unseen = self._avail != queue.looked_at and bool(self._waiting)
-        self._stuck = self._unseen and not window.is_due(index)
+        owed, due = queue.owes_notification, window.is_due(index)
+        self._unseen = bool(self._waiting) and (owed or due)
+        self._stuck = self._unseen and not due
         self._broken = bool(window.status_now & NEEDS_RESET)
         self._live = bool(window.status_now & DRIVER_OK) or window.running
 
