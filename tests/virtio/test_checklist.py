@@ -427,6 +427,26 @@ def test_buffers_that_a_device_holds_in_reserve_are_no_fault(event_idx: bool) ->
         assert [step for step in found.request if step.done is False] == []
 
 
+def test_a_device_that_cannot_say_what_it_offers_is_reset_all_the_same() -> None:
+    class Moody(VirtioDevice):
+        type, device_id, queue_sizes = "moody", 63, (16,)
+        angry = False
+
+        @property
+        def features(self) -> int:  # type: ignore[override]
+            if self.angry:
+                raise ValueError("not today")
+            return 0
+
+    with Driver(Moody(), initialise=False) as driver:
+        negotiated(driver)
+        assert isinstance(driver.device, Moody)
+        driver.device.angry = True
+        driver.status = 0
+        assert driver.status == 0
+        assert "not today" in driver.mistakes[-1]
+
+
 def test_where_and_when(raw: Driver) -> None:
     raw.transport.program_counter = lambda: 0x8000_1234
     negotiated(raw)

@@ -244,12 +244,16 @@ class MmioWindow(VirtioTransport):
                 self._worker.settle()
             finally:
                 self._resetting -= 1
-            failed = steps.failure(self.checklist()) if self.journal.lived else ""
+            failed = self._guarded(self._failure, "")
             self._forget_registers()
             self._start()
             self._set_status(0)
             self.journal.start_over(Counts.of(self.counters), failed)
             self._guarded(self.device.reset, None)
+
+    def _failure(self) -> str:
+        """What the driver fails at in the life that ends."""
+        return steps.failure(self.checklist()) if self.journal.lived else ""
 
     def _forget_registers(self) -> None:
         super().reset()
