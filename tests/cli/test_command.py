@@ -42,6 +42,19 @@ def test_piped_input(engine: str) -> None:
     assert b"0x00300000: 0x00001234" in done.stdout
 
 
+def test_the_drivers_checklists_at_the_end(engine: str) -> None:
+    done = run(
+        *("run", "monitor", "--engine", engine, "--device", "rng,id=r", "--checklist"),
+        stdin=b"rng 8\nexit 5\n",
+    )
+    lines = done.stderr.decode().splitlines()
+    assert lines[1].startswith("r: virtio-rng, virtio-mmio version 2, Status ACKNOWLEDGE|DRIVER|")
+    assert sum("    done     " in line for line in lines) == 16, lines
+    assert done.returncode == 11
+    done = run("run", "hello", "--engine", engine, "--checklist")
+    assert "no virtio device has a checklist" in done.stderr.decode()
+
+
 @pytest.mark.parametrize(
     "kernel", ["hello", "kernels/hello", "./kernels/hello/", "kernels/images/hello.elf"]
 )

@@ -122,6 +122,41 @@ def test_versions_of_the_transport(tmp_path: Path, arch: str) -> None:
         assert versions == [1 if arch == "riscv32" else 2, 1, 2]
 
 
+def storing(register: int) -> int:
+    """sw a0,REGISTER(a1)"""
+    return register >> 5 << 25 | 0x00A5_A023 | (register & 0x1F) << 7
+
+
+#: a1 = the first window; Status = 0, 1, 3; GuestPageSize = 0x1000
+OLD_DRIVER = (
+    *(
+        0x1000_15B7,
+        0x0000_0513,
+        storing(0x70),
+        0x0010_0513,
+        storing(0x70),
+        0x0030_0513,
+        storing(0x70),
+    ),
+    *(0x0000_1537, storing(0x28)),
+)
+
+
+@WIDTHS
+def test_how_far_a_driver_is(tmp_path: Path, arch: str) -> None:
+    code = (*OLD_DRIVER, *HELLO, *STAY)
+    with VM(kernel(tmp_path, arch, code), memory="16M", devices={"rng0": Rng()}) as vm:
+        vm.console.expect("Hi")
+        found = vm.devices["rng0"].checklist()
+        assert [found[name].done for name in ("reset", "ACKNOWLEDGE", "DRIVER")] == [True] * 3
+        if arch == "riscv32":
+            assert (found.version, found["GuestPageSize"].state) == (1, "done")
+            assert found["features"].state == "missing"
+        else:
+            assert "the driver is one for version 1" in found["identify"].note
+            assert found["FEATURES_OK"].note == "FEATURES_OK was never set"
+
+
 def test_eight_virtio_devices_fit(hello: VM) -> None:
     for number in range(8):
         hello.hot_add(Rng(), f"r{number}")

@@ -116,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--timeout", metavar="SECONDS", type=_seconds)
     run.add_argument("--stats", metavar="FILE", help="write counts as JSON; - is standard output")
+    run.add_argument(
+        "--checklist",
+        action="store_true",
+        help="at the end, say on standard error how far the guest's drivers of virtio devices came",
+    )
     run.add_argument("--live", action="store_true", help="show the machine while it runs")
     run.add_argument(
         "--isolate",
@@ -193,6 +198,8 @@ def _run(options: argparse.Namespace) -> int:
         status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
     finally:
         ended = _end(vm)
+    if options.checklist:
+        _write_checklists(vm)
     if options.stats is not None:
         if not ended:
             return _say("the machine does not answer: there are no counts to write", CRASHED)
@@ -281,6 +288,16 @@ def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: floa
     return _say(
         f"{vm.exit.text} {where}", CRASHED if vm.state == "crashed" else vm.exit.code & 0xFF
     )
+
+
+def _write_checklists(vm: VM) -> None:
+    """Of every virtio device, by address."""
+    seen = vm.connection.observation
+    lists = [vm.devices[id].checklist() for id in vm.devices if id in seen.last_checklists]
+    text = "\n".join(map(repr, lists)) or "vmlab: no virtio device has a checklist to show"
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def _check_stats(target: str) -> None:

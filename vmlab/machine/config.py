@@ -157,7 +157,7 @@ class CommandEntry(Struct, frozen=True):
 
 class DeviceEntry(Struct, frozen=True):
     """A device that is plugged in. space: "mmio" or "port"; block: its place in the counter page;
-    consoles: streams of bytes that it has."""
+    consoles: streams of bytes that it has. virtio: whether its driver has a checklist."""
 
     id: str
     type: str
@@ -170,6 +170,7 @@ class DeviceEntry(Struct, frozen=True):
     registers: list[RegisterEntry]
     commands: list[CommandEntry] = []
     consoles: int = 0
+    virtio: bool = False
 
 
 class Range(Struct, frozen=True):

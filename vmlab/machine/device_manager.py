@@ -93,6 +93,9 @@ class DeviceManager:
             device.irq = self._wires.line(irq)
             device.clock, device.memory = self._clock, self._memory
             device._wire(block)
+            if isinstance(device, MmioWindow):
+                # where the guest is: of engines that know
+                device.program_counter = getattr(self._engine, "program_counter", None)
             undo.pop_all()
             undo.callback(self._strip, device)
             device.attached()

@@ -15,6 +15,8 @@ from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, Register
 from vmlab.machine.plugged import Plugged, find
 from vmlab.regs.table import Register
 from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.steps import DriverSteps, no_checklist
+from vmlab.virtio.window import MmioWindow
 
 __all__ = ["Introspection"]
 
@@ -41,6 +43,7 @@ class Introspection:
                 registers=[_described(row) for row in one.device.regs.table],
                 commands=_commands(one.made),
                 consoles=one.device.consoles,
+                virtio=isinstance(one.device, MmioWindow),
             )
             for id, one in list(self._devices.items())
         ]
@@ -51,6 +54,17 @@ class Introspection:
         device = find(self._devices, id).device
         with holding(device.lock, self._watch.words, f"{id!r} cannot be looked at now"):
             return device.peek(), device.inspect()
+
+    def checklist(self, id: str, queue: int | None) -> DriverSteps:
+        """How far the driver of a virtio device is."""
+        device = find(self._devices, id).device
+        if not isinstance(device, MmioWindow):
+            others = [
+                key for key, one in self._devices.items() if isinstance(one.device, MmioWindow)
+            ]
+            raise ConfigError(no_checklist(id, device.type, others))
+        with holding(device.lock, self._watch.words, f"{id!r} cannot be looked at now"):
+            return device.checklist(queue)
 
     def poke(self, id: str, register: str, value: Any) -> None:
         """Give a register a value, as the device's own code does; the line follows."""

@@ -54,6 +54,9 @@ class Controller:
             wire.Stop: self._stop,
             wire.Step: self._step,
             wire.Peek: self._peek,
+            wire.Checklist: lambda c: wire.Checked(
+                self._up.device_manager.introspection.checklist(c.id, c.queue)
+            ),
             wire.GetRegs: self._get_regs,
             wire.SetRegs: self._set_regs,
             wire.HotAdd: lambda c: wire.Added(self._add(self._up, c)),

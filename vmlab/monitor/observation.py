@@ -18,10 +18,11 @@ from vmlab.core.counters import (
     Block,
     DeviceCounts,
 )
-from vmlab.errors import MonitorLost, VmlabError
+from vmlab.errors import MonitorLost, StateError, VmlabError
 from vmlab.machine.config import DeviceEntry
 from vmlab.monitor import wire
 from vmlab.monitor.local import COMMAND_TIMEOUT, Session
+from vmlab.virtio.steps import DriverSteps
 
 __all__ = ["Lamp", "Observation", "Values"]
 
@@ -58,6 +59,8 @@ class Observation:
         self.known: list[DeviceEntry] = []
         #: of the devices at the end, by id
         self.last_values: dict[str, Values] = {}
+        #: of the virtio devices at the end, by id
+        self.last_checklists: dict[str, DriverSteps] = {}
         self._counts: dict[str, DeviceCounts] = {}
         self._unmapped = (0, 0)
         self._lamps: list[Lamp] = []
@@ -70,12 +73,18 @@ class Observation:
         self._session, self.known = session, directory
         self._generation = session.page.generation
 
-    def remember_answers(self, timeout: float, values: bool) -> None:
-        """Ask the machine for the last time. values: of registers too."""
+    def remember_answers(self, timeout: float, values: bool, steps: bool) -> None:
+        """Ask the machine for the last time. values: of registers too; steps: how far drivers are."""
         if self._session is None:
             return
         self._exits = self.exits(timeout)
-        self.last_values, until = {}, time.monotonic() + AT_THE_END
+        self.last_values, self.last_checklists = {}, {}
+        until = time.monotonic() + AT_THE_END
+        for entry in self.directory() if steps else ():
+            left = until - time.monotonic()
+            if entry.virtio and left > 0:
+                with contextlib.suppress(VmlabError):
+                    self.last_checklists[entry.id] = self.checklist(entry, None, left)
         for entry in self.directory() if values else ():
             left = until - time.monotonic()
             if left <= 0:
@@ -167,6 +176,21 @@ class Observation:
             return self._exits
         counts: wire.ExitCounts = self._session.call(wire.Exits(), timeout)
         return counts
+
+    def checklist(
+        self, entry: DeviceEntry, queue: int | None, timeout: float = COMMAND_TIMEOUT
+    ) -> DriverSteps:
+        """How far the driver of a device is. Of a machine that has ended: how far it was, with the last
+        request of the queue that had it, whatever `queue`; StateError where it could not be asked."""
+        if self._session is None:
+            found = self.last_checklists.get(entry.id)
+            if found is None:
+                raise StateError(
+                    f"the machine is not there, and {entry.id!r} was not in it at its end"
+                )
+            return found
+        reply: wire.Checked = self._session.call(wire.Checklist(entry.id, queue), timeout)
+        return reply.steps
 
     def peek(self, id: str, timeout: float = COMMAND_TIMEOUT) -> Values:
         """What the device shows; VmlabError where it cannot be had, MonitorLost after `timeout` seconds."""

@@ -20,6 +20,7 @@ from vmlab import errors
 from vmlab.core.safely import short
 from vmlab.errors import ConfigError, DeviceFault, VmlabError, WireError
 from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig, StateName
+from vmlab.virtio.steps import DriverSteps
 
 __all__ = ["MAX_MESSAGE", "Command", "Event", "Reply"]
 
@@ -70,6 +71,13 @@ class Look(Struct, tag=True):
 
 class Peek(Struct, tag=True):
     id: str
+
+
+class Checklist(Struct, tag=True):
+    """How far the driver of a virtio device is. queue: whose last request; None: the device's last."""
+
+    id: str
+    queue: int | None = None
 
 
 class GetRegs(Struct, tag=True):
@@ -146,8 +154,8 @@ class Wrote(Struct, tag=True):
 
 
 Command = (
-    Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | GetRegs | SetRegs | HotAdd
-    | HotRemove | Replace | Poke | Tell | Send | Trace | TakeTrace | Exits | Wrote
+    Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | Checklist | GetRegs | SetRegs
+    | HotAdd | HotRemove | Replace | Poke | Tell | Send | Trace | TakeTrace | Exits | Wrote
 )  # fmt: skip
 
 
@@ -209,6 +217,10 @@ class Peeked(Struct, tag=True):
     attributes: dict[str, Any]
 
 
+class Checked(Struct, tag=True):
+    steps: DriverSteps
+
+
 class AccessList(Struct, tag=True):
     """Rows as `core.trace.AccessEvent`. Full when there may be more: ask again."""
 
@@ -224,8 +236,9 @@ class ExitCounts(Struct, tag=True):
 
 
 Reply = (
-    Done | Failed | Built | Devices | Added | Told | Registers | Peeked | AccessList | ExitCounts
-)
+    Done | Failed | Built | Devices | Added | Told | Registers | Peeked | Checked | AccessList
+    | ExitCounts
+)  # fmt: skip
 
 #: command -> what answers it, beside Failed; Done where nothing is said
 _ANSWERS: dict[type, type] = {
@@ -234,6 +247,7 @@ _ANSWERS: dict[type, type] = {
     HotAdd: Added,
     Tell: Told,
     Peek: Peeked,
+    Checklist: Checked,
     GetRegs: Registers,
     TakeTrace: AccessList,
     Exits: ExitCounts,

@@ -137,11 +137,15 @@ class Snapshots:
         self._errands.put(run)
 
     def _peek(self, vm: VM) -> None:
+        entries = {entry.id: entry for entry in _seen(vm).known}
         for id in sorted(self.opened):
             if vm.pid is None:
                 return
             try:
                 self._values.keep(id, *_seen(vm).peek(id, PEEK_TIMEOUT))
+                if id in entries and entries[id].virtio:
+                    found = _seen(vm).checklist(entries[id], None, PEEK_TIMEOUT)
+                    self._values.keep_checklist(id, found)
             except VmlabError as error:
                 self._values.fail(id, str(error))
 
@@ -151,6 +155,9 @@ class Snapshots:
             for id, values in _seen(vm).last_values.items():
                 if id in self.opened:
                     self._values.keep(id, *values)
+            for id, steps in _seen(vm).last_checklists.items():
+                if id in self.opened:
+                    self._values.keep_checklist(id, steps)
 
     def _all_meters(self) -> list[Meter]:
         return [self._total, self._exits, *self._meters.values()]

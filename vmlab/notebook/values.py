@@ -6,11 +6,15 @@ from typing import Any
 
 from vmlab.core.counters import DeviceCounts
 from vmlab.machine.config import DeviceEntry, FieldEntry, RegisterEntry
+from vmlab.virtio.steps import REQUEST, DriverSteps
+from vmlab.vm.checklist import Checklist, place
 
 __all__ = ["RegisterWatch", "grouped"]
 
 #: what a device may show beside its registers; it is the user's, so of any length
 ATTRIBUTES, TEXT = 24, 160
+#: characters of a step's note, which a device's words may be part of
+NOTE = 600
 
 
 def grouped(value: int, width: int) -> str:
@@ -29,11 +33,18 @@ class RegisterWatch:
         #: one more whenever a value has changed
         self.version = 0
         self._values: dict[str, tuple[dict[str, int], dict[str, Any], str]] = {}
+        self._checklists: dict[str, DriverSteps] = {}
         self._counts: dict[str, dict[str, tuple[int, int]]] = {}
         self._last: dict[str, dict[str, str]] = {}
 
     def keep(self, id: str, registers: dict[str, int], attributes: dict[str, Any]) -> None:
         self._take(id, (registers, attributes, ""))
+
+    def keep_checklist(self, id: str, found: DriverSteps) -> None:
+        """How far the driver of a virtio device is."""
+        if self._checklists.get(id) != found:
+            self._checklists[id] = found
+            self.version += 1
 
     def fail(self, id: str, why: str) -> None:
         self._take(id, ({}, {}, why))
@@ -67,6 +78,7 @@ class RegisterWatch:
             del self._counts[gone]
             self._last.pop(gone, None)
             self._values.pop(gone, None)
+            self._checklists.pop(gone, None)
 
     def shown(self, entry: DeviceEntry, counts: DeviceCounts) -> dict[str, Any]:
         values, attributes, trouble = self._values.get(entry.id, ({}, {}, ""))
@@ -79,6 +91,27 @@ class RegisterWatch:
                 for name, value in list(attributes.items())[:ATTRIBUTES]
             },
             "trouble": trouble,
+            "checklist": self._checklist(entry),
+        }
+
+    def _checklist(self, entry: DeviceEntry) -> dict[str, Any] | None:
+        found = self._checklists.get(entry.id)
+        if found is None:
+            return None
+        shown = Checklist(entry.id, entry.type, found)
+        return {
+            "title": shown.title,
+            "steps": [
+                {
+                    "step": step.step,
+                    "clause": step.clause,
+                    "state": step.state,
+                    "note": step.note[:NOTE],
+                    "place": place(step),
+                    "request": step.step in REQUEST,
+                }
+                for step in shown
+            ],
         }
 
     def _row(

@@ -15,6 +15,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -25,7 +26,9 @@ from vmlab.core.safely import trace_of
 from vmlab.errors import DeviceFault, VmlabError
 from vmlab.testing.harness import DeviceHarness
 from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.window import MmioWindow
 from vmlab.vm import VM
+from vmlab.vm.checklist import Checklist, Step, place
 from vmlab.vm.views import DeviceView, IrqRow
 
 __all__ = ["Check", "Wrong"]
@@ -35,6 +38,8 @@ __all__ = ["Check", "Wrong"]
 SECONDS, ALONE = 30.0, 5.0
 #: seconds in which a guest looks at what was plugged in
 TAKING = 10.0
+#: seconds between two looks at a driver
+LOOK = 0.05
 #: where code is that no answer is in
 _OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _LIBRARY = os.path.join(os.path.dirname(contextlib.__file__), "")
@@ -91,6 +96,43 @@ class Check:
             if found.get(name) != row:
                 there = found.get(name, f"no {name}, but {', '.join(found) or 'no registers'}")
                 raise self._differs(f"the registers of {device.__name__}", there, row)
+
+    def driver(
+        self, device: DeviceView | DeviceHarness | str, until: str = "", timeout: float = TAKING
+    ) -> None:
+        """Wrong unless the driver of this virtio device has done every step of its checklist, those of a
+        request included; the answer lists what is missing or wrong, with the clauses.
+
+        Args:
+            device: its id, its view, or a harness around its transport.
+            until: the name of the last step that counts, such as "DRIVER_OK"; "" all of them.
+            timeout: seconds that a running guest has for it.
+        """
+        if isinstance(device, DeviceHarness):
+            transport = device.device
+            if not isinstance(transport, MmioWindow):
+                raise TypeError(f"{transport!r} is no transport of a virtio device")
+            found = Checklist("device", transport.type, transport.checklist())
+            open_ = _to_do(found, until)
+        else:
+            view = self._machine().devices[device if isinstance(device, str) else device.id]
+            found, open_ = self._driven(view, until, timeout)
+        if open_:
+            lines = [
+                f"  {step.step}: {step.state} ({step.clause})\n{_note(step)}" for step in open_
+            ]
+            raise self._wrong(f"not yet: {found.title}\n{''.join(lines).rstrip()}")
+
+    def _driven(self, view: DeviceView, until: str, timeout: float) -> tuple[Checklist, list[Step]]:
+        """Its checklist and what of it is to do, once there is nothing to do, or the time is over."""
+        end = time.monotonic() + timeout
+        while True:
+            found = view.checklist()
+            open_ = _to_do(found, until)
+            left = end - time.monotonic()
+            if not open_ or left <= 0 or self._machine().state != "running":
+                return found, open_
+            self._machine().wait(min(left, LOOK))
 
     def _differs(self, what: str, got: str, expected: str) -> Wrong:
         return self._wrong(f"not yet: {what}\n  got       {got}\n  expected  {expected}")
@@ -251,6 +293,17 @@ class _Patient:
         if self._left < 0:
             raise self._over
         return self._memory.read(address, length)
+
+
+def _to_do(found: Checklist, until: str) -> list[Step]:
+    """The steps up to `until` that are not done; UnknownName for a step that there is not."""
+    last = found.index(found[until]) if until else len(found)
+    return [step for step in found[: last + 1] if not step.done]
+
+
+def _note(step: Step) -> str:
+    where = "; ".join(text for text in (step.note, place(step)) if text)
+    return f"    {where}\n" if where else ""
 
 
 def _shown(value: object) -> str:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from vmlab.core.counters import DeviceCounts
 from vmlab.core.memory import GuestMemory
@@ -35,6 +35,9 @@ from vmlab.testing.rings import Arena, Request, Ring
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.mmio import MmioTransport
 from vmlab.virtio.registers import MAGIC, RING_EVENT_IDX, RING_INDIRECT_DESC, VERSION_1
+
+if TYPE_CHECKING:
+    from vmlab.vm.checklist import Checklist
 
 __all__ = ["Driver", "DriverError"]
 
@@ -328,6 +331,14 @@ class Driver:
         if causes:
             self.write("InterruptACK", causes)
         return causes
+
+    def checklist(self, queue: int | None = None) -> Checklist:
+        """How far this driver is, as `vm.devices[id].checklist()` shows it."""
+        from vmlab.vm.checklist import (
+            Checklist,
+        )  # only here: few tests ask, and it loads the machine
+
+        return Checklist("driver", self.device.type, self.transport.checklist(queue))
 
     # --- what the device thinks -----------------------------------------------------------------
 

@@ -7,6 +7,7 @@ There is no FEATURES_OK, and a driver may use a device before it sets DRIVER_OK 
 from __future__ import annotations
 
 from vmlab.core.device import on_peek, on_write
+from vmlab.virtio import steps
 from vmlab.virtio.queue import BrokenRing, Virtqueue
 from vmlab.virtio.registers import (
     DRIVER,
@@ -46,17 +47,20 @@ class LegacyTransport(MmioWindow):
 
     @on_write("GuestFeatures")
     def _take(self, value: int) -> None:
+        self.journal.mark(steps.FEATURES, value)
         wanted = self.offered if not self.r.GuestFeaturesSel else 0
         if extra := value & ~wanted:
-            self.mistake(f"features {extra:#x} were not offered (virtio 1.2 §2.2.1)")
+            text = f"features {extra:#x} were not offered (virtio 1.2 §2.2.1)"
+            self.mistake(text, steps.FEATURES)
         if not self.r.GuestFeaturesSel:
-            self._driver_features = value & wanted
+            self.driver_features = value & wanted
 
     # --- status ---------------------------------------------------------------------------------
 
     def _agree(self, value: int, new: int) -> int:
         if new & FEATURES_OK:
-            self.mistake("FEATURES_OK: a legacy device has none (virtio 1.2 §4.2.4, §3.1.2)")
+            text = "FEATURES_OK: a legacy device has none (virtio 1.2 §4.2.4, §3.1.2)"
+            self.mistake(text, steps.FEATURES)
         return value & ~FEATURES_OK
 
     def _serves(self, value: int) -> bool:
@@ -75,7 +79,7 @@ class LegacyTransport(MmioWindow):
 
     @on_write("QueueNotify")
     def _notified(self, value: int) -> None:
-        early = self._status_now & (DRIVER | FAILED | NEEDS_RESET) == DRIVER
+        early = self.status_now & (DRIVER | FAILED | NEEDS_RESET) == DRIVER
         if early and not self.running and value in self.queues:
             self.running = True
             self._go()
@@ -84,19 +88,26 @@ class LegacyTransport(MmioWindow):
     @on_write("QueueReady")
     def _mixed(self, value: int) -> None:
         self.mistake(
-            "a register of version 2 is written (virtio 1.2 §4.2.2), and Version says 1 (§4.2.4)"
+            "a register of version 2 is written (virtio 1.2 §4.2.2), and Version says 1 (§4.2.4)",
+            steps.IDENTIFY,
         )
 
     # --- queues ---------------------------------------------------------------------------------
 
     @on_write("GuestPageSize")
     def _page_size(self, value: int) -> None:
+        self.journal.mark(steps.PAGE_SIZE, value, again=True)
         if value.bit_count() != 1:
-            self.mistake(f"GuestPageSize {value:#x} is no power of 2 (virtio 1.2 §4.2.4)")
+            text = f"GuestPageSize {value:#x} is no power of 2 (virtio 1.2 §4.2.4)"
+            self.mistake(text, steps.PAGE_SIZE)
 
-    @on_write("QueueNum", "QueueAlign")
-    def _queue_shaped(self, value: int) -> None:
-        self._check_shaping()
+    @on_write("QueueNum")
+    def _queue_size(self, value: int) -> None:
+        self._check_shaping("QueueNum", value)
+
+    @on_write("QueueAlign")
+    def _queue_align(self, value: int) -> None:
+        self._check_shaping("QueueAlign", value)
 
     @on_peek("QueuePFN")
     def _queue_page(self) -> int:
@@ -107,12 +118,16 @@ class LegacyTransport(MmioWindow):
     def _queue_start(self, value: int) -> None:
         index = self._selected()
         if index is None:
-            self.mistake(f"QueuePFN written for queue {self.r.QueueSel}, which does not exist")
-        elif not value:
+            text = f"QueuePFN written for queue {self.r.QueueSel}, which does not exist"
+            self.mistake(text, steps.QUEUES)
+            return
+        self.journal.shape(index, "QueuePFN", value)
+        if not value:
             self._pages.pop(index, None)
             self._drop_queue(index)
         elif index in self.queues or index in self._stopping:
-            self.mistake(f"QueuePFN written for queue {index}, which is in use")
+            text = f"QueuePFN written for queue {index}, which is in use"
+            self.mistake(text, steps.queue(index))
         else:
             self._make_queue(index, value)
 
@@ -136,14 +151,14 @@ class LegacyTransport(MmioWindow):
                 first,
                 available,
                 used,
-                event_idx=bool(self._driver_features & RING_EVENT_IDX),
-                indirect=bool(self._driver_features & RING_INDIRECT_DESC),
+                event_idx=bool(self.driver_features & RING_EVENT_IDX),
+                indirect=bool(self.driver_features & RING_INDIRECT_DESC),
             )
         except BrokenRing as error:
-            self.needs_reset(f"queue {index}: {error}")
+            self.needs_reset(f"queue {index}: {error}", steps.queue(index))
         else:
             self._pages[index] = page
-            self.negotiated = self._driver_features
+            self.negotiated = self.driver_features
             self.wake(index)
 
     def _forget_queues(self) -> None:

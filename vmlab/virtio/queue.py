@@ -42,7 +42,12 @@ def barrier() -> None:
 
 
 class BrokenRing(Exception):
-    """The driver's ring makes no sense; the message says where."""
+    """The driver's ring makes no sense; the message says where. in_ring: in the available ring, and in none
+    of the descriptors that it names."""
+
+    def __init__(self, text: str, in_ring: bool = False) -> None:
+        super().__init__(text)
+        self.in_ring = in_ring
 
 
 class Chain:
@@ -117,6 +122,8 @@ class Virtqueue:
         if not 0 < size <= MAX_QUEUE_SIZE or size & (size - 1):
             raise BrokenRing(f"a queue of {size} entries is no power of 2 up to {MAX_QUEUE_SIZE}")
         self.size = size
+        #: where its parts are: descriptor table, driver area, device area
+        self.areas = desc, driver, device
         self._memory = memory
         self._mask = size - 1
         self._event_idx = event_idx
@@ -131,6 +138,8 @@ class Virtqueue:
         self.next_used = 0
         self._signalled = 0
         self._looked = (-1, -1)
+        #: the available index when the device looked for requests last
+        self.looked_at = 0
         # most buffers lie in RAM from 0 on: one comparison finds out
         low = memory.regions[0]
         self._low, self._low_end = low.buffer, low.end if low.base == 0 else -1
@@ -140,9 +149,10 @@ class Virtqueue:
             raise BrokenRing(f"the {what} at {address:#x} is not aligned to {alignment}")
         return self._ram(what, address, size)
 
-    def _ram(self, what: str, address: int, size: int) -> memoryview:
+    def _ram(self, what: str, address: int, size: int, index: int = -1) -> memoryview:
         region: Region | None = self._memory.find(address, size)
         if region is None:
+            what = what if index < 0 else f"{what} of descriptor {index}"
             raise BrokenRing(f"the {what} [{address:#x}, {address + size:#x}) is not in RAM")
         start = address - region.base
         return region.buffer[start : start + size]
@@ -154,7 +164,7 @@ class Virtqueue:
         """Requests that the driver has made available and nobody took."""
         count = (self._avail[1] - self.next_avail) & 0xFFFF
         if count > self.size:
-            raise BrokenRing(f"{count} available entries in a ring of {self.size}")
+            raise BrokenRing(f"{count} available entries in a ring of {self.size}", in_ring=True)
         return count
 
     def pop(self) -> Chain | None:
@@ -164,13 +174,15 @@ class Virtqueue:
         if not count:
             return None
         if count > size:
-            raise BrokenRing(f"{count} available entries in a ring of {size}")
+            raise BrokenRing(f"{count} available entries in a ring of {size}", in_ring=True)
         if not IN_ORDER:
             barrier()  # the index before the entry that it speaks of
         at = taken & self._mask
         head = avail[2 + at]
         if head >= size:
-            raise BrokenRing(f"available entry {at} names descriptor {head} of {size}")
+            raise BrokenRing(
+                f"available entry {at} names descriptor {head} of {size}", in_ring=True
+            )
         chain = self._walk(head)
         self.next_avail = (taken + 1) & 0xFFFF
         return chain
@@ -194,7 +206,9 @@ class Virtqueue:
                 continue
             end = address + length
             total += length
-            view = low[address:end] if end <= low_end else self._ram("buffer", address, length)
+            view = (
+                low[address:end] if end <= low_end else self._ram("buffer", address, length, index)
+            )
             if flags & WRITE:
                 writable.append(view)
             elif writable:
@@ -261,13 +275,60 @@ class Virtqueue:
             self._used_idx[0] = 0
         # without it the driver could see the old wish, and we the old index: a notification lost
         barrier()
-        return self.waiting > 0
+        waiting = self.waiting
+        self.looked_at = (self.next_avail + waiting) & 0xFFFF
+        return waiting > 0
 
     def has_progressed(self) -> bool:
         """Whether a request came or was taken since this was asked last."""
         now = (self.next_avail, self._avail[1])
         before, self._looked = self._looked, now
         return now != before
+
+    # --- looking, for who asks how far the driver is --------------------------------------------
+
+    @property
+    def published(self) -> int:
+        """The available index, as the driver wrote it."""
+        return self._avail[1]
+
+    @property
+    def owes_notification(self) -> bool:
+        """Whether something was published since the device looked, of which it wants to hear (§2.7.10)."""
+        before, now = self.looked_at, self._avail[1]
+        if now == before:
+            return False
+        if not self._event_idx:
+            return not self._used_idx[0] & NO_NOTIFY
+        return (now - self._avail_event[0] - 1) & 0xFFFF < (now - before) & 0xFFFF
+
+    @property
+    def used_index(self) -> int:
+        """The used index, as it stands in memory: `next_used`, unless the driver wrote there."""
+        return self._used_idx[1]
+
+    @property
+    def interrupts_unwanted(self) -> bool:
+        """Whether the driver says so in the available ring's flags (§2.7.7)."""
+        return not self._event_idx and bool(self._avail[0] & NO_INTERRUPT)
+
+    @property
+    def used_event(self) -> int | None:
+        """The used index at which the driver wants an interrupt; None without VIRTIO_F_EVENT_IDX."""
+        return self._avail[2 + self.size] if self._event_idx else None
+
+    def look(self, index: int) -> Chain:
+        """The chain that the available ring names for the available index `index`; it is not taken."""
+        head = self._avail[2 + (index & self._mask)]
+        if head >= self.size:
+            text = f"available entry {index & self._mask} names descriptor {head} of {self.size}"
+            raise BrokenRing(text, in_ring=True)
+        return self._walk(head)
+
+    def used_entry(self, index: int) -> tuple[int, int]:
+        """(first descriptor, bytes written) in the used ring for the used index `index`."""
+        head, written = _USED.unpack_from(self._used_ring, (index & self._mask) << 3)
+        return head, written
 
     # what they were called
     quiet = Renamed("disable_notifications")

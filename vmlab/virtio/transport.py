@@ -9,6 +9,7 @@ from vmlab.core.safely import report, text_of
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import BrokenRing, Virtqueue
 from vmlab.virtio.registers import USED_BUFFER
+from vmlab.virtio.steps import AVAILABLE, DESCRIPTORS, TAKEN
 from vmlab.virtio.worker import Worker
 
 __all__ = ["VirtioTransport"]
@@ -32,7 +33,7 @@ class VirtioTransport(Device):
     def _interrupt(self, cause: int) -> None:
         raise NotImplementedError
 
-    def needs_reset(self, why: str) -> None:
+    def needs_reset(self, why: str, step: str = TAKEN) -> None:
         raise NotImplementedError
 
     def _forget_queues(self) -> None:
@@ -71,14 +72,15 @@ class VirtioTransport(Device):
             return self._serve_some(index, queue)
         except BrokenRing as error:
             trouble = f"queue {index}: {error}"
+            step = AVAILABLE if error.in_ring else DESCRIPTORS
         except BaseException as error:  # noqa: BLE001  # even sys.exit() must not end the thread
             if taken(error):
                 return False
             report(error)
-            trouble = f"the device failed: {text_of(error)}"
+            trouble, step = f"the device failed: {text_of(error)}", TAKEN
         with self.lock:
             if self.running and self.queues.get(index) is queue:
-                self.needs_reset(trouble)
+                self.needs_reset(trouble, step)
         return False
 
     def _serve_some(self, index: int, queue: Virtqueue) -> bool:
@@ -105,6 +107,15 @@ class VirtioTransport(Device):
         with self.lock:
             if self.running and self.queues.get(index) is queue:
                 self._interrupt(USED_BUFFER)
+
+    @property
+    def last_served(self) -> int:
+        """The queue that had the last turn; -1: none had one."""
+        return self._worker.last
+
+    def is_due(self, index: int) -> bool:
+        """Whether queue `index` is being looked at, or will be soon."""
+        return self._worker.is_due(index)
 
     def rest(self, index: int) -> None:
         """Wait for the turn of queue `index` that is under way, if there is one."""

@@ -17,7 +17,10 @@ from vmlab.core.device import on_peek, on_read, on_write
 from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import report, text_of
 from vmlab.errors import ConfigError
+from vmlab.virtio import steps
+from vmlab.virtio.checklist import checklist
 from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.journal import Counts, Journal, Mark
 from vmlab.virtio.registers import (
     CONFIG_CHANGE,
     DRIVER_OK,
@@ -29,6 +32,7 @@ from vmlab.virtio.registers import (
     status_words,
 )
 from vmlab.virtio.removed import RemovedDevice
+from vmlab.virtio.steps import DriverSteps
 from vmlab.virtio.transport import VirtioTransport
 
 __all__ = ["MmioWindow"]
@@ -45,6 +49,10 @@ class MmioWindow(VirtioTransport):
     wants_irq = True
     #: called when the driver has reset the device; set by the machine
     on_let_go: Callable[[], None] | None = None
+    #: where the guest is, on the thread of the vCPU whose access this is; None: not known. Set by the machine
+    program_counter: Callable[[], int | None] | None = None
+    #: registers whose reads the journal compares
+    _watched = ("Status", "DeviceFeatures", "HostFeatures", "QueueNumMax")
 
     def __init__(self, device: VirtioDevice, dialect: Dialect = Dialect()) -> None:  # noqa: B008  it cannot be changed
         if len(device.queue_sizes) > MAX_QUEUES:
@@ -57,7 +65,10 @@ class MmioWindow(VirtioTransport):
         self._dialect = dialect
         device.transport = self
         self._resetting = 0
-        self._status_now = 0
+        self.status_now = 0
+        self.journal = Journal(self.moment)
+        rows = {row.name: index for index, row in enumerate(self.regs.table)}
+        self._watching = [(name, rows[name]) for name in self._watched if name in rows]
         self._start()
         self._presented = self._config_bytes()
 
@@ -68,7 +79,15 @@ class MmioWindow(VirtioTransport):
         self._stopping: set[int] = set()
         self._queue_resets: set[int] = set()
         self.negotiated = 0
-        self._driver_features = 0
+        self.driver_features = 0
+        #: a notification of a queue; the first is noted
+        self._ring: Callable[[int], None] = self._first_notified
+
+    def moment(self, value: int) -> Mark:
+        block, where = self.counters, self.program_counter
+        reads = {name: block.words[block.row(index)] for name, index in self._watching}
+        now = self.clock.now() / 1e9
+        return Mark(value, self.status_now, reads, now, where() if where is not None else None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"device": self.device, "dialect": self._dialect, "r": {}}
@@ -76,11 +95,17 @@ class MmioWindow(VirtioTransport):
     def __setstate__(self, state: dict[str, Any]) -> None:
         type(self).__init__(self, state["device"], state["dialect"])
 
+    @property
+    def offered(self) -> int:
+        """The features that the driver is offered."""
+        raise NotImplementedError
+
     # --- capabilities come and go ---------------------------------------------------------------
 
     def attached(self) -> None:
         self.device.attached()
         self._worker.open()
+        self.journal.start_over(Counts.of(self.counters), "")
 
     def detached(self) -> None:
         with self.lock:
@@ -96,7 +121,7 @@ class MmioWindow(VirtioTransport):
             running, self.running = self.running, False
             self._worker.settle()
             gone, self.device = self.device, RemovedDevice(self.device)
-            if not self._status_now:
+            if not self.status_now:
                 self.device.reset()
             self.running = running
         with contextlib.suppress(Taken):  # by force, out of this very call
@@ -121,9 +146,22 @@ class MmioWindow(VirtioTransport):
 
         return ring
 
-    def mistake(self, text: str) -> None:
+    def mistake(self, text: str, step: str = steps.TAKEN) -> None:
+        """step: of the driver's checklist; what a device complains of is a request as a rule."""
         with self.lock:  # several threads count here
+            self.journal.complain(step, text, self.progress)
             super().mistake(text)
+
+    @property
+    def progress(self) -> int:
+        """Requests taken, of all queues."""
+        return sum(queue.next_avail for queue in self.queues.values())
+
+    def checklist(self, queue: int | None = None) -> DriverSteps:
+        """How far the driver is: the steps of the set-up, and of the last request of `queue` (None: of the
+        queue that had the last one). ConfigError for a queue that the device does not have."""
+        with self.lock:
+            return checklist(self, queue)
 
     # --- status --------------------------------------------------------------------
 
@@ -138,27 +176,31 @@ class MmioWindow(VirtioTransport):
     @on_peek("Status")
     def _status_shown(self) -> int:
         """What was written counts only when it has had its effect: a reset may take its time."""
-        return self._status_now
+        return self.status_now
 
     @on_write("Status")
     def _status(self, value: int) -> None:
         """§2.1: bits are set one after the other and none is taken back, but all at once by 0."""
-        before = self._status_now
+        before = self.status_now
         if value == 0:
             self.reset()
+            self.journal.mark(steps.RESET, 0)
             if self.on_let_go is not None:
                 self.on_let_go()
             return
         if self._resetting:
-            self.mistake(f"Status {value:#x} during a reset")
+            self.mistake(f"Status {value:#x} during a reset", steps.RESET)
             return
         if value & ~(DRIVERS | NEEDS_RESET):
-            self.mistake(f"Status {value:#x} has bits that mean nothing")
+            self.mistake(f"Status {value:#x} has bits that mean nothing", steps.STATUS)
         value &= DRIVERS
         if before & DRIVERS & ~value:
-            self.mistake(f"Status {value:#x} takes back bits of {before:#x}")
+            self.mistake(f"Status {value:#x} takes back bits of {before:#x}", steps.STATUS)
             value |= before & DRIVERS
         new = value & ~before
+        for name in steps.named(new):
+            # of FEATURES_OK, which may be refused, the last
+            self.journal.mark(name, value, again=name == steps.FEATURES_OK)
         value = self._agree(value, new)
         self._set_status(value | before & NEEDS_RESET)
         if new & value & DRIVER_OK:
@@ -166,7 +208,7 @@ class MmioWindow(VirtioTransport):
 
     def _go(self) -> None:
         """DRIVER_OK; what was made available before counts, notified or not."""
-        if self._status_now & NEEDS_RESET:
+        if self.status_now & NEEDS_RESET:
             self._interrupt(CONFIG_CHANGE)  # it could not be told earlier
         if self.running:
             self._guarded(self.device.activate, None)
@@ -182,7 +224,7 @@ class MmioWindow(VirtioTransport):
         return value & (DRIVER_OK | FAILED | NEEDS_RESET) == DRIVER_OK
 
     def _set_status(self, value: int) -> None:
-        self._status_now = self.r.Status = value
+        self.status_now = self.r.Status = value
         self.running = self._serves(value)
         if self.counters.state == DeviceState.REMOVING:
             return  # until the guest has let the device go, whatever else it does with it
@@ -202,19 +244,25 @@ class MmioWindow(VirtioTransport):
                 self._worker.settle()
             finally:
                 self._resetting -= 1
+            failed = self._guarded(self._failure, "")
             self._forget_registers()
             self._start()
             self._set_status(0)
+            self.journal.start_over(Counts.of(self.counters), failed)
             self._guarded(self.device.reset, None)
+
+    def _failure(self) -> str:
+        """What the driver fails at in the life that ends."""
+        return steps.failure(self.checklist()) if self.journal.lived else ""
 
     def _forget_registers(self) -> None:
         super().reset()
 
-    def needs_reset(self, why: str) -> None:
+    def needs_reset(self, why: str, step: str = steps.TAKEN) -> None:
         """The device cannot go on (§2.1.2): counted, shown, and the driver is told."""
         with self.lock:
-            self.mistake(why)
-            before = self._status_now
+            self.mistake(why, step)
+            before = self.status_now
             self._set_status(before | NEEDS_RESET)
             if before & DRIVER_OK and not before & NEEDS_RESET:
                 self._interrupt(CONFIG_CHANGE)
@@ -252,22 +300,30 @@ class MmioWindow(VirtioTransport):
             stopping.discard(index)
             self._guarded(self.device.queue_reset, None, index)
 
-    def _check_shaping(self) -> None:
+    def _check_shaping(self, register: str, value: int) -> None:
         """§4.2.2.2: only while the queue is not in use."""
         index = self._selected()
         if index is None:
-            self.mistake(f"queue {self.r.QueueSel} is shaped, which does not exist")
-        elif index in self.queues:
-            self.mistake(f"queue {index} is shaped while it is in use")
+            self.mistake(f"queue {self.r.QueueSel} is shaped, which does not exist", steps.QUEUES)
+            return
+        self.journal.shape(index, register, value)
+        if index in self.queues:
+            self.mistake(f"queue {index} is shaped while it is in use", steps.queue(index))
 
     @on_write("QueueNotify")
     def _notified(self, value: int) -> None:
         if value >= len(self.device.queue_sizes):
-            self.mistake(f"a notification of queue {value}, which does not exist")
+            self.mistake(f"a notification of queue {value}, which does not exist", steps.NOTIFY)
         elif self.running:
-            self.wake(value)
-        elif not self._status_now & NEEDS_RESET:
-            self.mistake(f"a notification while Status is {status_words(self._status_now)}")
+            self._ring(value)
+        elif not self.status_now & NEEDS_RESET:
+            text = f"a notification while Status is {status_words(self.status_now)}"
+            self.mistake(text, steps.NOTIFY)
+
+    def _first_notified(self, index: int) -> None:
+        self.journal.mark(steps.NOTIFY, index)
+        self._ring = self.wake
+        self.wake(index)
 
     # --- interrupts and configuration -----------------------------------------------------------
 
@@ -322,7 +378,7 @@ class MmioWindow(VirtioTransport):
                 for index, queue in sorted(self.queues.items())
             ]
             return {
-                "status": status_words(self._status_now),
+                "status": status_words(self.status_now),
                 "features": f"{self.negotiated:#x}",
                 "queues": queues,
                 **self.device.inspect(),

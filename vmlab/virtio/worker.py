@@ -78,6 +78,16 @@ class Worker:
             ):
                 self._turn.wait()
 
+    @property
+    def last(self) -> int:
+        """The queue that had the last turn; -1: none had one."""
+        return self._last
+
+    def is_due(self, index: int) -> bool:
+        """Whether queue `index` has a turn, or will have one soon."""
+        with self._turn:
+            return self._busy == index or bool(self._due >> index & 1)
+
     def _run(self) -> None:
         while (index := self._next()) is not None:
             more = False

@@ -19,6 +19,7 @@ from vmlab.machine.config import ENDED, BusyCall, DeviceEntry, Exit, Fault, Mach
 from vmlab.monitor import wire
 from vmlab.monitor.local import COMMAND_TIMEOUT, LocalSession, Session
 from vmlab.monitor.observation import Observation, Values
+from vmlab.virtio.steps import DriverSteps
 from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, Copies
 from vmlab.vm.device_log import DeviceLog, Spout, entry_of
@@ -360,6 +361,11 @@ class Connection:
         reply: wire.Peeked = self.call(wire.Peek(id))
         return Values(reply.registers, reply.attributes)
 
+    def checklist(self, entry: DeviceEntry, queue: int | None) -> DriverSteps:
+        if self.session is not None:
+            self._show_fault()
+        return self.observation.checklist(entry, queue)
+
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
         """Call a command of the device in the machine."""
         command = wire.Tell(id, method, list(arguments), options)
@@ -390,7 +396,9 @@ class Connection:
             with contextlib.suppress(VmlabError):
                 stuck = bool(session.call(wire.Stop(), STOP_TIMEOUT).count)
                 # in this process nothing would end the wait for a device that does not answer
-                self.observation.remember_answers(STOP_TIMEOUT, values=self.isolate)
+                self.observation.remember_answers(
+                    STOP_TIMEOUT, values=self.isolate, steps=self.isolate or not stuck
+                )
                 at_last()
             self.observation.end()
             self.session = None

@@ -16,6 +16,8 @@ from vmlab.errors import ConfigError, StateError, UnknownAttribute, UnknownName
 from vmlab.hints import meant, unknown
 from vmlab.machine.config import DeviceEntry, Range, RegisterEntry
 from vmlab.monitor import wire
+from vmlab.virtio.steps import no_checklist
+from vmlab.vm.checklist import Checklist
 from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console
 
@@ -160,6 +162,29 @@ class DeviceView:
         if name is None or name in values:
             return values if name is None else values[name]
         raise UnknownName(f"{self.id!r} has {unknown('register or attribute', name, values)}")
+
+    def checklist(self, queue: int | None = None) -> Checklist:
+        """How far the driver of this virtio device is: each step of virtio 1.2 §3.1.1 (of a legacy device, of
+        §3.1.2) and of the last request, done, missing or wrong, with the clause, and where in the guest.
+
+        Args:
+            queue: whose last request is shown; None: of the queue that had the last one.
+
+        Returns:
+            A list of steps (`.step .clause .done .note .state .where .when`) that prints as a table. Of a
+            machine that has ended, as it was at the end.
+
+        Raises:
+            ConfigError: no virtio device, or no such queue. DeviceNotFound: it has been unplugged.
+        """
+        if not self._entry.virtio:
+            known = self._connection.observation.directory()
+            others = [one.id for one in known if one.virtio]
+            raise ConfigError(no_checklist(self.id, self.type, others))
+        if queue is not None and type(queue) is not int:
+            raise ConfigError(f"queue={queue!r:.40}: the number of one of the device's queues")
+        found = self._connection.checklist(self._entry, queue)
+        return Checklist(self.id, self.type, found)
 
     def __repr__(self) -> str:
         place = f"{hexadecimal(self.base)}-{hexadecimal(self.base + self.size - 1)}"

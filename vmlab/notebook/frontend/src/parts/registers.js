@@ -1,6 +1,7 @@
 // The registers of one device, by name, with values that were read without a side effect.
 import { attribute, h, keyed, text } from "../shared/dom.js";
 import { count, hex, many } from "../shared/format.js";
+import { checklist } from "./checklist.js";
 
 const HEAD = [["register", ""], ["offset", "n r-offset"], ["access", "r-access"], ["value", "n"], ["reads", "n"], ["writes", "n"], ["last access", "r-last"]];
 
@@ -12,7 +13,9 @@ export function registers() {
   const trouble = h("div", { class: "vml-trouble", hidden: true });
   const facts = h("div", { class: "vml-facts soft" });
   // it may scroll, and then a keyboard must come to it
-  const element = h("div", { class: "vml-registers", role: "group", "aria-label": "Registers", tabindex: "0" }, trouble, facts, table, more);
+  const driver = checklist();
+  const element = h("div", { class: "vml-registers", role: "group", "aria-label": "Registers", tabindex: "0" }, trouble, facts,
+    h("div", { class: "vml-beside" }, driver.element, h("div", { class: "vml-main" }, table, more)));
 
   const make = () => h("tr", {},
     h("td", {}, h("b", { class: "m" }), " ", h("span", { class: "soft vml-doc" }), h("div", { class: "vml-fields m soft" })),
@@ -51,6 +54,7 @@ export function registers() {
       const pairs = Object.entries(all.attributes);
       more.hidden = !pairs.length;
       keyed(more, pairs, ([name]) => name, () => h("span", { class: "m" }), (chip, [name, value]) => text(chip, `${name} = ${value}`));
+      driver.update(all.checklist);
       text(trouble, all.trouble);
       trouble.hidden = !all.trouble;
     },
