@@ -41,6 +41,7 @@ class Introspection:
                 registers=[_described(row) for row in one.device.regs.table],
                 commands=_commands(one.made),
                 consoles=one.device.consoles,
+                shows=one.shows,
             )
             for id, one in list(self._devices.items())
         ]
