@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from vmlab.errors import ConfigError, ExpectTimeout
+
 __all__ = ["Looks", "looks_of", "until", "wait_for", "wait_until"]
 
 Machine = TypeVar("Machine")
@@ -17,7 +18,6 @@ class Expects(Protocol):
     """A console, or a screen."""
 
     def expect(self, pattern: str | re.Pattern[str], timeout: float = 5) -> re.Match[str]: ...
-
 
 
 #: seconds between two looks at counters; looking is a read of shared memory
