@@ -18,7 +18,13 @@ _MODIFIERS = {
 _NAMES = {
     **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
     **{"enter": "Enter", "return": "Enter", "esc": "Escape", "space": "Space", "tab": "Tab"},
-    **{"del": "Delete", "ins": "Insert", "pgup": "PageUp", "pgdn": "PageDown", "menu": "ContextMenu"},
+    **{
+        "del": "Delete",
+        "ins": "Insert",
+        "pgup": "PageUp",
+        "pgdn": "PageDown",
+        "menu": "ContextMenu",
+    },
     **{"caps": "CapsLock", "print": "PrintScreen"},
     **_MODIFIERS,
 }
@@ -48,7 +54,9 @@ def typed(character: str) -> list[Strike]:
         return _struck([], _PLAIN[character])
     if character in _SHIFTED:
         return _struck(["ShiftLeft"], _SHIFTED[character])
-    raise ConfigError(f"{character!r} is on no key of a US keyboard, which is the one that is typed on")
+    raise ConfigError(
+        f"{character!r} is on no key of a US keyboard, which is the one that is typed on"
+    )
 
 
 def chord(name: str) -> list[Strike]:

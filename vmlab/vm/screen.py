@@ -81,9 +81,7 @@ class Picture(NamedTuple):
         return f'<pre style="{_STYLE}">' + "\n".join(rows) + "</pre>"
 
 
-_STYLE = (
-    "display:inline-block;background:#000;color:#aaa;padding:8px;line-height:1.2;font-family:monospace"
-)
+_STYLE = "display:inline-block;background:#000;color:#aaa;padding:8px;line-height:1.2;font-family:monospace"
 
 
 class Screen:
@@ -139,7 +137,9 @@ class Screen:
         wanted = re.compile(pattern)
         end = time.monotonic() + timeout
         while True:
-            ended = self._connection.why_silent("screen")  # before the look: it shows all that there is
+            ended = self._connection.why_silent(
+                "screen"
+            )  # before the look: it shows all that there is
             left = end - time.monotonic()
             match = limited(wanted.search, self.text, wanted.pattern, max(left, GRACE))
             if match:

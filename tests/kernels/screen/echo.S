@@ -48,6 +48,7 @@ _start: movl    $stack, %esp
         stosw
         jmp     2b
 3:      movl    $0xb80a0, %edi
+idle:   movl    $stack, %esp
         sti
 4:      hlt
         jmp     4b
@@ -90,7 +91,7 @@ set:    movw    $0x3d4, %dx
         outw    %ax, %dx
         movb    $0x20, %al
         outb    %al, $0x20
-        iret
+        jmp     idle                            // without iret, which a KVM that emulates this lacks
 
 digit:  addb    $'0', %al
         cmpb    $'9', %al

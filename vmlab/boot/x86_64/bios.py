@@ -54,7 +54,9 @@ def write(memory: GuestMemory, com1: int, mp: bytes, screen: bool = False) -> No
     if screen:
         shape = text_mode.Shape()
         struct.pack_into("<BHH", area, 0x49, _TEXT_MODE, text_mode.COLUMNS, text_mode.MEMORY_SIZE)
-        struct.pack_into("<BBBH", area, 0x60, shape.cursor_end, shape.cursor_start, 0, platform.CRTC_PORT)
+        struct.pack_into(
+            "<BBBH", area, 0x60, shape.cursor_end, shape.cursor_start, 0, platform.CRTC_PORT
+        )
         struct.pack_into("<BH", area, 0x84, shape.rows - 1, _CHARACTER)
         memory.write(text_mode.MEMORY, text_mode.BLANK * text_mode.CELLS)
     memory.write(BIOS_DATA, area)

@@ -92,9 +92,7 @@ class I8042(Device):
         )
         COMMAND = wo(4, "command", 8)
 
-    def __init__(
-        self, on_reset: Callable[[], None] = lambda: None, keyboard: bool = False
-    ) -> None:
+    def __init__(self, on_reset: Callable[[], None] = lambda: None, keyboard: bool = False) -> None:
         self._on_reset = on_reset
         self._timer: Timer | None = None
         self.keyboard: Keyboard | None = Keyboard() if keyboard else None
