@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,6 +29,8 @@ ARCHES = ("x86_64", "arm64", "riscv64", "riscv32")
 LINUX_ARCHES = ARCHES[:2]
 # exit statuses beside the guest's own
 USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
+#: seconds after which a guest that says nothing is looked at
+QUIET = 1.0
 #: seconds that a machine has to stop, whatever its guest and its devices do
 END = 2.0
 
@@ -116,7 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--timeout", metavar="SECONDS", type=_seconds)
     run.add_argument("--stats", metavar="FILE", help="write counts as JSON; - is standard output")
-    run.add_argument("--live", action="store_true", help="show the machine while it runs")
+    shown = run.add_mutually_exclusive_group()
+    shown.add_argument("--live", action="store_true", help="show the machine while it runs")
+    shown.add_argument(
+        "--screen",
+        action="store_true",
+        help="a PC's text screen, and its keyboard, in place of the serial console",
+    )
     run.add_argument(
         "--isolate",
         action="store_true",
@@ -182,7 +191,10 @@ def _run(options: argparse.Namespace) -> int:
         if options.stats is not None:
             _check_stats(options.stats)
         began = time.monotonic()
-        finished = _attach(vm, options.timeout, options.live)
+        if options.screen:
+            finished = _attach_screen(vm, options.timeout)
+        else:
+            finished = _attach(vm, options.timeout, options.live)
         status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
     finally:
         ended = _end(vm)
@@ -218,8 +230,9 @@ def _machine(options: argparse.Namespace) -> VM:
         cmdline=options.cmdline,
         initrd=options.initrd,
         debug_exit=options.debug_exit or kernels.is_bundled(options.kernel),
+        screen=True if options.screen else None,
         # the terminal needs little of this interpreter; drawing the live view needs much
-        isolate=options.isolate or options.live,
+        isolate=options.isolate or options.live or options.screen,
     )
     try:
         _plug(vm, options.device)
@@ -241,9 +254,6 @@ def _attach(vm: VM, timeout: float | None, live: bool) -> bool | None:
     """The terminal is the console. True: the guest ended; False: time is up; None: the user left."""
     from vmlab.vm.terminal import attached
 
-    if live:
-        from vmlab.cli.live import watch
-
     with attached(vm.console, vm.stop_waiting, show=not live) as (keyboard, printer):
 
         def over() -> bool:
@@ -252,13 +262,74 @@ def _attach(vm: VM, timeout: float | None, live: bool) -> bool | None:
         vm.start()
         keyboard.begin()
         if live:
+            from vmlab.cli.live import watch
+
             finished = watch(vm, timeout, over, keys=" · Ctrl-A x leaves")
         else:
-            ended = vm.wait(timeout, until=lambda: over() or vm.state.fault is not None)
-            finished = ended is not None or vm.state.fault is not None
+            finished = _wait(vm, timeout, over)
     if printer.error is not None:
         raise printer.error
     return None if keyboard.left else finished
+
+
+def _wait(vm: VM, timeout: float | None, over: Callable[[], bool]) -> bool:
+    """Until the guest ends, or `over()`; True when it has ended. What nobody sees of it is told."""
+    unseen = _Unseen(vm)
+    first = QUIET if timeout is None else min(QUIET, timeout)
+    finished = False
+    for seconds in (first, None if timeout is None else timeout - first):
+        ended = vm.wait(seconds, until=lambda: over() or vm.state.fault is not None)
+        finished = ended is not None or vm.state.fault is not None
+        unseen.look()
+        if finished or over():
+            break
+    return finished
+
+
+def _attach_screen(vm: VM, timeout: float | None) -> bool | None:
+    """The same with the text screen. What it showed last stays in the terminal."""
+    from vmlab.cli import screen
+    from vmlab.vm.terminal import attached
+
+    with attached(screen.Keys(vm), vm.stop_waiting, show=False) as (keyboard, printer):
+        vm.start()
+        keyboard.begin()
+        printer.drew = True
+        finished = screen.watch(vm, printer.out, timeout, lambda: keyboard.left)
+    last = vm.screen.text.rstrip()
+    if last and sys.stdout is not None:
+        print(last, flush=True)
+    return None if keyboard.left else finished
+
+
+class _Unseen:
+    """Says, once, that the guest writes where nobody sees it."""
+
+    def __init__(self, vm: VM) -> None:
+        self._vm = vm
+        self._told = False
+
+    def look(self) -> None:
+        words = "" if self._told else self._words()
+        if words:
+            self._told = True
+            _say(words, 0)
+
+    def _words(self) -> str:
+        from vmlab.arch.x86_64.text_mode import MEMORY, MEMORY_SIZE
+
+        vm = self._vm
+        if vm.config.arch != DEFAULT or vm.connection.linux or vm.pid is None:
+            return ""
+        if vm.screen.there:
+            silent = not vm.console.data and vm.screen.text.strip()
+            return "the guest wrote on its text screen: --screen shows it" if silent else ""
+        if any(vm.memory.view(MEMORY, MEMORY_SIZE)):
+            return (
+                "the guest wrote to the text screen at 0xb8000, and this machine has none: --screen gives it"
+                " one"
+            )
+        return ""
 
 
 def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: float) -> int:

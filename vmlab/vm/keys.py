@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase, digits
+
 from vmlab.devices.pc.scan_codes import KEYS
 from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
@@ -12,32 +14,54 @@ __all__ = ["Strike", "chord", "typed"]
 Strike = tuple[str, bool]
 
 _MODIFIERS = {
-    **{"ctrl": "ControlLeft", "control": "ControlLeft", "shift": "ShiftLeft", "alt": "AltLeft"},
-    **{"altgr": "AltRight", "meta": "MetaLeft", "win": "MetaLeft", "super": "MetaLeft"},
+    "ctrl": "ControlLeft",
+    "control": "ControlLeft",
+    "shift": "ShiftLeft",
+    "alt": "AltLeft",
+    "altgr": "AltRight",
+    "meta": "MetaLeft",
+    "win": "MetaLeft",
+    "super": "MetaLeft",
 }
 _NAMES = {
-    **{"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"},
-    **{"enter": "Enter", "return": "Enter", "esc": "Escape", "space": "Space", "tab": "Tab"},
-    **{
-        "del": "Delete",
-        "ins": "Insert",
-        "pgup": "PageUp",
-        "pgdn": "PageDown",
-        "menu": "ContextMenu",
-    },
-    **{"caps": "CapsLock", "print": "PrintScreen"},
-    **_MODIFIERS,
+    "up": "ArrowUp",
+    "down": "ArrowDown",
+    "left": "ArrowLeft",
+    "right": "ArrowRight",
+    "return": "Enter",
+    "esc": "Escape",
+    "del": "Delete",
+    "ins": "Insert",
+    "pgup": "PageUp",
+    "pgdn": "PageDown",
+    "caps": "CapsLock",
+    "print": "PrintScreen",
+    "menu": "ContextMenu",
 }
-_NAMES |= {name.lower(): name for name in KEYS}
+_NAMES |= _MODIFIERS | {name.lower(): name for name in KEYS}
 
 _PLAIN = {
-    **{chr(letter): f"Key{chr(letter).upper()}" for letter in range(ord("a"), ord("z") + 1)},
-    **{str(digit): f"Digit{digit}" for digit in range(10)},
-    **{" ": "Space", "\n": "Enter", "\r": "Enter", "\t": "Tab", "\b": "Backspace"},
-    **{"\x7f": "Backspace", "\x1b": "Escape", "-": "Minus", "=": "Equal", "[": "BracketLeft"},
-    **{"]": "BracketRight", "\\": "Backslash", ";": "Semicolon", "'": "Quote", "`": "Backquote"},
-    **{",": "Comma", ".": "Period", "/": "Slash"},
+    " ": "Space",
+    "\n": "Enter",
+    "\r": "Enter",
+    "\t": "Tab",
+    "\b": "Backspace",
+    "\x7f": "Backspace",
+    "\x1b": "Escape",
+    "-": "Minus",
+    "=": "Equal",
+    "[": "BracketLeft",
+    "]": "BracketRight",
+    "\\": "Backslash",
+    ";": "Semicolon",
+    "'": "Quote",
+    "`": "Backquote",
+    ",": "Comma",
+    ".": "Period",
+    "/": "Slash",
 }
+_PLAIN |= {letter: f"Key{letter.upper()}" for letter in ascii_lowercase}
+_PLAIN |= {digit: f"Digit{digit}" for digit in digits}
 _SHIFTED = {
     shifted: _PLAIN[plain]
     for shifted, plain in zip(
@@ -61,7 +85,8 @@ def typed(character: str) -> list[Strike]:
 
 def chord(name: str) -> list[Strike]:
     """A key by its name, after the modifiers that are held: "f1", "ctrl-c", "ctrl-alt-del", "A"."""
-    if not isinstance(name, str) or not name:
+    asked: object = name
+    if not isinstance(asked, str) or not name:
         raise ConfigError(f'{name!r:.60} is no key; keys are called "a", "ctrl-c", "up", "f1"')
     held, rest = list[str](), name
     while True:

@@ -154,28 +154,29 @@ class Screen:
             time.sleep(min(LOOK, left))
 
     async def wait_for(self, pattern: str | re.Pattern[str], timeout: float = 5) -> re.Match[str]:
-        """`await vm.screen.wait_for("text")`: as `expect`, errors included; a notebook's other tasks go on."""
+        """`await vm.screen.wait_for("text")`: as `expect`, errors included; other tasks go on."""
         return await waiting.wait_for(self, pattern, timeout)
 
     # --- the keyboard -----------------------------------------------------------------------------
 
     def type(self, text: str, timeout: float = 5) -> int:
-        """Type `text` on a US keyboard; a line ends with "\\n". Returns how many characters the keyboard took:
-        all, unless the guest reads so little that there was no room for them within `timeout` seconds.
+        """Type `text` on a US keyboard; a line ends with "\\n". Returns how many characters the keyboard
+        took: all, unless the guest reads so little that there was no room for them within `timeout` seconds.
         ConfigError, before anything is typed, for a character that is on no key."""
-        return self._strike([typed(character) for character in text], timeout)
+        return self.play([typed(character) for character in text], timeout)
 
     def press(self, *keys: str, timeout: float = 5) -> int:
         """Press and let go keys, one after the other: `press("ctrl-c", "up", "f1")`. Names are characters,
         what is on the keys, and KeyboardEvent.code values. Returns how many were taken, as `type`."""
-        return self._strike([chord(key) for key in keys], timeout)
+        return self.play([chord(key) for key in keys], timeout)
 
     def strike(self, strikes: list[Strike]) -> int:
         """Keys down and up as they come, as from a real keyboard: what has no room there is lost. Returns how
         many were taken."""
         return self._tell(strikes, wait=False)
 
-    def _strike(self, chords: list[list[Strike]], timeout: float) -> int:
+    def play(self, chords: list[list[Strike]], timeout: float = 5) -> int:
+        """Strike keys, some together each, as the guest takes them; how many of them it took."""
         _ = self.picture  # a machine without a screen has no keyboard
         waiting, end = [one for each in chords for one in each], time.monotonic() + timeout
         total = len(waiting)

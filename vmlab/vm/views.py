@@ -362,7 +362,7 @@ def _rows(items: list[tuple[str, int]], size: int) -> list[list[tuple[str, int]]
 
 
 def _ram(start: int, end: int, shown: list[tuple[int, int, str]]) -> Iterator[Range]:
-    """RAM from `start` to `end`, without the latter, and what of it is put on screens: (address, size, id)."""
+    """RAM from `start` up to `end`, and what of it is put on screens: (address, size, id) each."""
     for address, size, id in sorted(shown):
         if start < address and address + size < end:
             yield Range(start, address - 1, "ram", "ram")

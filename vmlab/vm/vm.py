@@ -59,8 +59,8 @@ class VM:
     guest's architecture, "x86_64", "arm64", "riscv64" or "riscv32"; None: the one that the kernel is for.
     gic: the version of an arm64 machine's interrupt controller, 2 or 3; dtb: the file of a device tree in
     place of its own, to which memory, command line and initrd are added. screen: whether a PC has a text
-    screen and a keyboard; None: if the kernel is multiboot or a plain ELF file. name: what views and messages call
-    it; else the kernel's name, with a number where another VM has that.
+    screen and a keyboard; None: if the kernel is multiboot or a plain ELF file. name: what views and
+    messages call it; else the kernel's name, with a number where another VM has that.
 
     In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
     one, and says so.

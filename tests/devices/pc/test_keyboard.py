@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmlab.devices.pc.i8042 import SCAN_CODE, I8042
+from vmlab.devices.pc.i8042 import I8042, SCAN_CODE
 from vmlab.devices.pc.keyboard import BUFFER
 from vmlab.devices.pc.scan_codes import KEYS
 from vmlab.errors import ConfigError
@@ -25,8 +25,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.harness = DeviceHarness(I8042(keyboard=True), clock=self.clock)
-        self.chip = self.harness.device
+        self.chip = I8042(keyboard=True)
+        self.harness = DeviceHarness(self.chip, clock=self.clock)
 
     def strike(self, *names: str, up: bool = True) -> int:
         keys = [(name, down) for name in names for down in ((True, False) if up else (True,))]
@@ -130,7 +130,8 @@ def test_scanning_off_and_on(desk: Desk) -> None:
 def test_the_interface_off_keeps_keys_for_later(desk: Desk) -> None:
     desk.command(0xAD)
     desk.strike("KeyA")
-    assert desk.drain() == [] and not desk.harness.line.level
+    assert desk.drain() == []
+    assert not desk.harness.line.level
     assert desk.command(0xAE) == [0x1E, 0x9E]
 
 
@@ -187,7 +188,7 @@ def test_every_key_has_codes_of_its_own(desk: Desk) -> None:
     for name in KEYS:
         desk.strike(name)
         codes = bytes(desk.drain())
-        assert codes and codes not in seen, name
+        assert codes not in seen | {b""}, name
         seen.add(codes)
 
 

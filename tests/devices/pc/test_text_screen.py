@@ -106,4 +106,5 @@ def test_wild_registers_show_a_whole_screen(writes: list[tuple[int, int]]) -> No
     seen = shape(word)
     assert len(seen.cells(bytes(MEMORY_SIZE))) == seen.rows * COLUMNS * 2
     if seen.place is not None:
-        assert 0 <= seen.place[0] < seen.rows and 0 <= seen.place[1] < COLUMNS
+        assert 0 <= seen.place[0] < seen.rows
+        assert 0 <= seen.place[1] < COLUMNS

@@ -1,7 +1,7 @@
 """The PC's text screen: where its cells lie, what its registers make of them, and how they look.
 
-A cell is two bytes in guest memory, a character of code page 437 and its attribute: the colour in bits 0 to 3,
-the background in bits 4 to 7 (IBM VGA Technical Reference, 1992, "Alphanumeric modes"; nothing blinks here).
+A cell is two bytes in guest memory, a character of code page 437 and its attribute: the colour in bits 0 to
+3, the background in bits 4 to 7 (IBM VGA Technical Reference, 1992, "Alphanumeric modes"; nothing blinks).
 """
 
 from __future__ import annotations

@@ -29,15 +29,16 @@ F1 3b 05  F2 3c 06  F3 3d 04  F4 3e 0c  F5 3f 03  F6 40 0b  F7 41 83  F8 42 0a  
 NumLock 45 77  ScrollLock 46 7e  Numpad7 47 6c  Numpad8 48 75  Numpad9 49 7d  NumpadSubtract 4a 7b
 Numpad4 4b 6b  Numpad5 4c 73  Numpad6 4d 74  NumpadAdd 4e 79  Numpad1 4f 69  Numpad2 50 72  Numpad3 51 7a
 Numpad0 52 70  NumpadDecimal 53 71  IntlBackslash 56 61  F11 57 78  F12 58 07
-""".split()
+"""
 _AFTER_E0 = """
 NumpadEnter 1c 5a  ControlRight 1d 14  NumpadDivide 35 4a  AltRight 38 11  Home 47 6c  ArrowUp 48 75
 PageUp 49 7d  ArrowLeft 4b 6b  ArrowRight 4d 74  End 4f 69  ArrowDown 50 72  PageDown 51 7a  Insert 52 70
 Delete 53 71  MetaLeft 5b 1f  MetaRight 5c 27  ContextMenu 5d 2f
-""".split()
+"""
 
 
-def _rows(words: list[str]) -> list[tuple[str, int, int]]:
+def _rows(text: str) -> list[tuple[str, int, int]]:
+    words = text.split()
     rows = zip(words[::3], words[1::3], words[2::3], strict=True)
     return [(name, int(first, 16), int(second, 16)) for name, first, second in rows]
 

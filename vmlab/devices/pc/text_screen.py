@@ -21,7 +21,7 @@ _PHASES = (0x00, 0x01, 0x09, 0x09)
 
 
 def _crtc(index: int, doc: str, reset: int, spec: str, **fields: object) -> Register:
-    return rw(1, doc, 8, when=("INDEX", 0xFF, index), reset=reset, spec=spec, **fields)  # type: ignore[arg-type]
+    return rw(1, doc, 8, when=("INDEX", 0xFF, index), reset=reset, spec=spec, **fields)
 
 
 class TextScreen(Device):
