@@ -294,7 +294,7 @@ def _attach_screen(vm: VM, timeout: float | None) -> bool | None:
     with attached(screen.Keys(vm), vm.stop_waiting, show=False) as (keyboard, printer):
         vm.start()
         keyboard.begin()
-        printer.drew = True
+        printer.drew = screen.can_draw(printer.out)
         finished = screen.watch(vm, printer.out, timeout, lambda: keyboard.left)
     last = vm.screen.text.rstrip()
     if last and sys.stdout is not None:

@@ -17,7 +17,7 @@ from vmlab.vm import VM
 from vmlab.vm.keys import Strike, chord, typed
 from vmlab.vm.screen import Picture
 
-__all__ = ["Keys", "Painter", "drawn_rows", "struck", "watch"]
+__all__ = ["Keys", "Painter", "can_draw", "drawn_rows", "struck", "watch"]
 
 #: seconds between two looks
 LOOK = 0.1
@@ -77,7 +77,8 @@ def _key(piece: str) -> list[Strike]:
     if len(piece) > 2:
         raise ConfigError("a sequence of a key that a PC has not")
     if piece < " " and piece not in "\b\t\n\r\x1b":
-        return chord(f"ctrl-{chr(ord(piece) + 0x60)}")
+        base = 0x60 if piece < "\x1b" else 0x40
+        return chord(f"ctrl-{chr(ord(piece) + base) if ord(piece) else 'space'}")
     return typed(piece)
 
 
@@ -167,6 +168,11 @@ class Painter:
                 data = data[os.write(self._out, data[:512]) :]
 
 
+def can_draw(out: int) -> bool:
+    """Whether `out` is a terminal that moves its cursor."""
+    return out >= 0 and os.isatty(out) and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def watch(vm: VM, out: int, timeout: float | None, over: Callable[[], bool]) -> bool:
     """Draw the screen of a started machine until it ends, or `over()`; False when `timeout` seconds were
     over first. Where nothing can be drawn, nothing is."""
@@ -175,7 +181,7 @@ def watch(vm: VM, out: int, timeout: float | None, over: Callable[[], bool]) -> 
     def done() -> bool:
         return vm.state in ENDED or vm.state.fault is not None or over()
 
-    drawn = out >= 0 and os.isatty(out) and os.environ.get("TERM", "dumb") != "dumb"
+    drawn = can_draw(out)
     painter = Painter(out)
     if drawn:
         painter.begin()
