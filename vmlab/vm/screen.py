@@ -94,19 +94,25 @@ class Screen:
     def there(self) -> bool:
         """Whether the machine has a screen; one that was not built yet is, to know it."""
         self._connection.entries_or_build()
-        return self._connection.observation.screen() is not None
+        return self.last is not None
+
+    @property
+    def last(self) -> Picture | None:
+        """All of it, as far as it is known without building a machine; None: there is no screen."""
+        found = self._connection.observation.screen()
+        return None if found is None else Picture(*found)
 
     @property
     def picture(self) -> Picture:
         """All of it, as it is now."""
         self._connection.entries_or_build()
-        found = self._connection.observation.screen()
+        found = self.last
         if found is None:
             raise StateError(
                 "this machine has no text screen: a PC (x86_64) has one when its kernel is multiboot or a"
                 " plain 64-bit ELF file, or is asked for it by VM(..., screen=True)"
             )
-        return Picture(*found)
+        return found
 
     @property
     def text(self) -> str:
@@ -201,8 +207,5 @@ class Screen:
         return self.picture.html()
 
     def __repr__(self) -> str:
-        found = self._connection.observation.screen()
-        if found is None:
-            return "<Screen: none>"
-        rows, columns = found[0].rows, COLUMNS
-        return f"<Screen {columns}x{rows}>"
+        found = self.last
+        return "<Screen: none>" if found is None else f"<Screen {COLUMNS}x{found.shape.rows}>"

@@ -411,6 +411,7 @@ class VM:
     trap_view = display.trap_view
     regs_view = display.regs_view
     console_view = display.console_view
+    screen_view = display.screen_view
     log_view = display.log_view
     hotplug_view = display.hotplug_view
     plot_map = display.plot_map
