@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import NamedTuple
 
-from vmlab.arch.x86_64.text_mode import COLUMNS, CP437, PALETTE, Shape
+from vmlab.arch.x86_64.text_mode import COLUMNS, CP437, KEYBOARD, NO_SCREEN, PALETTE, Shape
 from vmlab.errors import ExpectTimeout, StateError
 from vmlab.vm import waiting
 from vmlab.vm.connection import Connection
@@ -19,8 +19,6 @@ __all__ = ["Cursor", "Picture", "Screen", "Size"]
 
 #: seconds between two looks of `expect`, and between two tries to type
 LOOK = 0.02
-#: the device that has the keyboard
-KEYBOARD = "i8042"
 #: keys in one message
 PART = 1000
 
@@ -108,10 +106,7 @@ class Screen:
         self._connection.entries_or_build()
         found = self.last
         if found is None:
-            raise StateError(
-                "this machine has no text screen: a PC (x86_64) has one when its kernel is multiboot or a"
-                " plain 64-bit ELF file, or is asked for it by VM(..., screen=True)"
-            )
+            raise StateError(NO_SCREEN)
         return found
 
     @property

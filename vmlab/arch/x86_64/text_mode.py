@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-__all__ = ["BLANK", "CELLS", "COLUMNS", "CP437", "MEMORY", "MEMORY_SIZE", "PALETTE", "Shape"]
+__all__ = ["BLANK", "CELLS", "COLUMNS", "CP437", "KEYBOARD", "MEMORY", "MEMORY_SIZE", "NO_SCREEN"]
+__all__ += ["PALETTE", "Shape"]
 
 MEMORY, MEMORY_SIZE = 0xB_8000, 0x8000
 COLUMNS = 80
@@ -25,6 +26,13 @@ CP437 = "".join(
     _LOW[code] if code < 32 else "⌂" if code == 127 else bytes([code]).decode("cp437")
     for code in range(256)
 ).replace("\xa0", " ")
+
+#: the id of the device that has the keyboard, on the boards that have a screen
+KEYBOARD = "i8042"
+NO_SCREEN = (
+    "this machine has no text screen: a PC (x86_64) has one when its kernel is multiboot or a plain 64-bit"
+    " ELF file, or is asked for it by VM(..., screen=True)"
+)
 
 #: red, green, blue of the sixteen colours
 PALETTE = (

@@ -22,7 +22,7 @@ export function screen(context) {
 
   // --- what it shows -----------------------------------------------------------------------------
   function draw(shown) {
-    while (lines.length < shown.lines.length) glass.append((lines[lines.length] = h("div", { class: "vml-line" })));
+    while (lines.length < shown.lines.length) glass.append((lines[lines.length] = h("div", { class: "vml-cells" })));
     while (lines.length > shown.lines.length) lines.pop().remove();
     attribute(glass, "aria-label", `Text screen, ${lines.length} lines of 80`);
     const changed = [];
