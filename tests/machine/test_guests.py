@@ -102,6 +102,16 @@ def test_multiboots_selectors_are_those_of_other_loaders(engine: str, tmp_path: 
     assert text == "8@", ended
 
 
+def test_multiboots_selectors_can_be_loaded_anew(engine: str, tmp_path: Path) -> None:
+    """A kernel with an IDT and no GDT of its own, as tutorials have: interrupts look CS up."""
+    code = b"\xbc" + struct.pack("<I", LOAD + 0x1000)  # mov esp, ...
+    # push cs; call 1f; 1: add [esp], 5; retf, to what follows; and the same with ss
+    code += bytes.fromhex("0e e800000000 83042405 cb 8cd0 8ed0 8cc8 0430") + SAY + OFF
+    image = multiboot_elf(code=code + bytes(0x1000))
+    text, ended = run(tmp_path, engine, image)
+    assert text == "8", ended
+
+
 def test_a_warning_is_given_once_and_early(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, engine: str
 ) -> None:
