@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmlab.devices.pc.i8042 import I8042, SCAN_CODE
+from vmlab.devices.pc.i8042 import I8042, STROKE
 from vmlab.devices.pc.keyboard import BUFFER
 from vmlab.devices.pc.scan_codes import KEYS
 from vmlab.errors import ConfigError
@@ -38,7 +38,7 @@ class Desk:
         found = []
         while self.chip.read(STATUS, 1) & OBF:
             found.append(self.chip.read(DATA, 1))
-            self.clock.advance(SCAN_CODE // 1000)
+            self.clock.advance(STROKE // 1000)
         return found
 
     def tell(self, *values: int) -> list[int]:
@@ -82,8 +82,17 @@ def test_a_scan_code_takes_its_time_and_a_second_read_has_the_same(desk: Desk) -
     assert desk.chip.read(DATA, 1) == 0x1E
     assert desk.chip.read(DATA, 1) == 0x1E
     assert not desk.chip.read(STATUS, 1) & OBF
-    desk.clock.advance(SCAN_CODE // 1000)
+    desk.clock.advance(STROKE // 1000)
     assert desk.chip.read(DATA, 1) == 0x9E
+
+
+def test_the_codes_of_one_key_come_sooner_than_the_next_key(desk: Desk) -> None:
+    desk.strike("ArrowUp")
+    for code, milliseconds in ((0xE0, 1), (0x48, 5), (0xE0, 1), (0xC8, 0)):
+        assert desk.chip.read(DATA, 1) == code
+        desk.clock.advance(milliseconds * 1000 - 1 if milliseconds else 0)
+        assert not desk.chip.read(STATUS, 1) & OBF
+        desk.clock.advance(1)
 
 
 def test_set_2_untranslated(desk: Desk) -> None:
@@ -184,7 +193,7 @@ def test_wrong_keys(desk: Desk) -> None:
 
 
 def test_every_key_has_codes_of_its_own(desk: Desk) -> None:
-    seen = set()
+    seen = set[bytes]()
     for name in KEYS:
         desk.strike(name)
         codes = bytes(desk.drain())
@@ -205,7 +214,7 @@ def test_wild_commands_and_keys(steps: list[tuple[int | str, int] | None]) -> No
                 desk.chip.read(DATA, 1)
                 desk.clock.advance(700)
             elif isinstance(step[0], str):
-                desk.chip.keys([step])
+                desk.chip.keys([(step[0], bool(step[1]))])
             else:
                 desk.chip.write(step[0], 1, step[1])
         assert len(desk.drain()) <= 2 * BUFFER + 4, "whatever was done, what waits is bounded"

@@ -43,6 +43,9 @@ AFTER_FIRMWARE = INTERRUPT | DISABLE_AUX | TRANSLATE
 #: nanoseconds that a keyboard takes for a scan code, eleven bits at some 12 kHz. A guest that reads DATA
 #: twice for one interrupt relies on it: the second read has the same byte.
 SCAN_CODE = 1_000_000
+#: the same from one key to the next, down or up: some 100 characters a second. Simple guests note the last
+#: key alone and lose it when it is let go before they have looked.
+STROKE = 5_000_000
 #: keys in one call of `keys`
 MOST_KEYS = 4096
 
@@ -112,8 +115,8 @@ class I8042(Device):
         #: whether the byte in the output buffer is the keyboard's; what an answer has pushed out of there
         self._typed = False
         self._pushed_out: deque[int] = deque()
-        #: when the keyboard can have sent its next scan code
-        self._free_at = 0
+        #: when the guest has read the keyboard's last scan code
+        self._read_at = -STROKE
         if self.keyboard is not None:
             self.keyboard = Keyboard()
             self._command_byte = AFTER_FIRMWARE
@@ -173,15 +176,16 @@ class I8042(Device):
         keyboard = self.keyboard
         if keyboard is None:
             return None
-        left = self._free_at - self.clock.now()
-        if keyboard.codes and not keyboard.answers and left > 0:
-            self._wait(left)
-            return None
+        if keyboard.codes and not keyboard.answers:
+            due = self._read_at + (STROKE if keyboard.begins else SCAN_CODE)
+            if due > self.clock.now():
+                self._wait(due)
+                return None
         return keyboard.take()
 
-    def _wait(self, left: int) -> None:
+    def _wait(self, due: int) -> None:
         if self._timer is None:
-            self._timer = self.clock.call_at(self.clock.now() + left, self._sent)
+            self._timer = self.clock.call_at(due, self._sent)
 
     def _sent(self) -> None:
         """On the clock's thread."""
@@ -209,7 +213,7 @@ class I8042(Device):
         STATUS = self.regs.STATUS
         value = self._output
         if self._typed and self._flags & STATUS.OBF:
-            self._free_at = self.clock.now() + SCAN_CODE
+            self._read_at = self.clock.now()
         self._flags &= ~(STATUS.OBF | STATUS.AUX_OBF | STATUS.TIMEOUT)
         self._typed = False
         # an edge for each byte: the next one may be there at once

@@ -16,6 +16,8 @@ __all__ = ["Keyboard"]
 BUFFER = 16
 #: scan codes have been lost: in set 2, which set 1 has as 0xff
 OVERRUN = 0x00
+#: marks the first code of a key in the buffer
+_BEGINS = 0x100
 ACK, RESEND, ECHO, TEST_PASSED = 0xFA, 0xFE, 0xEE, 0xAA
 ID = (0xAB, 0x83)
 SET_LEDS, SET_SCAN_CODES, SET_RATE = 0xED, 0xF0, 0xF3
@@ -47,9 +49,14 @@ class Keyboard:
         """The next byte that it sends; None: it has none."""
         queue = self.answers or self.codes
         if queue:
-            self._last = queue.popleft()
+            self._last = queue.popleft() & ~_BEGINS
             return self._last
         return None
+
+    @property
+    def begins(self) -> bool:
+        """Whether the next scan code is the first of its key."""
+        return bool(self.codes and self.codes[0] & _BEGINS)
 
     def _answer(self, *values: int) -> None:
         """A guest that never reads fills no memory: what has no room is lost."""
@@ -67,6 +74,8 @@ class Keyboard:
             codes = bytes(_translated(codes))
         if len(self.codes) + len(codes) < BUFFER:
             self.codes.extend(codes)
+            if codes:
+                self.codes[-len(codes)] |= _BEGINS
             return True
         if not wait and len(self.codes) < BUFFER:
             self.codes.append(OVERRUN if self.set == 2 else TRANSLATION[OVERRUN])
