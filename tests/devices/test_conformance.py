@@ -120,9 +120,11 @@ def test_every_register_and_field_is_documented(build: Callable[[], Device]) -> 
             assert one.doc.strip(), f"{row.name}.{one.name}"
 
 
-@pytest.mark.parametrize("name", sorted(set(DEVICES) - {"cmos-rtc", "pl031"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(DEVICES) - {"cmos-rtc", "pl031", "i8042 with a keyboard"})
+)
 def test_a_guest_sees_the_declared_reset_values(name: str) -> None:
-    """(Of the clocks they are the time.)"""
+    """(Of the clocks they are the time; a keyboard has answered the firmware.)"""
     device = DEVICES[name]()
     assert device.peek() == {
         row.name: row.reset for row in device.regs.table if row.readable and row.access != "block"

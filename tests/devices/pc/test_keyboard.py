@@ -71,6 +71,12 @@ def test_firmware_has_left_it_on_with_interrupts_and_set_1(desk: Desk) -> None:
     assert not desk.harness.line.level
 
 
+def test_the_firmware_has_read_an_answer(desk: Desk) -> None:
+    """A guest that never looks at STATUS takes 0 for the end of its input."""
+    assert desk.chip.read(DATA, 1) == ACK
+    assert not desk.chip.read(STATUS, 1) & OBF
+
+
 def test_each_byte_is_an_edge(desk: Desk) -> None:
     desk.strike("ArrowUp")
     assert desk.drain() == [0xE0, 0x48, 0xE0, 0xC8]

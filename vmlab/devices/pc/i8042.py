@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from vmlab.core.clock import Timer
 from vmlab.core.device import Device, command, on_peek, on_read, on_write
-from vmlab.devices.pc.keyboard import Keyboard
+from vmlab.devices.pc.keyboard import ACK, Keyboard
 from vmlab.devices.pc.scan_codes import BREAK, KEYS, RELEASED, TRANSLATION
 from vmlab.errors import ConfigError
 from vmlab.hints import unknown
@@ -120,6 +120,8 @@ class I8042(Device):
         if self.keyboard is not None:
             self.keyboard = Keyboard()
             self._command_byte = AFTER_FIRMWARE
+            # what firmware has read last: guests that only look at DATA take 0 for an end
+            self._output = ACK
 
     def reset(self) -> None:
         with self.lock:
