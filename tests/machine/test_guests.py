@@ -112,6 +112,24 @@ def test_multiboots_selectors_can_be_loaded_anew(engine: str, tmp_path: Path) ->
     assert text == "8", ended
 
 
+def test_int_6_goes_on_behind_it(engine: str, tmp_path: Path) -> None:
+    """As any INT n, though its vector is that of an instruction which is unknown."""
+    at = LOAD + 12 + 256
+    code = b"\xbc" + struct.pack("<I", LOAD + 0x1000)  # mov esp, ...
+    code += b"\x0f\x01\x1d" + struct.pack("<I", at)  # lidt [at]
+    code += b"\xcd\x06"
+    behind = LOAD + 12 + len(code)
+    # the handler: pop eax; sub eax, behind; add al, "0"
+    handler = b"\x58\x2d" + struct.pack("<I", behind) + bytes.fromhex("0430") + SAY + OFF
+    code += b"\xf4" + handler
+    entry = behind + 1
+    gate = struct.pack("<HHHH", entry & 0xFFFF, 0x08, 0x8E00, entry >> 16)
+    tail = struct.pack("<HI", 8 * 7 - 1, at + 8) + bytes(2) + bytes(8 * 6) + gate
+    image = multiboot_elf(code=code.ljust(256, b"\x90") + tail + bytes(0x1000))
+    text, ended = run(tmp_path, engine, image)
+    assert text == "0", ended
+
+
 def test_a_warning_is_given_once_and_early(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, engine: str
 ) -> None:
