@@ -329,8 +329,8 @@ class Vcpu:
         return self._deliver(Event(number, error))
 
     def _undefined(self) -> Stop | None:
-        """An instruction that Unicorn does not know. INT1 is one, a trap whose gate may have any DPL; INT 6 is
-        reported as one."""
+        """An instruction that Unicorn does not know. INT1 is one, a trap whose gate may have any DPL; INT 6
+        is reported as one."""
         code = self._code_bytes(2, self.rip)
         if code[:1] == b"\xf1":
             self.context.rip += 1
