@@ -274,7 +274,9 @@ def _attach(vm: VM, timeout: float | None, live: bool) -> bool | None:
 
 def _wait(vm: VM, timeout: float | None, over: Callable[[], bool]) -> bool:
     """Until the guest ends, or `over()`; True when it has ended. What nobody sees of it is told."""
-    unseen = _Unseen(vm)
+    from vmlab.cli.unseen import Unseen
+
+    unseen = Unseen(vm, lambda words: _say(words, 0))
     first = QUIET if timeout is None else min(QUIET, timeout)
     finished = False
     for seconds in (first, None if timeout is None else timeout - first):
@@ -300,36 +302,6 @@ def _attach_screen(vm: VM, timeout: float | None) -> bool | None:
     if last and sys.stdout is not None:
         print(last, flush=True)
     return None if keyboard.left else finished
-
-
-class _Unseen:
-    """Says, once, that the guest writes where nobody sees it."""
-
-    def __init__(self, vm: VM) -> None:
-        self._vm = vm
-        self._told = False
-
-    def look(self) -> None:
-        words = "" if self._told else self._words()
-        if words:
-            self._told = True
-            _say(words, 0)
-
-    def _words(self) -> str:
-        from vmlab.arch.x86_64.text_mode import MEMORY, MEMORY_SIZE
-
-        vm = self._vm
-        if vm.config.arch != DEFAULT or vm.connection.linux or vm.pid is None:
-            return ""
-        if vm.screen.there:
-            silent = not vm.console.data and vm.screen.text.strip()
-            return "the guest wrote on its text screen: --screen shows it" if silent else ""
-        if any(vm.memory.view(MEMORY, MEMORY_SIZE)):
-            return (
-                "the guest wrote to the text screen at 0xb8000, and this machine has none: --screen gives it"
-                " one"
-            )
-        return ""
 
 
 def _verdict(vm: VM, finished: bool | None, timeout: float | None, seconds: float) -> int:
