@@ -117,7 +117,8 @@ def tables() -> dict[str, type[Registers]]:
     def nothing(*_: object) -> None:
         """Nobody runs them."""
 
-    hooks = FixedHooks(*[nothing] * len(FixedHooks._fields))
+    shown = memoryview(bytearray(8)).cast("Q")
+    hooks = FixedHooks(*[nothing] * len(FixedHooks._fields))._replace(screen=shown)
     boards = [board.get(arch.machine(name)) for name in arch.HOMES]
     fixed = [one for each in boards for one in each.fixed_devices(hooks, HotPlug())]
     listed = map(catalogue.class_of, catalogue.CATALOGUE)

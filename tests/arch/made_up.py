@@ -45,6 +45,7 @@ class Toy:
     serial = "tty0"
     hotplug = HOTPLUG
     has_tree = False
+    has_screen = False
     usual_memory = "64M"
     buttons = ()
     board = __name__

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.boot.images import LOAD, bzimage, elf64, flat, multiboot_elf
+from tests.support import require_module
 from tests.vms import PATIENCE
 from vmlab import VM
 from vmlab.machine.config import Exit
@@ -100,6 +101,36 @@ def test_multiboots_selectors_are_those_of_other_loaders(engine: str, tmp_path: 
     image = multiboot_elf(code=code.ljust(256, b"\x90") + pointer + table + bytes(0x1000))
     text, ended = run(tmp_path, engine, image)
     assert text == "8@", ended
+
+
+def test_multiboots_selectors_can_be_loaded_anew(engine: str, tmp_path: Path) -> None:
+    """A kernel with an IDT and no GDT of its own, as tutorials have: interrupts look CS up."""
+    code = b"\xbc" + struct.pack("<I", LOAD + 0x1000)  # mov esp, ...
+    # push cs; call 1f; 1: add [esp], 5; retf, to what follows; and the same with ss
+    code += bytes.fromhex("0e e800000000 83042405 cb 8cd0 8ed0 8cc8 0430") + SAY + OFF
+    image = multiboot_elf(code=code + bytes(0x1000))
+    text, ended = run(tmp_path, engine, image)
+    assert text == "8", ended
+
+
+def test_int_6_goes_on_behind_it(tmp_path: Path) -> None:
+    """As any INT n, though its vector is that of an instruction which is unknown. (KVM leaves it to the CPU;
+    one that emulates this knows no INT n.)"""
+    require_module("unicorn")
+    at = LOAD + 12 + 256
+    code = b"\xbc" + struct.pack("<I", LOAD + 0x1000)  # mov esp, ...
+    code += b"\x0f\x01\x1d" + struct.pack("<I", at)  # lidt [at]
+    code += b"\xcd\x06"
+    behind = LOAD + 12 + len(code)
+    # the handler: pop eax; sub eax, behind; add al, "0"
+    handler = b"\x58\x2d" + struct.pack("<I", behind) + bytes.fromhex("0430") + SAY + OFF
+    code += b"\xf4" + handler
+    entry = behind + 1
+    gate = struct.pack("<HHHH", entry & 0xFFFF, 0x08, 0x8E00, entry >> 16)
+    tail = struct.pack("<HI", 8 * 7 - 1, at + 8) + bytes(2) + bytes(8 * 6) + gate
+    image = multiboot_elf(code=code.ljust(256, b"\x90") + tail + bytes(0x1000))
+    text, ended = run(tmp_path, "soft", image)
+    assert text == "0", ended
 
 
 def test_a_warning_is_given_once_and_early(

@@ -115,6 +115,11 @@ class Arch(Protocol):
         ...
 
     @property
+    def has_screen(self) -> bool:
+        """Whether its boards can have a text screen."""
+        ...
+
+    @property
     def hotplug(self) -> int:
         """Where its board's hot-plug controller lies, for scripts of a guest's."""
         ...
@@ -159,6 +164,7 @@ class Loader:
     #: its name
     loader = ""
     usual_memory = "64M"
+    has_screen = False
     dialect = Dialect()
 
     @property

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,6 +29,8 @@ ARCHES = ("x86_64", "arm64", "riscv64", "riscv32")
 LINUX_ARCHES = ARCHES[:2]
 # exit statuses beside the guest's own
 USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
+#: seconds after which a guest that says nothing is looked at
+QUIET = 1.0
 #: seconds that a machine has to stop, whatever its guest and its devices do
 END = 2.0
 
@@ -121,7 +124,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="at the end, say on standard error how far the guest's drivers of virtio devices came",
     )
-    run.add_argument("--live", action="store_true", help="show the machine while it runs")
+    shown = run.add_mutually_exclusive_group()
+    shown.add_argument("--live", action="store_true", help="show the machine while it runs")
+    shown.add_argument(
+        "--screen",
+        action="store_true",
+        help="a PC's text screen, and its keyboard, in place of the serial console",
+    )
     run.add_argument(
         "--isolate",
         action="store_true",
@@ -194,7 +203,10 @@ def _run(options: argparse.Namespace) -> int:
         if options.stats is not None:
             _check_stats(options.stats)
         began = time.monotonic()
-        finished = _attach(vm, options.timeout, options.live)
+        if options.screen:
+            finished = _attach_screen(vm, options.timeout)
+        else:
+            finished = _attach(vm, options.timeout, options.live)
         status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
     finally:
         ended = _end(vm)
@@ -232,8 +244,9 @@ def _machine(options: argparse.Namespace) -> VM:
         cmdline=options.cmdline,
         initrd=options.initrd,
         debug_exit=options.debug_exit or kernels.is_bundled(options.kernel),
+        screen=True if options.screen else None,
         # the terminal needs little of this interpreter; drawing the live view needs much
-        isolate=options.isolate or options.live,
+        isolate=options.isolate or options.live or options.screen,
     )
     try:
         _plug(vm, options.device)
@@ -255,9 +268,6 @@ def _attach(vm: VM, timeout: float | None, live: bool) -> bool | None:
     """The terminal is the console. True: the guest ended; False: time is up; None: the user left."""
     from vmlab.vm.terminal import attached
 
-    if live:
-        from vmlab.cli.live import watch
-
     with attached(vm.console, vm.stop_waiting, show=not live) as (keyboard, printer):
 
         def over() -> bool:
@@ -266,12 +276,45 @@ def _attach(vm: VM, timeout: float | None, live: bool) -> bool | None:
         vm.start()
         keyboard.begin()
         if live:
+            from vmlab.cli.live import watch
+
             finished = watch(vm, timeout, over, keys=" · Ctrl-A x leaves")
         else:
-            ended = vm.wait(timeout, until=lambda: over() or vm.state.fault is not None)
-            finished = ended is not None or vm.state.fault is not None
+            finished = _wait(vm, timeout, over)
     if printer.error is not None:
         raise printer.error
+    return None if keyboard.left else finished
+
+
+def _wait(vm: VM, timeout: float | None, over: Callable[[], bool]) -> bool:
+    """Until the guest ends, or `over()`; True when it has ended. What nobody sees of it is told."""
+    from vmlab.cli.unseen import Unseen
+
+    unseen = Unseen(vm, lambda words: _say(words, 0))
+    first = QUIET if timeout is None else min(QUIET, timeout)
+    finished = False
+    for seconds in (first, None if timeout is None else timeout - first):
+        ended = vm.wait(seconds, until=lambda: over() or vm.state.fault is not None)
+        finished = ended is not None or vm.state.fault is not None
+        unseen.look()
+        if finished or over():
+            break
+    return finished
+
+
+def _attach_screen(vm: VM, timeout: float | None) -> bool | None:
+    """The same with the text screen. What it showed last stays in the terminal."""
+    from vmlab.cli import screen
+    from vmlab.vm.terminal import attached
+
+    with attached(screen.Keys(vm), vm.stop_waiting, show=False) as (keyboard, printer):
+        vm.start()
+        keyboard.begin()
+        printer.drew = screen.can_draw(printer.out)
+        finished = screen.watch(vm, printer.out, timeout, lambda: keyboard.left)
+    last = vm.screen.text.rstrip()
+    if last and sys.stdout is not None:
+        print(last, flush=True)
     return None if keyboard.left else finished
 
 

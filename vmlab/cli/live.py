@@ -191,7 +191,14 @@ def _map(vm: VM, sample: Sample) -> Table:
             table.add_row("", Text("⋮", "dim"), Text(f"hole, {show_span(one.size)}", "dim"))
             continue
         style = _KINDS[one.kind]
-        heat = next((hot for least, hot in _HEAT if sample.rates.get(one.name, 0) >= least), style)
+        heat = next(
+            (
+                hot
+                for least, hot in _HEAT
+                if one.kind == "mmio" and sample.rates.get(one.name, 0) >= least
+            ),
+            style,
+        )
         table.add_row(
             Text("██", heat),
             Text(hexadecimal(one.start), style),

@@ -7,7 +7,8 @@ Layout, little endian, in 64-bit words:
     word 2        words in the page
     word 3        generation: one more each time a block comes or goes (the reader's directory is stale)
     word 4        accesses that hit no device: reads          word 5   writes
-    word 6        state of the machine (index into STATES)    word 7   reserved
+    word 6        state of the machine (index into STATES)
+    word 7        what the text screen's registers say, as its device packs them; 0: there is none
     word 8..263   interrupts raised, one word a line (GSI 0..255)
     word 264..519 interrupts the engine delivered, one word a line; all ones: it cannot tell
     word 520..775 the line's level now, 0 or 1
@@ -35,7 +36,7 @@ __all__ = ["EXIT_KINDS", "Block", "CounterPage", "DeviceCounts", "DeviceState", 
 
 MAGIC = int.from_bytes(b"VMLABCNT", "little")
 VERSION = 2
-GENERATION, UNMAPPED_READS, UNMAPPED_WRITES, STATE = 3, 4, 5, 6
+GENERATION, UNMAPPED_READS, UNMAPPED_WRITES, STATE, SCREEN = 3, 4, 5, 6, 7
 RAISED, DELIVERED, LEVEL, EXITS = 8, 264, 520, 776
 LINES = 256
 CPUS = 256
@@ -204,6 +205,11 @@ class CounterPage:
                 merged.append((start, size))
         self._free = merged
         self.outdate()
+
+    @property
+    def screen(self) -> memoryview:
+        """The word of the text screen."""
+        return self.words[SCREEN : SCREEN + 1]
 
     def line(self, number: int) -> tuple[int, int | None, bool]:
         """(raised, delivered, level) of the interrupt line; delivered None: the engine cannot tell."""

@@ -87,6 +87,9 @@ class HotPlug(Device):
         self._watched = False
         #: whether the guest has ACPI tables: set by the machine
         self.acpi = False
+        #: whether the line has another holder, whose guest may know nothing of this controller: set by the
+        #: machine. Then the line stays down until the guest has read an event register.
+        self.shares_line = False
         #: whether the guest's user space serves requests: it has answered one
         self._served = False
 
@@ -131,7 +134,7 @@ class HotPlug(Device):
             self.r.EVENT_LOW |= 1 << index
         else:
             self.r.EVENT_HIGH |= 1 << (index - 32)
-        if not self.acpi:
+        if not self.acpi and (self._watched or not self.shares_line):
             self.irq.pulse()
         self.update()
 

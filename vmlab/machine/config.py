@@ -42,7 +42,8 @@ class MachineConfig(Struct, frozen=True):
     """kernel: an absolute path. engine: "auto", "kvm" or "soft". memory: bytes. debug_exit: whether
     the guest can end the machine by the debug-exit port. slots: how many windows a Linux without ACPI is
     told of beforehand. arch: the guest's architecture, by its name in `vmlab.arch`. gic: the version of an
-    arm64 machine's interrupt controller; dtb: the path of a device tree in place of its own."""
+    arm64 machine's interrupt controller; dtb: the path of a device tree in place of its own. screen: whether
+    a PC has a text screen and a keyboard; None: if its kernel is one that expects them."""
 
     kernel: str
     engine: str = "auto"
@@ -55,6 +56,7 @@ class MachineConfig(Struct, frozen=True):
     arch: str = DEFAULT
     gic: int | None = None
     dtb: str | None = None
+    screen: bool | None = None
 
     @property
     def name(self) -> str:
@@ -85,6 +87,10 @@ class MachineConfig(Struct, frozen=True):
                     raise ConfigError(
                         f"{what}: an {self.arch} machine has neither GIC nor device tree"
                     )
+        if self.screen not in (None, True, False):
+            raise ConfigError(f"screen={self.screen!r:.40}: it is True or False")
+        if self.screen and not arch.has_screen:
+            raise ConfigError(f"screen: an {self.arch} machine has none; a PC (x86_64) has one")
         if self.gic and not any(part.name == "gic" for part in arch.reserved):
             raise ConfigError(f"gic: the interrupt controller of {self.arch} is no GIC")
 
@@ -158,6 +164,7 @@ class CommandEntry(Struct, frozen=True):
 class DeviceEntry(Struct, frozen=True):
     """A device that is plugged in. space: "mmio" or "port"; block: its place in the counter page;
     consoles: streams of bytes that it has. virtio: whether its driver has a checklist."""
+    consoles: streams of bytes that it has; shows: (address, bytes) of RAM that it puts on a screen."""
 
     id: str
     type: str
@@ -171,6 +178,7 @@ class DeviceEntry(Struct, frozen=True):
     commands: list[CommandEntry] = []
     consoles: int = 0
     virtio: bool = False
+    shows: tuple[int, int] | None = None
 
 
 class Range(Struct, frozen=True):

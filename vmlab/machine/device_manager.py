@@ -136,14 +136,16 @@ class DeviceManager:
         bus: Bus,
         places: list[tuple[int, int, int]],
         irq: int | None = None,
+        shows: tuple[int, int] | None = None,
     ) -> None:
-        """Part of the machine: at (address, size, offset in the device) each, for good."""
+        """Part of the machine: at (address, size, offset in the device) each, for good. shows: (address,
+        size) of RAM that it puts on a screen."""
         self._listen(device, id)
         self.attach(device, places[0][0], irq)
         for base, size, offset in places:
             bus.insert(base, size, device, offset, id)
         start, end = places[0][0], places[-1][0] + places[-1][1]
-        self.devices[id] = Plugged(device, bus.name, start, end - start, irq, None)
+        self.devices[id] = Plugged(device, bus.name, start, end - start, irq, None, shows)
 
     def fix_in_window(
         self, id: str, device: Device, kind: DeviceType, cmdline: Cmdline | None

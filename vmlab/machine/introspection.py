@@ -44,6 +44,7 @@ class Introspection:
                 commands=_commands(one.made),
                 consoles=one.device.consoles,
                 virtio=isinstance(one.device, MmioWindow),
+                shows=one.shows,
             )
             for id, one in list(self._devices.items())
         ]

@@ -22,7 +22,7 @@ from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Stop
-from vmlab.errors import StateError
+from vmlab.errors import ConfigError, StateError
 from vmlab.machine import board
 from vmlab.machine.board import Described, FixedHooks, Serial
 from vmlab.machine.config import (
@@ -87,6 +87,7 @@ class Machine:
         self._kernel = self.arch.parse(image, config.kernel, config.memory)
         self._initrd = read_initrd(config.initrd, config.memory) if config.initrd else None
         self._tree = read_tree(config.dtb) if config.dtb else None
+        self.screen = self._has_screen()
         self.engine_name, self.engine_reason = choose(config.engine, self.linux, self.arch.name)
         self.engine = create(
             self.engine_name,
@@ -142,6 +143,14 @@ class Machine:
             self._board.announce(self.device_manager.reserve, self._cmdline)
         else:
             self.device_manager.hotplug.acpi = self.device_manager.manager.paired = True
+
+    def _has_screen(self) -> bool:
+        """Whether there is a text screen; what was asked for, else what the kernel expects."""
+        if self.config.screen and self.linux:
+            raise ConfigError("screen: a Linux here has none; its console is the serial port")
+        if self.config.screen is None:
+            return bool(getattr(self._kernel, "screen", False))
+        return self.config.screen
 
     @property
     def linux(self) -> bool:
@@ -313,7 +322,7 @@ class Machine:
         told = self._board.describe(
             Described(
                 *(self.config.cpus, self.linux, self.config.slots, windows),
-                *(self.engine.gic, self._tree, self.arch.name),
+                *(self.engine.gic, self._tree, self.arch.name, self.screen),
             )
         )
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)
@@ -418,14 +427,19 @@ class Machine:
 
     def _plug_fixed(self, on_console: Callable[[bytes], None]) -> None:
         exits = self._on_debug_exit if self.config.debug_exit else None
-        hooks = FixedHooks(on_console, self._on_reset, self._on_power_off, exits, self._on_fail)
+        hooks = FixedHooks(
+            *(on_console, self._on_reset, self._on_power_off, exits, self._on_fail),
+            self.page.screen if self.screen else None,
+        )
         for fixed in self._board.fixed_devices(hooks, self.device_manager.hotplug):
             if fixed.kind is not None:
                 line = self._cmdline if self.linux else None
                 self.device_manager.fix_in_window(fixed.id, fixed.device, fixed.kind, line)
             else:
                 bus = self.ports if fixed.space == "port" else self.mmio
-                self.device_manager.fix(fixed.id, fixed.device, bus, fixed.places, fixed.irq)
+                self.device_manager.fix(
+                    *(fixed.id, fixed.device, bus, fixed.places, fixed.irq, fixed.shows)
+                )
             if fixed.id == self.arch.serial:
                 self._serial = cast("Serial", fixed.device)
 

@@ -16,7 +16,8 @@ __all__ = ["Plugged", "find"]
 
 
 class Plugged(NamedTuple):
-    """A device in its place. kind: how the manager knows it; None: part of the machine."""
+    """A device in its place. kind: how the manager knows it; None: part of the machine. shows: (address,
+    size) of RAM that it puts on a screen."""
 
     device: Device
     space: str
@@ -24,6 +25,7 @@ class Plugged(NamedTuple):
     size: int
     irq: int | None
     kind: DeviceType | None
+    shows: tuple[int, int] | None = None
 
     @property
     def fixed(self) -> bool:

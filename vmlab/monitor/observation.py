@@ -10,6 +10,7 @@ import contextlib
 import time
 from typing import Any, NamedTuple
 
+from vmlab.arch.x86_64.text_mode import MEMORY, MEMORY_SIZE, Shape
 from vmlab.core.counters import (
     BLOCKS,
     EXITS,
@@ -66,6 +67,7 @@ class Observation:
         self._lamps: list[Lamp] = []
         self._exit_count = 0
         self._exits = wire.ExitCounts({}, [])
+        self._screen: tuple[Shape, bytes] | None = None
 
     # --- from a machine's beginning to its end ------------------------------------------------------
 
@@ -98,6 +100,7 @@ class Observation:
             self._lamps, self._exit_count = self.lamps(), self.exit_count
             self._unmapped = self.unmapped
             self._counts = {entry.id: self.counts(entry) for entry in self.directory()}
+            self._screen = self.screen()
         self._session = None
 
     # --- the directory ------------------------------------------------------------------------------
@@ -157,6 +160,17 @@ class Observation:
         if self._session is None:
             return self._exit_count
         return self._session.page.exits(self._cpus)
+
+    def screen(self) -> tuple[Shape, bytes] | None:
+        """What the text screen's registers say, and its cells; None where there is no screen. As the counters
+        it is shared: looking costs the guest nothing."""
+        session = self._session
+        if session is None:
+            return self._screen
+        shape = Shape.unpacked(session.page.screen[0])
+        if shape is None:
+            return None
+        return shape, shape.cells(session.memory.view(MEMORY, MEMORY_SIZE))
 
     def fingerprint(self) -> object:
         """Equal for two looks between which nothing was counted, nothing came and nothing went."""

@@ -131,4 +131,6 @@ def page(vm: VM) -> str:
     left = f'<div style="flex:0 1 400px">{map_picture(vm)}</div>'
     right = f'<div style="flex:1 1 360px">{devices_table(vm)}{irq_table(vm)}</div>'
     parts = f'<div style="display:flex;flex-wrap:wrap;gap:16px">{left}{right}</div>'
-    return f"<div>{title(vm)}{console_text(vm.console.text)}{parts}</div>"
+    screen = vm.screen.last
+    shown = f"<div>{screen.html()}</div>" if screen is not None else ""
+    return f"<div>{title(vm)}{shown}{console_text(vm.console.text)}{parts}</div>"

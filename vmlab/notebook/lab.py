@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vmlab.notebook.console import ConsolePart
 from vmlab.notebook.hotplug import HotplugPart
 from vmlab.notebook.pump import PUMP, Pump
+from vmlab.notebook.screen import ScreenPart
 from vmlab.notebook.view import STATIC
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Lab", "lab_of"]
 
 
-class Lab(ConsolePart, HotplugPart):
+class Lab(ConsolePart, HotplugPart, ScreenPart):
     """One view that holds all of them, so that it works wherever a widget does; `vm.lab()`.
 
     height: in pixels, when it is wide enough for two columns."""

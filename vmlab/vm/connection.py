@@ -277,8 +277,8 @@ class Connection:
         for console in list(self.consoles_by_place.values()):
             console.wake()
 
-    def _why_silent(self) -> BaseException | None:
-        """Why the console will not say anything more, if so."""
+    def why_silent(self, what_speaks: str = "console") -> BaseException | None:
+        """Why the console, or what it is, will not say anything more, if so."""
         state = self._state
         if state.fault is not None:
             return self.fault_error(state.fault)
@@ -289,7 +289,7 @@ class Connection:
         why = f" ({state.reason})" if state.reason else ""
         what = "start" if state == "created" else "resume" if state == "paused" else ""
         hint = f"; {what}() it" if what else ""
-        return StateError(f"the machine is {state}{why}: its console says nothing more{hint}")
+        return StateError(f"the machine is {state}{why}: its {what_speaks} says nothing more{hint}")
 
     def _busy_told(self) -> tuple[str, str]:
         """(in words what keeps the machine, where that is)."""
@@ -329,7 +329,7 @@ class Connection:
         return found
 
     def _new_console(self, send: Callable[[bytes], int]) -> Console:
-        return Console(send, self._why_silent, self._busy_told)
+        return Console(send, self.why_silent, self._busy_told)
 
     @property
     def consoles(self) -> Consoles:

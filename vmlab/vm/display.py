@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vmlab.notebook.log import LogView
     from vmlab.notebook.map import MapView
     from vmlab.notebook.registers import RegistersView
+    from vmlab.notebook.screen import ScreenView
     from vmlab.notebook.traps import TrapView
     from vmlab.vm.vm import VM
 
@@ -39,6 +40,7 @@ __all__ = [
     "plot_timeline",
     "plot_traps",
     "regs_view",
+    "screen_view",
     "trap_view",
 ]
 
@@ -86,6 +88,11 @@ def regs_view(vm: VM, id: str) -> RegistersView:
 def console_view(vm: VM, name: str | None = None, height: int = 360) -> ConsoleView:
     """A terminal on one of `vm.consoles`; None: the serial port. height: in pixels."""
     return _load("console").ConsoleView(vm, name, height)  # type: ignore[no-any-return]
+
+
+def screen_view(vm: VM) -> ScreenView:
+    """The text screen of a PC, which takes keys. StateError where the machine has none."""
+    return _load("screen").ScreenView(vm)  # type: ignore[no-any-return]
 
 
 def log_view(vm: VM) -> LogView:

@@ -386,9 +386,22 @@ def _rows(items: list[tuple[str, int]], size: int) -> list[list[tuple[str, int]]
     return [items[at : at + size] for at in range(0, len(items), size)]
 
 
+def _ram(start: int, end: int, shown: list[tuple[int, int, str]]) -> Iterator[Range]:
+    """RAM from `start` up to `end`, and what of it is put on screens: (address, size, id) each."""
+    for address, size, id in sorted(shown):
+        if start < address and address + size < end:
+            yield Range(start, address - 1, "ram", "ram")
+            yield Range(address, address + size - 1, "ram", id)
+            start = address + size
+    yield Range(start, end - 1, "ram", "ram")
+
+
 def address_map(arch: Arch, memory: int, devices: list[DeviceEntry]) -> AddressMap:
     """Every range of the physical space, RAM and holes included, by address. memory: bytes of RAM."""
-    used = [Range(base, base + size - 1, "ram", "ram") for base, size in arch.ram_layout(memory)]
+    shown = [(*device.shows, device.id) for device in devices if device.shows is not None]
+    used = [
+        part for base, size in arch.ram_layout(memory) for part in _ram(base, base + size, shown)
+    ]
     used += [
         Range(device.base, device.base + device.size - 1, "mmio", device.id)
         for device in devices

@@ -27,6 +27,7 @@ from vmlab.vm.inspection import Inspection
 from vmlab.vm.options import complete, file_of, memory_of, named
 from vmlab.vm.plugging import TAKING, Plugging
 from vmlab.vm.reruns import christen
+from vmlab.vm.screen import Screen
 from vmlab.vm.state import State
 from vmlab.vm.stats import stats
 from vmlab.vm.trace import Trace
@@ -57,8 +58,9 @@ class VM:
     guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port 0xf4). arch: the
     guest's architecture, "x86_64", "arm64", "riscv64" or "riscv32"; None: the one that the kernel is for.
     gic: the version of an arm64 machine's interrupt controller, 2 or 3; dtb: the file of a device tree in
-    place of its own, to which memory, command line and initrd are added. name: what views and messages call
-    it; else the kernel's name, with a number where another VM has that.
+    place of its own, to which memory, command line and initrd are added. screen: whether a PC has a text
+    screen and a keyboard; None: if the kernel is multiboot or a plain ELF file. name: what views and
+    messages call it; else the kernel's name, with a number where another VM has that.
 
     In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
     one, and says so.
@@ -79,6 +81,7 @@ class VM:
         arch: str | None = None,
         gic: int | None = None,
         dtb: str | os.PathLike[str] | None = None,
+        screen: bool | None = None,
         name: str | None = None,
     ) -> None:
         guest = complete(kernel, initrd, cmdline, arch)
@@ -94,6 +97,7 @@ class VM:
             arch=guest.arch,
             gic=gic,
             dtb=file_of("dtb", dtb),
+            screen=screen,
         )
         config.check()
         Cmdline(text=guest.cmdline)
@@ -338,6 +342,11 @@ class VM:
         return self.connection.consoles
 
     @property
+    def screen(self) -> Screen:
+        """The text screen of a PC, and the keyboard before it: `.text`, `.expect`, `.type`, `.press`."""
+        return Screen(self.connection)
+
+    @property
     def log(self) -> DeviceLog:
         """What devices printed, what guests did wrong and what failed: the last 2,000 entries."""
         return self.connection.log
@@ -402,6 +411,7 @@ class VM:
     trap_view = display.trap_view
     regs_view = display.regs_view
     console_view = display.console_view
+    screen_view = display.screen_view
     log_view = display.log_view
     hotplug_view = display.hotplug_view
     plot_map = display.plot_map

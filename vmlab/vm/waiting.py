@@ -5,21 +5,27 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from vmlab.errors import ConfigError, ExpectTimeout
-from vmlab.vm.console import Console
 
 __all__ = ["Looks", "looks_of", "until", "wait_for", "wait_until"]
 
 Machine = TypeVar("Machine")
+
+
+class Expects(Protocol):
+    """A console, or a screen."""
+
+    def expect(self, pattern: str | re.Pattern[str], timeout: float = 5) -> re.Match[str]: ...
+
 
 #: seconds between two looks at counters; looking is a read of shared memory
 LOOK = 0.01
 
 
 async def wait_for(
-    console: Console, pattern: str | re.Pattern[str], timeout: float
+    console: Expects, pattern: str | re.Pattern[str], timeout: float
 ) -> re.Match[str]:
     """As `console.expect`, errors included; the notebook's other tasks go on meanwhile."""
     import asyncio  # here: it would take a quarter of a guest's start-up

@@ -32,6 +32,7 @@ class X86(Loader):
     serial = "com1"
     hotplug = platform.HOTPLUG_BASE
     has_tree = False
+    has_screen = True
     buttons = ("power",)
     board = "vmlab.machine.board.pc"
     loader = "vmlab.boot.x86_64.load"

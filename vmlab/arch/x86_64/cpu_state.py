@@ -14,8 +14,8 @@ class CpuState(NamedTuple):
     mode: "real" (reset state but for CS:IP, base = rip & ~0xffff), "protected" (32-bit, paging off,
     flat segments: the PVH and multiboot entry), "long" (64-bit, paging through `cr3`, flat segments); arm64:
     "el1" (EL1 with its own stack pointer, MMU off, interrupts masked; `rip` is its pc).
-    `gdt` is (base, limit) of a GDT already in guest memory whose entry 0x10 is the mode's code segment
-    and 0x18 the data segment; (0, 0) leaves GDTR empty and only the hidden segment state is set.
+    `gdt` is (base, limit) of a GDT already in guest memory that has the mode's code and data segment at
+    `selectors`; (0, 0) leaves GDTR empty and only the hidden segment state is set.
     selectors: what CS and the data segment registers hold.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 
+from vmlab.arch.x86_64 import platform, text_mode
 from vmlab.boot.x86_64.layout import (
     BASE_MEMORY,
     BIOS_DATA,
@@ -35,14 +36,29 @@ _AS_ISA, _LEVEL = 0, 0b1101
 _SIGNATURE, _FEATURES = 0x600, 1 << 9 | 1
 
 
-def write(memory: GuestMemory, com1: int, mp: bytes) -> None:
-    """The BIOS data area (as the PC's BIOS lays it out), and `mp` in the extended one."""
+#: equipment word: a screen of 80 columns in colour
+_COLOUR_SCREEN = 2 << 4
+#: number of the text mode, and lines of a character
+_TEXT_MODE, _CHARACTER = 3, 16
+
+
+def write(memory: GuestMemory, com1: int, mp: bytes, screen: bool = False) -> None:
+    """The BIOS data area (as the PC's BIOS lays it out), and `mp` in the extended one. screen: the machine
+    has a text screen, which is blank."""
     area = bytearray(BIOS_DATA_SIZE)
     struct.pack_into("<H", area, 0x00, com1)
     struct.pack_into("<H", area, 0x0E, EBDA >> 4)
     # equipment: one serial port, a coprocessor
-    struct.pack_into("<H", area, 0x10, 1 << 9 | 1 << 1)
+    struct.pack_into("<H", area, 0x10, 1 << 9 | 1 << 1 | (_COLOUR_SCREEN if screen else 0))
     struct.pack_into("<H", area, 0x13, BASE_MEMORY >> 10)
+    if screen:
+        shape = text_mode.Shape()
+        struct.pack_into("<BHH", area, 0x49, _TEXT_MODE, text_mode.COLUMNS, text_mode.MEMORY_SIZE)
+        struct.pack_into(
+            "<BBBH", area, 0x60, shape.cursor_end, shape.cursor_start, 0, platform.CRTC_PORT
+        )
+        struct.pack_into("<BH", area, 0x84, shape.rows - 1, _CHARACTER)
+        memory.write(text_mode.MEMORY, text_mode.BLANK * text_mode.CELLS)
     memory.write(BIOS_DATA, area)
     memory.write(EBDA, bytes([EBDA_SIZE >> 10]))
     memory.write(_POINTER, mp)

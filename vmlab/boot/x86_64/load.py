@@ -60,7 +60,7 @@ class Entry(Protocol):
 class Kernel(NamedTuple):
     """An image, taken apart. linux: what only Linux wants; cmdline_max: bytes without the NUL; argv0: what
     precedes its command line; taken: (address, size) that `entry` writes to beside BOOT_INFO; warning:
-    what it asks for and does not get."""
+    what it asks for and does not get; screen: a PC's text screen is part of what it expects."""
 
     name: str
     pieces: list[Piece]
@@ -71,15 +71,18 @@ class Kernel(NamedTuple):
     argv0: str = ""
     taken: Sequence[tuple[int, int]] = ()
     warning: str = ""
+    screen: bool = False
 
 
 class Told(NamedTuple):
     """What a guest finds in memory of the machine: ACPI tables, made for `layout.TABLES`, where the root
-    pointer comes first; a multiprocessor table (`bios.mp_table`); the port of the first serial line."""
+    pointer comes first; a multiprocessor table (`bios.mp_table`); the port of the first serial line; whether
+    there is a text screen."""
 
     acpi: bytes = b""
     mp: bytes = b""
     com1: int = 0
+    screen: bool = False
 
 
 def read_image(path: str | Path, limit: int = MAX_SIZE) -> bytes:
@@ -182,7 +185,7 @@ def _from_multiboot(
         pieces, address = pieces_of(elf), elf.to_physical(elf.entry)
         check_entry(elf, address)
     entry = multiboot.Entry(address, header.wants_text)
-    return Kernel(name, pieces, entry, argv0=name, warning=header.warning())
+    return Kernel(name, pieces, entry, argv0=name, warning=header.warning(), screen=True)
 
 
 def _from_plain(elf: ElfFile) -> Kernel:
@@ -208,7 +211,7 @@ def _from_plain(elf: ElfFile) -> Kernel:
     if linux.is_linux(elf):
         return _linux(elf.name, pieces_of(elf), linux.Entry(address))
     entry = linux.Entry(address, stack=STACK)
-    return Kernel(elf.name, pieces_of(elf), entry, taken=entry.taken)
+    return Kernel(elf.name, pieces_of(elf), entry, taken=entry.taken, screen=True)
 
 
 def _no_kernel(elf: ElfFile) -> str:
@@ -265,7 +268,7 @@ def place(
     line = _command_line(kernel, cmdline)
     memory.write(CMDLINE, line)
     memory.write(TABLES, told.acpi)
-    bios.write(memory, told.com1, told.mp)
+    bios.write(memory, told.com1, told.mp, told.screen)
     state = kernel.entry.prepare(memory, len(line) > 1, module, TABLES if told.acpi else 0)
     return linux.firmware(memory, state) if kernel.linux else state
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.boot.x86_64.layout import BASE_MEMORY, BOOT_INFO, CMDLINE, RAM, memory_map
-from vmlab.core.memory import GuestMemory
+from vmlab.core.memory import PAGE, GuestMemory
 from vmlab.errors import KernelError
 
 __all__ = ["Entry", "Header", "Loaded", "find", "is_flat", "is_second"]
@@ -33,6 +33,10 @@ _TEXT_SCREEN = (0xB_8000, 160, 80, 25, 16, 2)
 _LOADER = b"vmlab\0"
 #: CS and the data segments: as GRUB and QEMU have them, on which kernels rely that load a GDT and go on
 _SELECTORS = (0x08, 0x10)
+#: their descriptors, at the end of the boot data's page: the specification promises no GDT, and kernels that
+#: make gates for 0x08 without one of their own run with those loaders
+_GDT = struct.pack("<3Q", 0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF)
+_GDT_AT = BOOT_INFO + PAGE - 0x20
 #: multiboot 2 (specification 2.0 §3.1): where its header is, and how it begins
 _SECOND_SEARCH, _SECOND_MAGIC = 32768, 0xE852_50D6
 
@@ -82,8 +86,10 @@ class Entry(NamedTuple):
             start, size = module
             memory.write(modules, struct.pack("<IIII", start, start + size, 0, 0))
         memory.write(at, table)
+        memory.write(_GDT_AT, _GDT)
         regs = {"rax": BOOT_MAGIC, "rbx": BOOT_INFO}
-        return CpuState("protected", self.address, regs, selectors=_SELECTORS)
+        gdt = _GDT_AT, len(_GDT) - 1
+        return CpuState("protected", self.address, regs, gdt=gdt, selectors=_SELECTORS)
 
 
 class Loaded(NamedTuple):

@@ -37,18 +37,21 @@ class Serial(Protocol):
 
 class FixedHooks(NamedTuple):
     """What such devices do to the machine. console: bytes that the guest sent to its serial port.
-    debug_exit: None for a machine without that port. fail: the run ends with this status."""
+    debug_exit: None for a machine without that port. fail: the run ends with this status. screen: where a
+    text screen's device tells what its registers say; None for a machine without one."""
 
     console: Callable[[bytes], None]
     reset: Callable[[], None]
     power_off: Callable[[], None]
     debug_exit: Callable[[int], None] | None
     fail: Callable[[int], None]
+    screen: memoryview | None = None
 
 
 class Fixed(NamedTuple):
     """places: (address, bytes, the device's offset there) of each range, in `space`, "port" or "mmio". kind:
-    of one that the device manager gives a window and a line, as libkrun's does."""
+    of one that the device manager gives a window and a line, as libkrun's does. shows: (address, bytes) of
+    RAM that it puts on a screen."""
 
     id: str
     device: Device
@@ -56,12 +59,13 @@ class Fixed(NamedTuple):
     places: list[tuple[int, int, int]] = []
     irq: int | None = None
     kind: DeviceType | None = None
+    shows: tuple[int, int] | None = None
 
 
 class Described(NamedTuple):
     """What of a machine its guest is told. linux: the guest is one; slots: windows that it knows from the
     start, for one without ACPI; windows: those that hold something. gic: the version of an arm64
-    machine's; tree: a device tree of the user's own."""
+    machine's; tree: a device tree of the user's own. screen: it has a text screen."""
 
     cpus: int
     linux: bool
@@ -70,6 +74,7 @@ class Described(NamedTuple):
     gic: int = 2
     tree: Node | None = None
     arch: str = ""
+    screen: bool = False
 
 
 class Board(Protocol):

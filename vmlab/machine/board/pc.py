@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vmlab.arch.x86_64 import platform
+from vmlab.arch.x86_64 import platform, text_mode
 from vmlab.boot.x86_64.load import Told
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.manager import MMIO_LEN
@@ -12,6 +12,8 @@ from vmlab.devices.hotplug import HotPlug
 from vmlab.devices.pc.cmos_rtc import CmosRtc
 from vmlab.devices.pc.debug_exit import DebugExit
 from vmlab.devices.pc.i8042 import I8042
+from vmlab.devices.pc.system_control import SystemControl
+from vmlab.devices.pc.text_screen import TextScreen
 from vmlab.devices.power import Power
 from vmlab.devices.timer import Timer
 from vmlab.devices.uart16550 import Uart16550
@@ -29,13 +31,18 @@ SOFT_ARGUMENTS = ("tsc=reliable",)
 
 
 def fixed_devices(hooks: FixedHooks, hotplug: HotPlug) -> list[Fixed]:
+    typed_at = hooks.screen is not None
     keyboard = [(platform.I8042_DATA, 1, 0), (platform.I8042_STATUS, 1, 4)]
+    keyboard_irq = platform.I8042_IRQ if typed_at else None
     serial = Uart16550(hooks.console)
     found = [
         Fixed("com1", serial, "port", [(platform.COM1_PORT, 8, 0)], platform.COM1_IRQ),
-        Fixed("i8042", I8042(hooks.reset), "port", keyboard),
+        Fixed("i8042", I8042(hooks.reset, typed_at), "port", keyboard, keyboard_irq),
         Fixed("rtc", CmosRtc(), "port", [(platform.RTC_PORT, 2, 0)]),
     ]
+    if hooks.screen is not None:
+        found += _screen(hooks, hooks.screen)
+        hotplug.shares_line = True
     if hooks.debug_exit is not None:
         end = DebugExit(hooks.debug_exit)
         found.append(Fixed("debug-exit", end, "port", [(platform.DEBUG_EXIT_PORT, 4, 0)]))
@@ -49,8 +56,18 @@ def fixed_devices(hooks: FixedHooks, hotplug: HotPlug) -> list[Fixed]:
     return found
 
 
+def _screen(hooks: FixedHooks, shown: memoryview) -> list[Fixed]:
+    places = [(platform.CRTC_PORT, 2, 0), (platform.CRTC_STATUS_PORT, 1, 6)]
+    cells = text_mode.MEMORY, text_mode.MEMORY_SIZE
+    control = [(platform.SYSTEM_CONTROL_PORT, 1, 0)]
+    return [
+        Fixed("screen", TextScreen(shown), "port", places, shows=cells),
+        Fixed("port92", SystemControl(hooks.reset), "port", control),
+    ]
+
+
 def describe(machine: Described) -> Told:
-    return told(machine.cpus, machine.linux)
+    return told(machine.cpus, machine.linux)._replace(screen=machine.screen)
 
 
 def command_line(text: str, engine: str) -> Cmdline:

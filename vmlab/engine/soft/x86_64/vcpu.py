@@ -329,10 +329,15 @@ class Vcpu:
         return self._deliver(Event(number, error))
 
     def _undefined(self) -> Stop | None:
-        """An instruction that Unicorn does not know. INT1 is one, a trap whose gate may have any DPL."""
-        if self._code_bytes(1, self.rip) == b"\xf1":
+        """An instruction that Unicorn does not know. INT1 is one, a trap whose gate may have any DPL; INT 6
+        is reported as one."""
+        code = self._code_bytes(2, self.rip)
+        if code[:1] == b"\xf1":
             self.context.rip += 1
             return self._deliver(Event(_DB))
+        if code == bytes((0xCD, _UD)):
+            self.context.rip += 2
+            return self._deliver(Event(_UD, kind="software", length=2))
         return self._deliver(Event(_UD))
 
     def _deliver_pending(self) -> Stop | None:

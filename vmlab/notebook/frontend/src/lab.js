@@ -14,12 +14,14 @@ import { log } from "./parts/log.js";
 import logStyle from "./parts/log.css";
 import { map } from "./parts/map.js";
 import mapStyle from "./parts/map.css";
+import { screen } from "./parts/screen.js";
+import screenStyle from "./parts/screen.css";
 import registersStyle from "./parts/registers.css";
 import { traps } from "./parts/traps.js";
 import trapsStyle from "./parts/traps.css";
 import style from "./lab.css";
 
-const styles = xterm + barStyle + consoleStyle + hotplugStyle + irqStyle + logStyle + mapStyle + registersStyle + trapsStyle + style;
+const styles = xterm + barStyle + consoleStyle + hotplugStyle + irqStyle + logStyle + mapStyle + registersStyle + screenStyle + trapsStyle + style;
 
 export default view("lab", styles, (context) => {
   const panel = hotplug(context);
@@ -28,8 +30,8 @@ export default view("lab", styles, (context) => {
     panel.element.hidden = !panel.element.hidden;
     attribute(fold, "aria-expanded", String(!panel.element.hidden));
   } }, "Hot-plug");
-  const parts = { bar: bar(context, fold), map: map(context), traps: traps(context), irq: irq(context), panel, log: log(context, { folds: true }), console: console_(context) };
-  const right = h("div", { class: "vml-right" }, panel.element, parts.traps.element, parts.irq.element, parts.log.element, parts.console.element);
+  const parts = { bar: bar(context, fold), map: map(context), traps: traps(context), irq: irq(context), panel, log: log(context, { folds: true }), screen: screen(context), console: console_(context) };
+  const right = h("div", { class: "vml-right" }, panel.element, parts.traps.element, parts.irq.element, parts.log.element, parts.screen.element, parts.console.element);
   const element = h("div", { class: "vml-lab" }, parts.bar.element, h("div", { class: "vml-columns" }, parts.map.element, right));
   return {
     element,

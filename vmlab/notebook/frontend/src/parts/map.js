@@ -115,7 +115,7 @@ export function map(context) {
     update(snapshot) {
       machine = snapshot.machine;
       const devices = new Map((snapshot.devices ?? []).map((one) => [one.id, one]));
-      rows = (snapshot.map ?? []).map((one) => ranged(one, devices.get(one.name))).reverse();
+      rows = (snapshot.map ?? []).map((one) => ranged(one, one.kind === "mmio" ? devices.get(one.name) : undefined)).reverse();
       portRows = [...devices.values()].filter((one) => one.space === "port").map((one) =>
         ranged({ start: one.base, end: one.base + one.size - 1, kind: "port", name: one.id }, one));
       keyed(strip, rows, (row) => row.key, make, update);
