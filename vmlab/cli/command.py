@@ -25,7 +25,7 @@ __all__ = ["main", "parsers"]
 #: architectures that there are machines of
 ARCHES = ("x86_64", "arm64", "riscv64", "riscv32")
 #: those with a Linux to fetch
-LINUX_ARCHES = ARCHES[:2]
+LINUX_ARCHES = ARCHES[:3]
 # exit statuses beside the guest's own
 USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
 #: seconds that a machine has to stop, whatever its guest and its devices do

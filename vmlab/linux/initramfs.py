@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from vmlab.arch import DEFAULT, get
+from vmlab.arch import DEFAULT
+from vmlab.arch import machine as machine_of
 from vmlab.errors import KernelError
 from vmlab.linux import cache
 from vmlab.linux.cpio import Archive
@@ -88,7 +89,7 @@ def build(
     archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
     for name in ("console.sh", "root.sh", "slot.sh", "watch.sh"):
         archive.file(f"lib/vmlab/{name}", (_HERE / name).read_bytes(), 0o755)
-    machine = get(arch)
+    machine = machine_of(arch)
     facts = f"controller={machine.hotplug:#x}\nwindows={machine.windows.first:#x}\n"
     archive.file("lib/vmlab/machine", facts.encode())
     names = []
