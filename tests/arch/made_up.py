@@ -47,6 +47,7 @@ class Toy:
     has_tree = False
     usual_memory = "64M"
     buttons = ()
+    machine = "paper"
     board = __name__
     dialect = Dialect()
 
@@ -70,6 +71,7 @@ class Toy:
 
 
 ARCH = Toy()
+BOARDS = {ARCH.machine: ARCH}
 
 # --- its board ----------------------------------------------------------------------------------------
 

@@ -39,11 +39,11 @@ def started(kernel: LinuxKernel) -> Iterator[Boot]:
         vm.stop()
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
-def test_it_boots_and_takes_devices_while_it_runs(started: Boot, cpus: int) -> None:
-    guest = started(cpus=cpus, devices={"a": Disk(size="2M"), "net": Nic()})
+@pytest.mark.parametrize(("machine", "cpus"), [("virt", 1), ("virt", 2), ("krun", 1)])
+def test_it_boots_and_takes_devices_while_it_runs(started: Boot, machine: str, cpus: int) -> None:
+    guest = started(machine=machine, cpus=cpus, devices={"a": Disk(size="2M"), "net": Nic()})
     vm = guest.vm
-    assert vm.config.arch == "riscv64"
+    assert (vm.config.arch, vm.machine) == ("riscv64", machine)
     assert guest.run("uname -m") == "riscv64"
     assert guest.run("nproc") == str(cpus)
     assert guest.run("cat /sys/block/vda/size") == "4096"

@@ -125,6 +125,11 @@ class Arch(Protocol):
         ...
 
     @property
+    def machine(self) -> str:
+        """The name of its board: "pc", "krun", "virt"."""
+        ...
+
+    @property
     def board(self) -> str:
         """The module of its board, which `machine.board.get` loads."""
         ...

@@ -87,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the guest's; unless said, what the kernel is for, and x86_64 for a bundled one",
     )
     run.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="its board: pc (x86_64), krun (arm64, riscv64), virt (RISC-V); unless said, the usual one",
+    )
+    run.add_argument(
         "--memory",
         metavar="SIZE",
         help="guest memory, such as 64M or 1G; unless said, 64M (RISC-V: 128M), or 256M for linux",
@@ -211,6 +216,7 @@ def _machine(options: argparse.Namespace) -> VM:
         options.kernel,
         engine=options.engine,
         arch=options.arch,
+        machine=options.machine,
         gic=options.gic,
         dtb=options.dtb,
         memory=options.memory,

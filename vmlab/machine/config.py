@@ -7,7 +7,9 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
-from vmlab.arch import DEFAULT, machine
+from vmlab.arch import DEFAULT
+from vmlab.arch import machine as machine_of
+from vmlab.arch.api import Arch
 from vmlab.core.memory import check_size
 from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
@@ -42,7 +44,8 @@ class MachineConfig(Struct, frozen=True):
     """kernel: an absolute path. engine: "auto", "kvm" or "soft". memory: bytes. debug_exit: whether
     the guest can end the machine by the debug-exit port. slots: how many windows a Linux without ACPI is
     told of beforehand. arch: the guest's architecture, by its name in `vmlab.arch`. gic: the version of an
-    arm64 machine's interrupt controller; dtb: the path of a device tree in place of its own."""
+    arm64 machine's interrupt controller; dtb: the path of a device tree in place of its own. machine: the
+    name of a board of the architecture's; None: the usual one."""
 
     kernel: str
     engine: str = "auto"
@@ -55,6 +58,12 @@ class MachineConfig(Struct, frozen=True):
     arch: str = DEFAULT
     gic: int | None = None
     dtb: str | None = None
+    machine: str | None = None
+
+    @property
+    def platform(self) -> Arch:
+        """The architecture with the board."""
+        return machine_of(self.arch, self.machine)
 
     @property
     def name(self) -> str:
@@ -75,7 +84,7 @@ class MachineConfig(Struct, frozen=True):
                 raise ConfigError(f"{what}={value!r}: it must be {words}")
         if not 1 <= self.cpus <= MAX_CPUS:
             raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
-        arch = machine(self.arch)
+        arch = self.platform
         check_size(self.memory)
         if self.gic is not None and (type(self.gic) is not int or self.gic not in GIC_VERSIONS):
             raise ConfigError(f"gic={self.gic!r:.40}: there are the versions 2 and 3")

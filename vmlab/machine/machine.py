@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from vmlab.arch import machine as machine_of
 from vmlab.boot.image import read_initrd, read_tree
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
@@ -81,7 +80,7 @@ class Machine:
         self._log: AccessLog | None = None
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
-        self.arch = machine_of(config.arch)
+        self.arch = config.platform
         self.ports = Bus("port", self.arch.port_bits or 0, page=page)
         image = self.arch.read_image(config.kernel, config.memory)
         self._kernel = self.arch.parse(image, config.kernel, config.memory)

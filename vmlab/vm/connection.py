@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from vmlab.arch import machine
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
 from vmlab.machine.config import ENDED, BusyCall, DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
@@ -333,7 +332,7 @@ class Connection:
     @property
     def consoles(self) -> Consoles:
         """id -> Console."""
-        found = Consoles({machine(self.config.arch).serial: self.console})
+        found = Consoles({self.config.platform.serial: self.console})
         for entry in self.entries_or_build():
             for port in range(entry.consoles):
                 name = f"{entry.id}/{port}" if port else entry.id

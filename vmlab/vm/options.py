@@ -54,6 +54,7 @@ class Guest(NamedTuple):
     usual: str
     slots: int
     arch: str
+    machine: str | None = None
 
 
 def complete(
@@ -61,22 +62,25 @@ def complete(
     initrd: str | os.PathLike[str] | None,
     cmdline: str,
     arch: str | None,
+    board: str | None = None,
 ) -> Guest:
-    """A Linux brings its own. arch: the machine's; None: the one that the kernel is for."""
-    wanted = None if arch is None else machine(arch).name
+    """A Linux brings its own. arch: the machine's; None: the one that the kernel is for. board: its name;
+    None: the usual one."""
+    wanted = None if arch is None else machine(arch, board).name
     if kernel == kernels.LINUX:
         kernel = kernels.linux(arch=wanted)
     if isinstance(kernel, LinuxKernel):
         line = f"{kernel.cmdline} {cmdline}".strip()
         image, initrd = str(kernels.find(kernel.kernel)), initrd or kernel.initrd
-        return Guest(image, initrd, line, kernel.memory, kernel.slots, wanted or kernel.arch)
+        found = machine(wanted or kernel.arch, board)
+        return Guest(image, initrd, line, kernel.memory, kernel.slots, found.name, board)
     image = str(kernels.find(kernel, wanted or DEFAULT))
     if wanted is None and kernel not in kernels.names():
         from vmlab.boot.kind import arch_of  # only here: most machines are asked for, or usual
 
         wanted = arch_of(image)
-    found = wanted or DEFAULT
-    return Guest(image, initrd, cmdline, machine(found).usual_memory, 0, found)
+    found = machine(wanted or DEFAULT, board)
+    return Guest(image, initrd, cmdline, found.usual_memory, 0, found.name, board)
 
 
 def file_of(what: str, path: str | os.PathLike[str] | None) -> str | None:

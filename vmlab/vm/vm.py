@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Self
 
-from vmlab.arch import machine
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
@@ -56,6 +55,8 @@ class VM:
     isolate: run the machine in a process of its own (False is for debugging: a busy notebook then slows the
     guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port 0xf4). arch: the
     guest's architecture, "x86_64", "arm64", "riscv64" or "riscv32"; None: the one that the kernel is for.
+    machine: the name of its board, one of that architecture's: "pc" of x86_64, "krun" (libkrun's numbers) of
+    arm64, "virt" (QEMU's) or "krun" of riscv64; None: the usual one, which is named first.
     gic: the version of an arm64 machine's interrupt controller, 2 or 3; dtb: the file of a device tree in
     place of its own, to which memory, command line and initrd are added. name: what views and messages call
     it; else the kernel's name, with a number where another VM has that.
@@ -77,11 +78,12 @@ class VM:
         isolate: bool = True,
         debug_exit: bool = True,
         arch: str | None = None,
+        machine: str | None = None,
         gic: int | None = None,
         dtb: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
-        guest = complete(kernel, initrd, cmdline, arch)
+        guest = complete(kernel, initrd, cmdline, arch, machine)
         config = MachineConfig(
             kernel=guest.kernel,
             engine=engine,
@@ -92,6 +94,7 @@ class VM:
             debug_exit=debug_exit,
             slots=guest.slots,
             arch=guest.arch,
+            machine=guest.machine,
             gic=gic,
             dtb=file_of("dtb", dtb),
         )
@@ -114,7 +117,7 @@ class VM:
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
         config = self.config
-        warning = machine(config.arch).check_files(config.kernel, config.initrd, config.memory)
+        warning = config.platform.check_files(config.kernel, config.initrd, config.memory)
         if config.dtb is not None:
             from vmlab.boot.image import read_tree  # only here: few machines have one
 
@@ -177,6 +180,11 @@ class VM:
         """Seconds since `start`, up to the machine's end."""
         return self.connection.uptime
 
+    @property
+    def machine(self) -> str:
+        """The name of its board: "pc", "krun", "virt"."""
+        return self.config.platform.machine
+
     # --- life -----------------------------------------------------------------------------------
 
     def start(self, paused: bool = False) -> Self:
@@ -231,7 +239,7 @@ class VM:
     def shutdown(self, timeout: float = 30) -> Exit:
         """Press the power button, to which a Linux listens, and wait until the guest has switched itself off.
         StateError when it does not within `timeout` seconds, or its machine has no button."""
-        buttons = machine(self.config.arch).buttons
+        buttons = self.config.platform.buttons
         if not buttons:
             raise StateError("this machine has no power button; stop() switches it off")
         for button in buttons:
@@ -437,6 +445,6 @@ class VM:
         state = self.state
         why = f", {state.reason}" if state.reason else ""
         return (
-            f"<VM {self.name}: {state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
-            f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
+            f"<VM {self.name}: {state!s}{why}; {self.config.arch} {self.machine}, {self.engine},"
+            f" {show_size(self.config.memory)}, {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )

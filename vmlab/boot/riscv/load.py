@@ -35,10 +35,11 @@ _TREE = 0x20_0000
 
 class Told(NamedTuple):
     """What a guest finds in memory of its machine. tree: the device tree, without /memory and /chosen;
-    stdout: the path in it of the serial port."""
+    stdout: the path in it of the serial port, whose address is `uart`."""
 
     tree: Node = Node("")
     stdout: str = ""
+    uart: int = platform.UART_BASE
 
 
 class _Formats(NamedTuple):
@@ -127,4 +128,4 @@ class RiscvLoader:
             )
         memory.write(tree, blob)
         first = min(one.address for one in pieces)
-        return CpuState(start + kernel.entry, first >= platform.SBI_ENTRY, {"x11": tree})
+        return CpuState(start + kernel.entry, first >= platform.SBI_ENTRY, {"x11": tree}, told.uart)

@@ -1,6 +1,8 @@
-"""The device tree of the RISC-V machine "virt"."""
+"""The device tree of the RISC-V machines "virt" and "krun"."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from vmlab.arch.riscv64 import platform
 from vmlab.boot.fdt import Node, cells, reg, text
@@ -9,7 +11,7 @@ from vmlab.core.manager import DeviceInfo
 from vmlab.devices.riscv import finisher
 from vmlab.machine.board import Described
 
-__all__ = ["told", "tree"]
+__all__ = ["Places", "told", "tree"]
 
 # phandles: the PLIC, the finisher, and from here on the harts' interrupt controllers
 _PLIC, _FINISHER, _HARTS = 1, 2, 3
@@ -20,14 +22,23 @@ _UART_CLOCK = 3_686_400
 _ISA = "rv{}imafdc_zicntr_zicsr_zifencei"
 
 
-def told(machine: Described) -> Told:
+class Places(NamedTuple):
+    """What differs between the boards: where the serial port lies, and the lines of that and the clock."""
+
+    uart: int = platform.UART_BASE
+    uart_irq: int = platform.UART_IRQ
+    rtc_irq: int = platform.RTC_IRQ
+
+
+def told(machine: Described, at: Places = Places()) -> Told:  # noqa: B008  it cannot be changed
     return Told(
-        machine.tree or tree(machine),
-        "" if machine.tree else f"/soc/serial@{platform.UART_BASE:x}",
+        machine.tree or tree(machine, at),
+        "" if machine.tree else f"/soc/serial@{at.uart:x}",
+        at.uart,
     )
 
 
-def tree(machine: Described) -> Node:
+def tree(machine: Described, at: Places = Places()) -> Node:  # noqa: B008
     """The device tree, but for /memory and /chosen."""
     return Node(
         "",
@@ -47,7 +58,7 @@ def tree(machine: Described) -> Node:
                     "compatible": text("simple-bus"),
                     "ranges": b"",
                 },
-                [*_controllers(machine.cpus), *_devices(), *_virtio(machine)],
+                [*_controllers(machine.cpus), *_devices(at), *_virtio(machine)],
             ),
             _by_finisher("poweroff", finisher.PASS),
             _by_finisher("reboot", finisher.RESET),
@@ -133,13 +144,12 @@ def _device(
     return Node(f"{kind}@{base:x}", properties | named)
 
 
-def _devices() -> list[Node]:
-    uart, rtc = platform.UART_IRQ, platform.RTC_IRQ
+def _devices(at: Places) -> list[Node]:
     clock = cells(_UART_CLOCK)
     test = text("sifive,test1", "sifive,test0", "syscon")
     return [
-        _device("serial", platform.UART_BASE, 0x100, text("ns16550a"), uart, clock_frequency=clock),
-        _device("rtc", platform.RTC_BASE, 0x1000, text("google,goldfish-rtc"), rtc),
+        _device("serial", at.uart, 0x100, text("ns16550a"), at.uart_irq, clock_frequency=clock),
+        _device("rtc", platform.RTC_BASE, 0x1000, text("google,goldfish-rtc"), at.rtc_irq),
         _device("test", platform.FINISHER_BASE, 0x1000, test, None, phandle=cells(_FINISHER)),
     ]
 
