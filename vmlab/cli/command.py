@@ -105,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--dtb", metavar="FILE", help="arm64: a device tree in place of its own")
     run.add_argument(
+        "--firmware",
+        metavar="FILE",
+        help="RISC-V: what runs below the kernel in M mode, such as OpenSBI's fw_dynamic.bin; none: the"
+        " kernel itself; sbi: vmlab's own; unless said, as the kernel's addresses say",
+    )
+    run.add_argument(
         "--device",
         metavar="SPEC",
         action="append",
@@ -219,6 +225,7 @@ def _machine(options: argparse.Namespace) -> VM:
         machine=options.machine,
         gic=options.gic,
         dtb=options.dtb,
+        firmware=options.firmware,
         memory=options.memory,
         cpus=options.cpus,
         cmdline=options.cmdline,

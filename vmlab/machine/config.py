@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from msgspec import Struct
 
@@ -13,6 +13,9 @@ from vmlab.arch.api import Arch
 from vmlab.core.memory import check_size
 from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
+
+if TYPE_CHECKING:
+    from vmlab.boot.riscv.firmware import Firmware
 
 __all__ = [
     "ENDED",
@@ -45,7 +48,8 @@ class MachineConfig(Struct, frozen=True):
     the guest can end the machine by the debug-exit port. slots: how many windows a Linux without ACPI is
     told of beforehand. arch: the guest's architecture, by its name in `vmlab.arch`. gic: the version of an
     arm64 machine's interrupt controller; dtb: the path of a device tree in place of its own. machine: the
-    name of a board of the architecture's; None: the usual one."""
+    name of a board of the architecture's; None: the usual one. firmware: a RISC-V machine's: a file's path,
+    "none" or "sbi"; None: as the kernel's addresses say."""
 
     kernel: str
     engine: str = "auto"
@@ -59,6 +63,15 @@ class MachineConfig(Struct, frozen=True):
     gic: int | None = None
     dtb: str | None = None
     machine: str | None = None
+    firmware: str | None = None
+
+    def read_firmware(self) -> Firmware | None:
+        """What `firmware` says, its file read; KernelError in words."""
+        if self.firmware is None:
+            return None
+        from vmlab.boot.riscv import firmware  # only here: few machines have one
+
+        return firmware.read(self.firmware, 32 if self.arch == "riscv32" else 64)
 
     @property
     def platform(self) -> Arch:
@@ -94,6 +107,10 @@ class MachineConfig(Struct, frozen=True):
                     raise ConfigError(
                         f"{what}: an {self.arch} machine has neither GIC nor device tree"
                     )
+        if self.firmware is not None and not self.arch.startswith("riscv"):
+            raise ConfigError(
+                f"firmware: RISC-V machines have one; {self.arch} kernels are started without"
+            )
         if self.gic and not any(part.name == "gic" for part in arch.reserved):
             raise ConfigError(f"gic: the interrupt controller of {self.arch} is no GIC")
 

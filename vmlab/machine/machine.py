@@ -86,6 +86,7 @@ class Machine:
         self._kernel = self.arch.parse(image, config.kernel, config.memory)
         self._initrd = read_initrd(config.initrd, config.memory) if config.initrd else None
         self._tree = read_tree(config.dtb) if config.dtb else None
+        self._firmware = config.read_firmware()
         self.engine_name, self.engine_reason = choose(config.engine, self.linux, self.arch.name)
         self.engine = create(
             self.engine_name,
@@ -312,7 +313,7 @@ class Machine:
         told = self._board.describe(
             Described(
                 *(self.config.cpus, self.linux, self.config.slots, windows),
-                *(self.engine.gic, self._tree, self.arch.name),
+                *(self.engine.gic, self._tree, self.arch.name, self._firmware),
             )
         )
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)

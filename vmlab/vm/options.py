@@ -14,7 +14,7 @@ from vmlab.errors import ConfigError
 from vmlab.linux.kernel import LinuxKernel
 from vmlab.vm.copies import AnyDevice
 
-__all__ = ["Guest", "check_place", "complete", "file_of", "memory_of", "named"]
+__all__ = ["Guest", "check_place", "complete", "file_of", "firmware_of", "memory_of", "named"]
 
 #: the least memory that a machine may have
 MEBIBYTE = 1 << 20
@@ -88,6 +88,11 @@ def file_of(what: str, path: str | os.PathLike[str] | None) -> str | None:
     if path is None:
         return None
     return str(Path(os.path.expanduser(parse_path(what, path))).absolute())
+
+
+def firmware_of(said: str | os.PathLike[str] | None) -> str | None:
+    """A file, found as others are, or a word that stands for none."""
+    return str(said) if said in ("none", "sbi") else file_of("firmware", said)
 
 
 def check_place(at: object, irq: object) -> None:

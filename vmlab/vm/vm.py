@@ -23,7 +23,7 @@ from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, check_devices
 from vmlab.vm.device_log import DeviceLog
 from vmlab.vm.inspection import Inspection
-from vmlab.vm.options import complete, file_of, memory_of, named
+from vmlab.vm.options import complete, file_of, firmware_of, memory_of, named
 from vmlab.vm.plugging import TAKING, Plugging
 from vmlab.vm.reruns import christen
 from vmlab.vm.state import State
@@ -58,7 +58,10 @@ class VM:
     machine: the name of its board, one of that architecture's: "pc" of x86_64, "krun" (libkrun's numbers) of
     arm64, "virt" (QEMU's) or "krun" of riscv64; None: the usual one, which is named first.
     gic: the version of an arm64 machine's interrupt controller, 2 or 3; dtb: the file of a device tree in
-    place of its own, to which memory, command line and initrd are added. name: what views and messages call
+    place of its own, to which memory, command line and initrd are added. firmware: of
+    a RISC-V machine, the file of one that runs below the kernel, such as OpenSBI's fw_dynamic or fw_jump;
+    "none": the kernel is entered in M mode; "sbi": in S mode, and the machine answers its SBI calls; None: as
+    the kernel's addresses say. name: what views and messages call
     it; else the kernel's name, with a number where another VM has that.
 
     In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
@@ -81,6 +84,7 @@ class VM:
         machine: str | None = None,
         gic: int | None = None,
         dtb: str | os.PathLike[str] | None = None,
+        firmware: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
         guest = complete(kernel, initrd, cmdline, arch, machine)
@@ -97,6 +101,7 @@ class VM:
             machine=guest.machine,
             gic=gic,
             dtb=file_of("dtb", dtb),
+            firmware=firmware_of(firmware),
         )
         config.check()
         Cmdline(text=guest.cmdline)
@@ -118,6 +123,7 @@ class VM:
         """Say now, not at `start`, that an image cannot be booted."""
         config = self.config
         warning = config.platform.check_files(config.kernel, config.initrd, config.memory)
+        config.read_firmware()
         if config.dtb is not None:
             from vmlab.boot.image import read_tree  # only here: few machines have one
 

@@ -17,6 +17,7 @@ from vmlab.devices.hotplug import HotPlug
 
 if TYPE_CHECKING:
     from vmlab.boot.fdt import Node
+    from vmlab.boot.riscv.firmware import Firmware
     from vmlab.machine.hotplug.placeholders import Placeholders
 
 __all__ = ["Board", "Described", "Fixed", "FixedHooks", "Serial", "get"]
@@ -61,7 +62,7 @@ class Fixed(NamedTuple):
 class Described(NamedTuple):
     """What of a machine its guest is told. linux: the guest is one; slots: windows that it knows from the
     start, for one without ACPI; windows: those that hold something. gic: the version of an arm64
-    machine's; tree: a device tree of the user's own."""
+    machine's; tree: a device tree of the user's own; firmware: a RISC-V machine's, where it was said."""
 
     cpus: int
     linux: bool
@@ -70,6 +71,7 @@ class Described(NamedTuple):
     gic: int = 2
     tree: Node | None = None
     arch: str = ""
+    firmware: Firmware | None = None
 
 
 class Board(Protocol):

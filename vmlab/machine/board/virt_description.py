@@ -35,6 +35,7 @@ def told(machine: Described, at: Places = Places()) -> Told:  # noqa: B008  it c
         machine.tree or tree(machine, at),
         "" if machine.tree else f"/soc/serial@{at.uart:x}",
         at.uart,
+        machine.firmware,
     )
 
 
