@@ -50,7 +50,7 @@ def test_opensbi_starts_a_kernel(kernel: Path, path: Path, cpus: int, machine: s
     require_module("unicorn")
     if not path.exists():
         pytest.skip(f"there is no {path}")
-    with VM(kernel, firmware=path, machine=machine, memory="32M", cpus=cpus) as vm:
+    with VM(kernel, firmware=path, machine=machine, memory="64M", cpus=cpus) as vm:
         vm.console.expect("OpenSBI", timeout=20)
         vm.console.expect(f"HART Count *: {cpus}", timeout=20)
         ended = vm.wait(20)

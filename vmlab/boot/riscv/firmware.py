@@ -1,8 +1,8 @@
 """Firmware of one's own below a kernel for S mode: OpenSBI, RustSBI.
 
 It starts in M mode on every hart, with the hart's number in a0, the device tree's address in a1, and in a2
-that of OpenSBI's struct fw_dynamic_info (include/sbi/fw_dynamic.h), which says where the kernel is. Its fw_jump goes
-to 0x8020_0000 without asking.
+that of OpenSBI's struct fw_dynamic_info (include/sbi/fw_dynamic.h), which says where the kernel is. Its
+fw_jump goes to 0x8020_0000 without asking, with a device tree that it has copied to 0x8220_0000.
 """
 
 from __future__ import annotations
