@@ -15,6 +15,8 @@ __all__ = ["Places", "told", "tree"]
 
 # phandles: the PLIC, the finisher, and from here on the harts' interrupt controllers
 _PLIC, _FINISHER, _HARTS = 1, 2, 3
+#: and the harts themselves
+_CPUS = 0x20
 # interrupts at a hart's controller (Privileged Architecture, table of mcause)
 _SOFT_M, _TIMER_M, _EXTERNAL_M, _EXTERNAL_S = 3, 7, 11, 9
 #: Hz, of the UART's clock
@@ -78,6 +80,7 @@ def _cpus(machine: Described) -> Node:
                 "reg": cells(number),
                 "status": text("okay"),
                 "riscv,isa": text(_ISA.format(bits)),
+                "phandle": cells(_CPUS + number),
                 "mmu-type": text("riscv,sv32" if bits == 32 else "riscv,sv57"),
             },
             [
@@ -102,8 +105,13 @@ def _cpus(machine: Described) -> Node:
             "#size-cells": cells(0),
             "timebase-frequency": cells(platform.TICK_HZ),
         },
-        harts,
+        [*harts, Node("cpu-map", {}, [Node("cluster0", {}, _cores(machine.cpus))])],
     )
+
+
+def _cores(harts: int) -> list[Node]:
+    """As QEMU says it: firmware counts harts there."""
+    return [Node(f"core{n:x}", {"cpu": cells(_CPUS + n)}) for n in range(harts)]
 
 
 def _controllers(harts: int) -> list[Node]:
