@@ -116,10 +116,16 @@ class New(Rng):
 @WIDTHS
 def test_versions_of_the_transport(tmp_path: Path, arch: str) -> None:
     """The usual one of its books' drivers, unless a device says otherwise."""
-    devices = {"usual": Rng(), "old": Old(), "new": New()}
+    devices = {
+        "usual": Rng(),
+        "old": Old(),
+        "new": New(),
+        "told old": New(legacy=True),
+        "told new": Old(legacy=False),
+    }
     with VM(kernel(tmp_path, arch, STAY), memory="16M", devices=devices, isolate=False) as vm:
         versions = [vm.devices[name].peek()["Version"] for name in devices]
-        assert versions == [1 if arch == "riscv32" else 2, 1, 2]
+        assert versions == [1 if arch == "riscv32" else 2, 1, 2, 1, 2]
 
 
 def test_eight_virtio_devices_fit(hello: VM) -> None:
