@@ -44,6 +44,7 @@ class Toy:
     reserved = (Reserved(0x2000_0000, 0x2000_FFFF, "intc"),)
     serial = "tty0"
     hotplug = HOTPLUG
+    transports = 0
     has_tree = False
     usual_memory = "64M"
     buttons = ()

@@ -87,6 +87,12 @@ class Arch(Protocol):
     def dialect(self) -> Dialect: ...
 
     @property
+    def transports(self) -> int:
+        """virtio-mmio transports that are there from the start, with or without a device behind; each has
+        its window and its line. 0: a window is where a device is."""
+        ...
+
+    @property
     def program_counter(self) -> str:
         """The register's name."""
         ...
@@ -165,6 +171,7 @@ class Loader:
     loader = ""
     usual_memory = "64M"
     dialect = Dialect()
+    transports = 0
 
     @property
     def _loader(self) -> Any:

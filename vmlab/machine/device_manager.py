@@ -210,6 +210,12 @@ class DeviceManager:
         if isinstance(device, MmioWindow):
             device.on_let_go = lambda: self.hotplug.unbound(slot)
 
+    def keep_windows(self, count: int, kept: bool) -> None:
+        """The first `count` are there whether they hold a device or not; see `Placeholders`."""
+        self.reserve = Placeholders(
+            self.manager, count, lambda device: self._carried(device)[1], kept
+        )
+
     def _carried(self, device: object) -> tuple[DeviceType, Device]:
         """The device as a bus takes it: a virtio device gets its transport."""
         if isinstance(device, VirtioDevice):
@@ -270,7 +276,7 @@ class DeviceManager:
     @property
     def _linux(self) -> bool:
         """Whether the guest's drivers keep a window until they are unbound."""
-        return self.hotplug.acpi or bool(self.reserve.count)
+        return self.hotplug.acpi or self.reserve.kept
 
     def replace(
         self,

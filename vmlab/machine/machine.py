@@ -121,6 +121,8 @@ class Machine:
             self._plug_fixed(on_console)
             if self.linux:
                 self._prepare_slots()
+            elif self.arch.transports:
+                self.device_manager.keep_windows(self.arch.transports, kept=False)
         except BaseException:
             self.engine.close()
             raise
@@ -129,16 +131,12 @@ class Machine:
 
     def _prepare_slots(self) -> None:
         """Where a Linux finds devices that come later."""
-        # only here: other guests start without what only Linux needs
-        from vmlab.machine.hotplug.placeholders import Placeholders
-
-        if self.config.slots:
+        slots = self.arch.transports or self.config.slots
+        if slots:
             # without ACPI it has the 8259As' lines, which are edges, and the windows that it is told of
             self.device_manager.manager.lines.shared = range(0)
-            self.device_manager.manager.slots = self.config.slots
-            self.device_manager.reserve = Placeholders(
-                self.device_manager.manager, self.config.slots
-            )
+            self.device_manager.manager.slots = slots
+            self.device_manager.keep_windows(slots, kept=True)
             self._board.announce(self.device_manager.reserve, self._cmdline)
         else:
             self.device_manager.hotplug.acpi = self.device_manager.manager.paired = True

@@ -85,5 +85,7 @@ class Plugging:
         view = self._seen.devices.get(id)
         if view is None or self._connection.state != "running":
             return True
-        done = bool(self._connection.config.slots) or self._answers() > answers
+        config = self._connection.config
+        without_acpi = config.slots or config.platform.transports
+        done = bool(without_acpi) or self._answers() > answers
         return done and view.state in ("driver_ok", "failed")

@@ -30,6 +30,7 @@ class Virt(Loader):
     windows = Windows(
         platform.WINDOWS_BASE, platform.LINES, platform.LAST_LINE, end=platform.WINDOWS_END
     )
+    transports = platform.LINES[1]
     program_counter = "pc"
     registers = REGISTERS
     reserved = (
@@ -65,6 +66,7 @@ class Krun(Virt):
     windows = Windows(
         platform.KRUN_BASE, platform.KRUN_LINES, platform.LAST_LINE, end=platform.KRUN_END
     )
+    transports = 0
     usual_memory = "64M"
     board = "vmlab.machine.board.krun_riscv"
 
