@@ -20,7 +20,8 @@ class Windows(NamedTuple):
     base: guest-physical address of the first window. irq_interval: the lines that devices get one each.
     last_irq: the highest line that the interrupt controller has. skip: windows left free below the first
     device. end: where something else begins. shared: lines that any number of devices hold, when those of
-    the interval are taken; they are levels."""
+    the interval are taken; they are levels. asked: lines that a device can have by asking; where there are
+    such, it can also ask for any address at which nothing is."""
 
     base: int
     irq_interval: tuple[int, int]
@@ -28,6 +29,7 @@ class Windows(NamedTuple):
     skip: int = 0
     end: int | None = None
     shared: tuple[int, int] | None = None
+    asked: tuple[int, int] | None = None
 
     @property
     def first(self) -> int:

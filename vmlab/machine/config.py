@@ -49,7 +49,8 @@ class MachineConfig(Struct, frozen=True):
     told of beforehand. arch: the guest's architecture, by its name in `vmlab.arch`. gic: the version of an
     arm64 machine's interrupt controller; dtb: the path of a device tree in place of its own. machine: the
     name of a board of the architecture's; None: the usual one. firmware: a RISC-V machine's: a file's path,
-    "none" or "sbi"; None: as the kernel's addresses say."""
+    "none" or "sbi"; None: as the kernel's addresses say. board: what a board of one's own that
+    is made from it is called."""
 
     kernel: str
     engine: str = "auto"
@@ -64,6 +65,12 @@ class MachineConfig(Struct, frozen=True):
     dtb: str | None = None
     machine: str | None = None
     firmware: str | None = None
+    board: str = ""
+
+    @property
+    def board_name(self) -> str:
+        """For people: the name of its board."""
+        return self.board or self.platform.machine
 
     def read_firmware(self) -> Firmware | None:
         """What `firmware` says, its file read; KernelError in words."""

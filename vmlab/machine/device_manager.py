@@ -49,6 +49,7 @@ class DeviceManager:
     ) -> None:
         self._engine = engine
         self._dialect = arch.dialect
+        self._reserved = arch.reserved
         self._memory = memory
         self._page = page
         self._clock = clock
@@ -189,6 +190,15 @@ class DeviceManager:
                 self.hotplug.fill(slot, Slot(base, size, irq, kind.number, bus_device), announce)
             return name
 
+    def compatible(self) -> dict[str, str]:
+        """id -> what it is in a device tree, of the devices that are no part of the machine and say so."""
+        said = {
+            id: getattr(one.device, "compatible", "")
+            for id, one in self.devices.items()
+            if one.kind == DeviceType.USER
+        }
+        return {id: text for id, text in said.items() if text and isinstance(text, str)}
+
     def _check_place(self, kind: DeviceType, at: int | None, size: int, irq: int | None) -> None:
         """ConfigError for what no device that is plugged in can have; the manager says the rest."""
         if irq is not None:
@@ -200,6 +210,12 @@ class DeviceManager:
         for ram in self._memory.regions:
             if at < ram.end and ram.base < at + size:
                 raise ConfigError(f"{at:#x} is RAM, which ends at {ram.end:#x}")
+        for part in self._reserved:
+            if at <= part.end and part.start < at + size:
+                raise ConfigError(
+                    f"{at:#x}-{at + size - 1:#x} overlaps the {part.name}, which is at"
+                    f" {part.start:#x}-{part.end:#x}"
+                )
         if self._linux and kind.number and not 0 <= at - self.manager.mmio_base < self._slots_size:
             raise ConfigError(
                 f"{at:#x}: Linux finds virtio devices in its {self.manager.slots} slots alone, from"

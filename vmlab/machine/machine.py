@@ -312,6 +312,7 @@ class Machine:
             Described(
                 *(self.config.cpus, self.linux, self.config.slots, windows),
                 *(self.engine.gic, self._tree, self.arch.name, self._firmware),
+                self.device_manager.compatible(),
             )
         )
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)

@@ -51,12 +51,15 @@ class Connection:
     """What must be there before anything can be asked. Views hold it, and so keep the machine."""
 
     def __init__(
-        self, config: MachineConfig, devices: Sequence[tuple[str | None, AnyDevice]], isolate: bool
+        self,
+        config: MachineConfig,
+        devices: Sequence[tuple[str | None, AnyDevice, int | None, int | None]],
+        isolate: bool,
     ) -> None:
         self.config = config
         self.isolate = isolate
         #: what a start plugs in
-        self.wanted = [Wanted(id, device) for id, device in devices]
+        self.wanted = [Wanted(*one) for one in devices]
         #: what the machine is called in views and messages
         self.name = config.name
         self.session: Session | None = None

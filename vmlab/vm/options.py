@@ -12,9 +12,10 @@ from vmlab.arch import DEFAULT, machine
 from vmlab.core.units import parse_path, parse_size
 from vmlab.errors import ConfigError
 from vmlab.linux.kernel import LinuxKernel
+from vmlab.vm.board import Placed
 from vmlab.vm.copies import AnyDevice
 
-__all__ = ["Guest", "check_place", "complete", "file_of", "firmware_of", "memory_of", "named"]
+__all__ = ["Guest", "complete", "file_of", "firmware_of", "memory_of", "named"]
 
 #: the least memory that a machine may have
 MEBIBYTE = 1 << 20
@@ -33,8 +34,8 @@ def memory_of(asked: str | int) -> int:
 
 
 def named(
-    devices: Sequence[AnyDevice] | Mapping[str, AnyDevice],
-) -> list[tuple[str | None, AnyDevice]]:
+    devices: Sequence[AnyDevice | Placed] | Mapping[str, AnyDevice | Placed],
+) -> list[tuple[str | None, AnyDevice | Placed]]:
     """(id or None, device) of each that is wanted."""
     if isinstance(devices, Mapping):
         return list(devices.items())
@@ -93,11 +94,3 @@ def file_of(what: str, path: str | os.PathLike[str] | None) -> str | None:
 def firmware_of(said: str | os.PathLike[str] | None) -> str | None:
     """A file, found as others are, or a word that stands for none."""
     return str(said) if said in ("none", "sbi") else file_of("firmware", said)
-
-
-def check_place(at: object, irq: object) -> None:
-    for name, value, most in (("at", at, 1 << 64), ("irq", irq, 1 << 16)):
-        if value is None:
-            continue
-        if type(value) is not int or not 0 <= value < most:
-            raise ConfigError(f"{name}={value!r}: it must be a whole number, 0 or more")

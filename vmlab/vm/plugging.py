@@ -10,9 +10,9 @@ from vmlab.errors import ExpectTimeout
 from vmlab.machine.config import ENDED
 from vmlab.monitor import wire
 from vmlab.virtio.device import VirtioDevice
+from vmlab.vm.board import check_place
 from vmlab.vm.copies import AnyDevice, check_device
 from vmlab.vm.inspection import Inspection
-from vmlab.vm.options import check_place
 from vmlab.vm.views import DeviceView, gone
 from vmlab.vm.waiting import Looks, wait_until
 

@@ -15,7 +15,7 @@ def stats(seen: Inspection) -> dict[str, Any]:
     ended = connection.state.exit
     return {
         "arch": connection.config.arch,
-        "machine": connection.config.platform.machine,
+        "machine": connection.config.board_name,
         "engine": connection.engine,
         "engine_reason": connection.engine_reason,
         "exit": {"reason": ended.reason, "code": ended.code, "text": ended.text} if ended else None,

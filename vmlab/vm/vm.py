@@ -18,6 +18,7 @@ from vmlab.machine.config import ENDED, Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import PAUSE_TIMEOUT
 from vmlab.vm import display, waiting
+from vmlab.vm.board import Board, Placed, base, everything
 from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, check_devices
@@ -51,12 +52,13 @@ class VM:
     kernel: the name of a bundled kernel, the path of an image, or what `kernels.linux()` returns (as "linux"
     does): that brings its initrd, and a command line before `cmdline`. engine: "auto" (KVM where it works,
     else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable with.
-    devices: what is plugged in from the start, in the order of their windows; a mapping gives them their ids.
+    devices: what is plugged in from the start, in the order of their windows; a mapping gives them their ids,
+    and `Placed(device, at=, irq=)` an address and a line.
     isolate: run the machine in a process of its own (False is for debugging: a busy notebook then slows the
     guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port 0xf4). arch: the
     guest's architecture, "x86_64", "arm64", "riscv64" or "riscv32"; None: the one that the kernel is for.
     machine: the name of its board, one of that architecture's: "pc" of x86_64, "krun" (libkrun's numbers) of
-    arm64, "virt" (QEMU's) or "krun" of riscv64; None: the usual one, which is named first.
+    arm64, "virt" (QEMU's) or "krun" of riscv64; None: the first of them; or a `Board` of one's own.
     gic: the version of an arm64 machine's interrupt controller, 2 or 3; dtb: the file of a device tree in
     place of its own, to which memory, command line and initrd are added. firmware: of
     a RISC-V machine, the file of one that runs below the kernel, such as OpenSBI's fw_dynamic or fw_jump;
@@ -75,19 +77,22 @@ class VM:
         engine: str = "auto",
         memory: str | int | None = None,
         cpus: int = 1,
-        devices: Sequence[AnyDevice] | Mapping[str, AnyDevice] = (),
+        devices: Sequence[AnyDevice | Placed] | Mapping[str, AnyDevice | Placed] = (),
         cmdline: str = "",
         initrd: str | os.PathLike[str] | None = None,
         isolate: bool = True,
         debug_exit: bool = True,
         arch: str | None = None,
-        machine: str | None = None,
+        machine: str | Board | None = None,
         gic: int | None = None,
         dtb: str | os.PathLike[str] | None = None,
         firmware: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
+        board, arch, machine = base(machine, arch)
         guest = complete(kernel, initrd, cmdline, arch, machine)
+        if memory is None and board is not None:
+            memory = board.memory
         config = MachineConfig(
             kernel=guest.kernel,
             engine=engine,
@@ -99,6 +104,7 @@ class VM:
             slots=guest.slots,
             arch=guest.arch,
             machine=guest.machine,
+            board=(board.name or type(board).__name__) if board is not None else "",
             gic=gic,
             dtb=file_of("dtb", dtb),
             firmware=firmware_of(firmware),
@@ -108,8 +114,8 @@ class VM:
         for what, value in (("isolate", isolate), ("debug_exit", debug_exit)):
             if not isinstance(value, int):
                 raise ConfigError(f"{what}={value!r:.60}: it is True or False")
-        wanted = named(devices)
-        check_devices([device for _, device in wanted])
+        wanted = everything(board, named(devices))
+        check_devices([one[1] for one in wanted])
         #: the session with the machine, and what is known of it: for what shows a VM, not for its users
         self.connection = Connection(config, wanted, isolate)
         self.inspection = Inspection(self.connection)
@@ -188,8 +194,8 @@ class VM:
 
     @property
     def machine(self) -> str:
-        """The name of its board: "pc", "krun", "virt"."""
-        return self.config.platform.machine
+        """The name of its board: "pc", "krun", "virt", or that of a `Board` of one's own."""
+        return self.config.board_name
 
     # --- life -----------------------------------------------------------------------------------
 

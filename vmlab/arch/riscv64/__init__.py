@@ -28,7 +28,11 @@ class Virt(Loader):
     machine = "virt"
     port_bits: int | None = None
     windows = Windows(
-        platform.WINDOWS_BASE, platform.LINES, platform.LAST_LINE, end=platform.WINDOWS_END
+        platform.WINDOWS_BASE,
+        platform.LINES,
+        platform.LAST_LINE,
+        end=platform.WINDOWS_END,
+        asked=(1, platform.LAST_LINE),
     )
     transports = platform.LINES[1]
     program_counter = "pc"
@@ -64,7 +68,11 @@ class Krun(Virt):
 
     machine = "krun"
     windows = Windows(
-        platform.KRUN_BASE, platform.KRUN_LINES, platform.LAST_LINE, end=platform.KRUN_END
+        platform.KRUN_BASE,
+        platform.KRUN_LINES,
+        platform.LAST_LINE,
+        end=platform.KRUN_END,
+        asked=(1, platform.LAST_LINE),
     )
     transports = 0
     usual_memory = "64M"

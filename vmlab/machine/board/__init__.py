@@ -62,7 +62,8 @@ class Fixed(NamedTuple):
 class Described(NamedTuple):
     """What of a machine its guest is told. linux: the guest is one; slots: windows that it knows from the
     start, for one without ACPI; windows: those that hold something. gic: the version of an arm64
-    machine's; tree: a device tree of the user's own; firmware: a RISC-V machine's, where it was said."""
+    machine's; tree: a device tree of the user's own; firmware: a RISC-V machine's, where it was said.
+    compatible: of devices that say what they are to a device tree, by id."""
 
     cpus: int
     linux: bool
@@ -72,6 +73,7 @@ class Described(NamedTuple):
     tree: Node | None = None
     arch: str = ""
     firmware: Firmware | None = None
+    compatible: dict[str, str] = {}
 
 
 class Board(Protocol):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from vmlab.arch.riscv64 import platform
 from vmlab.boot.fdt import Node, cells, reg, text
 from vmlab.boot.riscv.load import Told
-from vmlab.core.manager import DeviceInfo
+from vmlab.core.manager import DeviceInfo, DeviceType
 from vmlab.devices.riscv import finisher
 from vmlab.machine.board import Described
 
@@ -61,7 +61,7 @@ def tree(machine: Described, at: Places = Places()) -> Node:  # noqa: B008
                     "compatible": text("simple-bus"),
                     "ranges": b"",
                 },
-                [*_controllers(machine.cpus), *_devices(at), *_virtio(machine)],
+                [*_controllers(machine.cpus), *_devices(at), *_virtio(machine), *_own(machine)],
             ),
             _by_finisher("poweroff", finisher.PASS),
             _by_finisher("reboot", finisher.RESET),
@@ -173,6 +173,15 @@ def _by_finisher(name: str, value: int) -> Node:
             "value": cells(value),
         },
     )
+
+
+def _own(machine: Described) -> list[Node]:
+    """Devices of the user's that say what they are."""
+    return [
+        _device("device", info.addr, info.len, text(machine.compatible[id]), info.irq)
+        for (kind, id), info in sorted(machine.windows.items(), key=lambda one: one[1].addr)
+        if kind == DeviceType.USER and id in machine.compatible
+    ]
 
 
 def _virtio(machine: Described) -> list[Node]:
