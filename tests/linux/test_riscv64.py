@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +89,14 @@ def test_every_interrupt_that_is_raised_is_taken(started: Boot) -> None:
     told = guest.run(f"grep 'PLIC *{line.line} ' /proc/interrupts").split()
     raised = next(row.raised for row in guest.vm.irqs if row.device == "a")
     assert int(told[1]) == raised > 100
+
+
+def test_over_opensbi(started: Boot) -> None:
+    firmware = "/usr/share/qemu/opensbi-riscv64-generic-fw_dynamic.bin"
+    if not Path(firmware).exists():
+        pytest.skip(f"there is no {firmware}")
+    guest = started(firmware=firmware, cpus=2)
+    assert "OpenSBI" in guest.vm.console.text
+    assert guest.run("nproc") == "2"
+    assert "SBI implementation ID=0x1 " in guest.run("dmesg | grep implementation")
+    assert guest.vm.shutdown(60).reason == "poweroff"
