@@ -317,8 +317,8 @@ class VM:
     ) -> DeviceView:
         """Plug a device into the machine, running or not; after a stop, `start` plugs it in again. at: the
         address of its window, else the first free one. irq: its line, else a free one of 5 to 15 (edges, one
-        device each), and then one of 17 to 23 (levels, shared); a device that uses none gets none. On RISC-V at and irq
-        may be any that are free.
+        device each), and then one of 17 to 23 (levels, shared); a device that uses none gets none. On
+        RISC-V at and irq may be any that are free.
         The device travels there, with its class and what that uses: `device` is a copy from then on. A Linux
         that runs is given up to `wait` seconds to bind its driver: a command that follows finds the device.
         """
