@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         wo,
     )
     from vmlab.vm import VM
+    from vmlab.vm.board import Board, Placed
 
 __version__ = "0.1.0"
 
@@ -40,13 +41,16 @@ _REGS = (
 _DEVICE = ("Device", "command", "on_peek", "on_read", "on_write")
 _HOME = {
     "VM": "vmlab.vm.vm",
+    **dict.fromkeys(("Board", "Placed"), "vmlab.vm.board"),
     **dict.fromkeys(_REGS, "vmlab.regs"),
     **dict.fromkeys(_DEVICE, "vmlab.core.device"),
 }
 
 __all__ = [
     "VM",
+    "Board",
     "Device",
+    "Placed",
     "Registers",
     "array",
     "bit",

@@ -72,7 +72,7 @@ def linux(
     """A Linux with a small system, for `VM(kernel=...)`: from the cache, or fetched into it.
 
     source: "debian" (its cloud kernel, by apt-get, no root; "debian-trixie": of that release) or "krun"
-    (libkrun's kernel, out of a wheel). arch: the guest's, "x86_64" (None) or "arm64".
+    (libkrun's kernel, out of a wheel). arch: the guest's, "x86_64" (None), "arm64" or, of Debian, "riscv64".
     fetch=False: only what the cache has. say: told when something is fetched. KernelError, with what to do,
     when it cannot be had."""
     from vmlab.linux.guest import get

@@ -44,10 +44,12 @@ class Toy:
     reserved = (Reserved(0x2000_0000, 0x2000_FFFF, "intc"),)
     serial = "tty0"
     hotplug = HOTPLUG
+    transports = 0
     has_tree = False
     has_screen = False
     usual_memory = "64M"
     buttons = ()
+    machine = "paper"
     board = __name__
     dialect = Dialect()
 
@@ -71,6 +73,7 @@ class Toy:
 
 
 ARCH = Toy()
+BOARDS = {ARCH.machine: ARCH}
 
 # --- its board ----------------------------------------------------------------------------------------
 

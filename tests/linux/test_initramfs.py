@@ -84,7 +84,7 @@ def test_the_scripts_are_well_formed() -> None:
 @pytest.mark.parametrize("arch", ["x86_64", "arm64"])
 def test_the_scripts_are_told_where_things_are(arch: str) -> None:
     machine = get(arch)
-    told = f"controller={machine.hotplug:#x}\nwindows={machine.windows.first:#x}\n"
+    told = f"controller={machine.hotplug:#x}\nwindows='{machine.windows.first:#x}'\n"
     assert told.encode() in initramfs.build(b"busybox", None, arch=arch)
 
 

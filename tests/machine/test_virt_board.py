@@ -116,10 +116,16 @@ class New(Rng):
 @WIDTHS
 def test_versions_of_the_transport(tmp_path: Path, arch: str) -> None:
     """The usual one of its books' drivers, unless a device says otherwise."""
-    devices = {"usual": Rng(), "old": Old(), "new": New()}
+    devices = {
+        "usual": Rng(),
+        "old": Old(),
+        "new": New(),
+        "told old": New(legacy=True),
+        "told new": Old(legacy=False),
+    }
     with VM(kernel(tmp_path, arch, STAY), memory="16M", devices=devices, isolate=False) as vm:
         versions = [vm.devices[name].peek()["Version"] for name in devices]
-        assert versions == [1 if arch == "riscv32" else 2, 1, 2]
+        assert versions == [1 if arch == "riscv32" else 2, 1, 2, 1, 2]
 
 
 def storing(register: int) -> int:
@@ -189,3 +195,29 @@ def test_what_it_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         VM(path, gic=2)
     assert machine("riscv64").name == "riscv64"
+
+
+@WIDTHS
+def test_an_empty_transport_is_there(tmp_path: Path, arch: str) -> None:
+    """As QEMU has it: magic, version and vendor, and DeviceID 0; each window keeps its line."""
+    with VM(kernel(tmp_path, arch, STAY), memory="16M", isolate=False) as vm:
+        vm.connection.up()
+        bus = vm.connection.session._controller.machine.mmio  # type: ignore[union-attr]
+
+        def words(window: int) -> list[int]:
+            return [
+                bus.read(platform.WINDOWS_BASE + window * 0x1000 + at, 4) for at in (0, 4, 8, 12)
+            ]
+
+        version = 1 if arch == "riscv32" else 2
+        empty = [0x7472_6976, version, 0, 0x554D_4551]
+        assert [words(window) for window in range(8)] == [empty] * 8
+        vm.hot_add(Rng(), "r", at=platform.WINDOWS_BASE + 0x3000)
+        assert words(3) == [0x7472_6976, version, 4, 0x554D_4551]
+        assert next(row.line for row in vm.irqs if row.device == "r") == 4
+        assert [words(window) for window in (2, 4)] == [empty] * 2
+        vm.hot_remove("r")
+        assert words(3) == empty
+        assert vm.devices.keys() & {"placeholder0"} == set()
+        vm.hot_add(Rng(), "s")
+        assert next(row.line for row in vm.irqs if row.device == "s") == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from tests.virtio.sample import Sample
 from tests.waiting import until
+from vmlab.catalogue import make
 from vmlab.core.memory import GuestMemory
+from vmlab.errors import ConfigError
 from vmlab.testing import DeviceHarness, Driver
-from vmlab.virtio import Disk, Nic
+from vmlab.virtio import Console, Disk, Nic, Rng
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.legacy import LegacyTransport
 from vmlab.virtio.nic import HEADER, LEGACY_HEADER
@@ -197,3 +200,24 @@ def test_any_guest(writes: list[tuple[int, int]]) -> None:
                 old.transport.read(row.offset, 4)
     finally:
         old.close()
+
+
+@pytest.mark.parametrize("kind", [Rng, Console, Nic, partial(Disk, size="1M")])
+def test_every_device_can_be_told(kind: Callable[..., VirtioDevice]) -> None:
+    assert [kind(legacy=said).legacy for said in (None, True, False)] == [None, True, False]
+    with pytest.raises(ConfigError, match=r"legacy='yes'; True is virtio-mmio's version 1"):
+        kind(legacy="yes")
+
+
+def test_a_class_that_says_so_keeps_it() -> None:
+    class Old(Rng):
+        legacy = True
+
+    assert (Old().legacy, Old(legacy=False).legacy, Rng().legacy) == (True, False, None)
+
+
+def test_a_text_says_it() -> None:
+    assert make("rng,legacy")[0].legacy is make("disk,size=1M,legacy=on")[0].legacy is True
+    assert make("net,legacy=off")[0].legacy is False
+    with pytest.raises(ConfigError, match="device rng: legacy is on or off, not 'maybe'"):
+        make("rng,legacy=maybe")

@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vmlab.errors import ConfigError
+from vmlab.hints import unknown
 
 if TYPE_CHECKING:
     from vmlab.arch.api import Arch
 
-__all__ = ["DEFAULT", "HOMES", "NAMES", "canonical", "get", "host", "machine"]
+__all__ = ["DEFAULT", "HOMES", "NAMES", "boards", "canonical", "get", "host", "machine"]
 
 #: what systems, packages and compilers call them, in lower case -> vmlab's name
 NAMES = {
@@ -53,14 +54,29 @@ def get(arch: str | Arch) -> Arch:
     return found
 
 
-def machine(arch: str | Arch) -> Arch:
-    """As `get`, of which there is a machine: with the usual board; ConfigError where there is none."""
+def machine(arch: str | Arch, board: str | None = None) -> Arch:
+    """As `get`, of which there is a machine: with the board of that name, or (None) the usual one.
+
+    ConfigError, which says what there is, for a board that the architecture does not have."""
     found = get(arch)
-    if isinstance(arch, str):
-        boards: dict[str, Arch] = getattr(import_module(HOMES[found.name]), "BOARDS", {})
-        found = next(iter(boards.values()), found)
-    assert found.board  # what only windows are known of says what is missing
-    return found
+    if not isinstance(arch, str):
+        assert found.board  # what only windows are known of says what is missing
+        return found
+    there = boards(found.name)
+    if not there:
+        assert found.board  # as above
+    if board is None:
+        return next(iter(there.values()), found)
+    if board not in there:
+        owners = [name for name in HOMES if board in boards(name)]
+        more = f"; {', '.join(owners)} has a {board!r}" if owners else ""
+        raise ConfigError(f"{found.name}: {unknown('machine', board, there)}{more}")
+    return there[board]
+
+
+def boards(arch: str) -> dict[str, Arch]:
+    """name -> the architecture with that board; the usual one first."""
+    return getattr(import_module(HOMES[canonical(arch)]), "BOARDS", {})
 
 
 def host() -> str:

@@ -20,7 +20,8 @@ class Windows(NamedTuple):
     base: guest-physical address of the first window. irq_interval: the lines that devices get one each.
     last_irq: the highest line that the interrupt controller has. skip: windows left free below the first
     device. end: where something else begins. shared: lines that any number of devices hold, when those of
-    the interval are taken; they are levels."""
+    the interval are taken; they are levels. asked: lines that a device can have by asking; where there are
+    such, it can also ask for any address at which nothing is."""
 
     base: int
     irq_interval: tuple[int, int]
@@ -28,6 +29,7 @@ class Windows(NamedTuple):
     skip: int = 0
     end: int | None = None
     shared: tuple[int, int] | None = None
+    asked: tuple[int, int] | None = None
 
     @property
     def first(self) -> int:
@@ -87,6 +89,12 @@ class Arch(Protocol):
     def dialect(self) -> Dialect: ...
 
     @property
+    def transports(self) -> int:
+        """virtio-mmio transports that are there from the start, with or without a device behind; each has
+        its window and its line. 0: a window is where a device is."""
+        ...
+
+    @property
     def program_counter(self) -> str:
         """The register's name."""
         ...
@@ -130,6 +138,11 @@ class Arch(Protocol):
         ...
 
     @property
+    def machine(self) -> str:
+        """The name of its board: "pc", "krun", "virt"."""
+        ...
+
+    @property
     def board(self) -> str:
         """The module of its board, which `machine.board.get` loads."""
         ...
@@ -166,6 +179,7 @@ class Loader:
     usual_memory = "64M"
     has_screen = False
     dialect = Dialect()
+    transports = 0
 
     @property
     def _loader(self) -> Any:

@@ -26,7 +26,7 @@ __all__ = ["main", "parsers"]
 #: architectures that there are machines of
 ARCHES = ("x86_64", "arm64", "riscv64", "riscv32")
 #: those with a Linux to fetch
-LINUX_ARCHES = ARCHES[:2]
+LINUX_ARCHES = ARCHES[:3]
 # exit statuses beside the guest's own
 USAGE, CRASHED, TIMEOUT, INTERRUPTED = 2, 3, 124, 130
 #: seconds after which a guest that says nothing is looked at
@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the guest's; unless said, what the kernel is for, and x86_64 for a bundled one",
     )
     run.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="its board: pc (x86_64), krun (arm64, riscv64), virt (RISC-V); unless said, the usual one",
+    )
+    run.add_argument(
         "--memory",
         metavar="SIZE",
         help="guest memory, such as 64M or 1G; unless said, 64M (RISC-V: 128M), or 256M for linux",
@@ -102,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         help="arm64: version of the interrupt controller",
     )
     run.add_argument("--dtb", metavar="FILE", help="arm64: a device tree in place of its own")
+    run.add_argument(
+        "--firmware",
+        metavar="FILE",
+        help="RISC-V: what runs below the kernel in M mode, such as OpenSBI's fw_dynamic.bin; none: the"
+        " kernel itself; sbi: vmlab's own; unless said, as the kernel's addresses say",
+    )
     run.add_argument(
         "--device",
         metavar="SPEC",
@@ -237,8 +248,10 @@ def _machine(options: argparse.Namespace) -> VM:
         options.kernel,
         engine=options.engine,
         arch=options.arch,
+        machine=options.machine,
         gic=options.gic,
         dtb=options.dtb,
+        firmware=options.firmware,
         memory=options.memory,
         cpus=options.cpus,
         cmdline=options.cmdline,

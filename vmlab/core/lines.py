@@ -19,9 +19,17 @@ APART = 2
 
 class Lines:
     """first to last: lines for one device each. shared: the first and last of those that devices share, given
-    out when the others are taken; None: there are none."""
+    out when the others are taken; None: there are none. asked: those that a device can have by asking, beside
+    the others."""
 
-    def __init__(self, first: int, last: int, shared: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        shared: tuple[int, int] | None = None,
+        asked: tuple[int, int] | None = None,
+    ) -> None:
+        self.asked = range(asked[0], asked[1] + 1) if asked is not None else range(0)
         self.own = range(first, last + 1)
         self.shared = range(shared[0], shared[1] + 1) if shared is not None else range(0)
 
@@ -57,8 +65,11 @@ class Lines:
 
     def check(self, line: int, holders: Mapping[int, list[str]], level: bool) -> None:
         """ConfigError when a device cannot have the line that it is to have."""
-        if line not in self.own and line not in self.shared:
-            raise ConfigError(f"line {line}: devices have the lines {self}")
+        if line not in self.own and line not in self.shared and line not in self.asked:
+            there = _words(self.asked) if self.asked else self
+            raise ConfigError(f"line {line}: devices have the lines {there}")
+        if line in self.asked and (has := holders.get(line)):
+            raise ConfigError(f"line {line}: {has[0]!r} has it; each device has one of its own")
         if line in self.own and (has := holders.get(line)):
             more = f"; {_words(self.shared)} can be shared" if self.shared else ""
             raise ConfigError(

@@ -120,7 +120,8 @@ class MMIODeviceManager:
         self.arch = found.name
         self.mmio_base = start + usual.skip * MMIO_LEN
         self.irq_interval = (first, last)
-        self.lines = Lines(first, last, shared_irqs)
+        self.lines = Lines(first, last, shared_irqs, usual.asked)
+        self._address_bits = found.address_bits if usual.asked else 64
         self.slots = slots
         self.bus = Bus() if bus is None else bus
         self.wiring = wiring
@@ -346,7 +347,12 @@ class MMIODeviceManager:
         """`at`, where a device can be."""
         if at < 0 or at % MMIO_LEN:
             raise ConfigError(f"{at:#x} is not aligned to a window of {MMIO_LEN:#x} bytes")
-        self._check_end(at, size)
+        if not self.lines.asked:
+            self._check_end(at, size)
+        elif (at + size) >> self._address_bits:
+            raise BusError(
+                f"[{at:#x}, {at + size:#x}) ends past the address space of {self._address_bits} bits"
+            )
         return at
 
     # --- removal and replacement ----------------------------------------------------------------

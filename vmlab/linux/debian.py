@@ -14,11 +14,21 @@ from pathlib import Path
 from vmlab.errors import KernelError
 from vmlab.linux.cache import Manifest, digest, folder, keep, program
 
-__all__ = ["ARCHES", "BUSYBOX", "KERNEL", "download"]
+__all__ = ["ARCHES", "BUSYBOX", "FIRST", "KERNELS", "download"]
 
 #: our name of an architecture -> Debian's
-ARCHES = {"x86_64": "amd64", "arm64": "arm64"}
-KERNEL = "linux-image-cloud-{arch}"
+ARCHES = {"x86_64": "amd64", "arm64": "arm64", "riscv64": "riscv64"}
+#: the metapackage of the kernel
+KERNELS = {
+    "amd64": "linux-image-cloud-amd64",
+    "arm64": "linux-image-cloud-arm64",
+    "riscv64": "linux-image-riscv64",
+}
+#: the first of Debian's releases that has the architecture, where not all of them have it; it is taken where
+#: this host's own is older
+FIRST = {"riscv64": "trixie"}
+#: one that every release has
+_EVERYWHERE = "x86_64"
 BUSYBOX = "busybox-static"
 #: the keys of every release, of the package debian-archive-keyring
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -78,8 +88,14 @@ class Apt:
             "the package lists cannot be loaded (are you online?)",
         )
 
-    def release(self, name: str, place: Path) -> Apt:
-        """The same for Debian's release `name`, from the mirror that this host has Debian from."""
+    def has(self, name: str) -> bool:
+        """Whether there is a package of that name."""
+        what = "this host's package sources cannot be read"
+        return bool(program(["apt-cache", *self._options, "pkgnames", name], what))
+
+    def release(self, name: str, place: Path, arch: str = "") -> Apt:
+        """The same for Debian's release `name`, from the mirror that this host has Debian from. arch: of
+        another architecture."""
         what = f"Debian's release {name!r} cannot be had"
         pattern = ["Origin: Debian", "Label: Debian", "Component: main", "Created-By: Packages"]
         mirrors = program(
@@ -92,7 +108,7 @@ class Apt:
             raise KernelError(f"{what}: this host {missing}; {_HINT}")
         sources = folder(place) / "sources.list"
         keep(sources, f"deb [signed-by={KEYS}] {mirrors[0]} {name} main\n".encode())
-        return Apt(place, self.arch, sources)
+        return Apt(place, arch or self.arch, sources)
 
     def depends(self, name: str) -> str:
         """The first package that a metapackage stands for."""
@@ -150,14 +166,10 @@ def download(
 ) -> Manifest:
     """Put `kernel` (the image), `modules/` and `busybox` into `folder`; what the packages are. release: one
     of Debian's by name ("trixie"); else what this host's sources have."""
-    apt = Apt(state, ARCHES[arch])
-    apt.update()
-    if release:
-        apt = apt.release(release, state / release)
-        apt.update()
+    apt = _sources(state, arch, release)
     names = [BUSYBOX]
     if kernel:
-        names.append(apt.depends(KERNEL.format(arch=apt.arch)))
+        names.append(apt.depends(KERNELS[apt.arch]))
     unpacked = folder / "unpacked"
     unpacked.mkdir()
     packages = []
@@ -167,12 +179,29 @@ def download(
         deb.unlink()
     _move(unpacked / "bin/busybox", unpacked / "usr/bin/busybox", folder / "busybox")
     if kernel:
-        _move(*unpacked.glob("boot/vmlinuz-*"), folder / "kernel")
+        _move(*unpacked.glob("boot/vmlinu[xz]-*"), folder / "kernel")
         _move(
             *unpacked.glob("lib/modules/*"), *unpacked.glob("usr/lib/modules/*"), folder / "modules"
         )
     shutil.rmtree(unpacked)
     return {"source": "debian", "packages": packages}
+
+
+def _sources(state: Path, arch: str, release: str) -> Apt:
+    """Where packages come from, their lists loaded; see `download`."""
+    apt = Apt(state, ARCHES[arch])
+    apt.update()
+    if arch in FIRST:
+        if not release and not apt.has(BUSYBOX):
+            release = FIRST[arch]
+        if release:
+            # a mirror is known by the lists that it has, and of a release before there are none
+            apt = Apt(state.with_name(_EVERYWHERE), ARCHES[_EVERYWHERE])
+            apt.update()
+    if release:
+        apt = apt.release(release, state / release, ARCHES[arch])
+        apt.update()
+    return apt
 
 
 def _move(*places: Path) -> None:

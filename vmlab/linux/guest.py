@@ -20,6 +20,8 @@ LAYOUT = 1
 #: libkrun's kernel has no ACPI: as many windows as there are lines on a PC; on arm64 the first three are the
 #: machine's own
 _SLOTS = {"x86_64": 11, "arm64": 19}
+#: a kernel of Debian's finds windows by ACPI, and on RISC-V by the device tree, which names them beforehand
+_DEBIAN_SLOTS = {"riscv64": 8}
 #: Quiet, for a serial line is slow; without what makes an emulated CPU slow and guards nothing here:
 #: mitigations of other CPUs' faults, self-tests of the crypto code.
 _USUAL = "quiet panic=-1 mitigations=off"
@@ -29,6 +31,7 @@ _CMDLINES = {
     ("debian", "x86_64"): f"console=ttyS0 {_USUAL} cryptomgr.notests"
     " initcall_blacklist=pci_arch_init,mcheck_init_device",
     ("debian", "arm64"): f"console=ttyAMA0 {_USUAL} cryptomgr.notests",
+    ("debian", "riscv64"): f"console=ttyS0 {_USUAL} cryptomgr.notests",
     ("krun", "x86_64"): f"console=hvc0 {_USUAL} initcall_blacklist=cmos_init",
     ("krun", "arm64"): f"console=ttyAMA0 {_USUAL}",
 }
@@ -36,6 +39,7 @@ _CMDLINES = {
 _MAGIC = {
     "x86_64": ((0x202, b"HdrS"), (0, b"\x7fELF")),
     "arm64": ((0x38, b"ARMd"), (0, b"\x7fELF")),
+    "riscv64": ((0x30, b"RISCV"), (0, b"\x7fELF")),
 }
 
 
@@ -46,7 +50,7 @@ def get(
     say: Callable[[str], None] = lambda text: None,
 ) -> LinuxKernel:
     """The Linux of `source` ("debian", "debian-trixie" and so on, "krun") for guests of `arch` ("x86_64",
-    "arm64"; x86_64 if None, whatever the host is).
+    "arm64", and of Debian "riscv64"; x86_64 if None, whatever the host is).
 
     fetch=False: KernelError when the cache has none. say: told what takes long."""
     known = _SOURCE.fullmatch(str(source))
@@ -59,6 +63,8 @@ def get(
     arch = architectures.get(arch or architectures.DEFAULT).name
     if arch not in _MAGIC:
         raise ConfigError(f"no Linux for {arch!r}; there is one for {', '.join(sorted(_MAGIC))}")
+    if (family, arch) not in _CMDLINES:
+        raise ConfigError(f"the source {family} has no Linux for {arch}; debian has one")
     folder = cache.cache_root() / "linux" / f"{source}-{arch}"
     facts = _known(folder)
     if facts is None:
@@ -78,7 +84,7 @@ def get(
         cmdline=_CMDLINES[family, arch],
         arch=arch,
         source=source,
-        slots=_SLOTS[arch] if family == "krun" else 0,
+        slots=_SLOTS[arch] if family == "krun" else _DEBIAN_SLOTS.get(arch, 0),
         origin=f"{source}: {', '.join(names)}",
     )
 

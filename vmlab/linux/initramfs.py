@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from vmlab.arch import DEFAULT, get
+from vmlab.arch import DEFAULT, boards
 from vmlab.errors import KernelError
 from vmlab.linux import cache
 from vmlab.linux.cpio import Archive
@@ -88,8 +88,10 @@ def build(
     archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
     for name in ("console.sh", "root.sh", "slot.sh", "watch.sh"):
         archive.file(f"lib/vmlab/{name}", (_HERE / name).read_bytes(), 0o755)
-    machine = get(arch)
-    facts = f"controller={machine.hotplug:#x}\nwindows={machine.windows.first:#x}\n"
+    there = list(boards(arch).values())
+    # the first window of each board that it may find itself on
+    windows = " ".join(sorted({f"{one.windows.first:#x}" for one in there}))
+    facts = f"controller={there[0].hotplug:#x}\nwindows='{windows}'\n"
     archive.file("lib/vmlab/machine", facts.encode())
     names = []
     for path in order(modules) if modules is not None else ():

@@ -12,7 +12,9 @@ while usleep 200000; do
     slot=0
     while [ $((events >> slot)) -ne 0 ]; do
         name=virtio-mmio.$slot
-        [ -e /sys/bus/platform/devices/$name ] || name=$(printf %x.virtio_mmio $((windows + 4096 * slot)))
+        for first in $windows; do
+            [ -e /sys/bus/platform/devices/$name ] || name=$(printf %x.virtio_mmio $((first + 4096 * slot)))
+        done
         if [ $((events >> slot & 1)) -eq 1 ]; then
             devmem $((controller + 0x18)) 32 $slot
             state=$(($(devmem $((controller + 0x1c)) 32)))

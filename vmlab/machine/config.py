@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from msgspec import Struct
 
-from vmlab.arch import DEFAULT, machine
+from vmlab.arch import DEFAULT
+from vmlab.arch import machine as machine_of
+from vmlab.arch.api import Arch
 from vmlab.core.memory import check_size
 from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
+
+if TYPE_CHECKING:
+    from vmlab.boot.riscv.firmware import Firmware
 
 __all__ = [
     "ENDED",
@@ -43,7 +48,10 @@ class MachineConfig(Struct, frozen=True):
     the guest can end the machine by the debug-exit port. slots: how many windows a Linux without ACPI is
     told of beforehand. arch: the guest's architecture, by its name in `vmlab.arch`. gic: the version of an
     arm64 machine's interrupt controller; dtb: the path of a device tree in place of its own. screen: whether
-    a PC has a text screen and a keyboard; None: if its kernel is one that expects them."""
+    a PC has a text screen and a keyboard; None: if its kernel is one that expects them. machine: the
+    name of a board of the architecture's; None: the usual one. firmware: a RISC-V machine's: a file's path,
+    "none" or "sbi"; None: as the kernel's addresses say. board: what a board of one's own that
+    is made from it is called."""
 
     kernel: str
     engine: str = "auto"
@@ -57,6 +65,27 @@ class MachineConfig(Struct, frozen=True):
     gic: int | None = None
     dtb: str | None = None
     screen: bool | None = None
+    machine: str | None = None
+    firmware: str | None = None
+    board: str = ""
+
+    @property
+    def board_name(self) -> str:
+        """For people: the name of its board."""
+        return self.board or self.platform.machine
+
+    def read_firmware(self) -> Firmware | None:
+        """What `firmware` says, its file read; KernelError in words."""
+        if self.firmware is None:
+            return None
+        from vmlab.boot.riscv import firmware  # only here: few machines have one
+
+        return firmware.read(self.firmware, 32 if self.arch == "riscv32" else 64)
+
+    @property
+    def platform(self) -> Arch:
+        """The architecture with the board."""
+        return machine_of(self.arch, self.machine)
 
     @property
     def name(self) -> str:
@@ -77,7 +106,7 @@ class MachineConfig(Struct, frozen=True):
                 raise ConfigError(f"{what}={value!r}: it must be {words}")
         if not 1 <= self.cpus <= MAX_CPUS:
             raise ConfigError(f"{self.cpus} CPUs; a machine has 1 to {MAX_CPUS}")
-        arch = machine(self.arch)
+        arch = self.platform
         check_size(self.memory)
         if self.gic is not None and (type(self.gic) is not int or self.gic not in GIC_VERSIONS):
             raise ConfigError(f"gic={self.gic!r:.40}: there are the versions 2 and 3")
@@ -91,6 +120,10 @@ class MachineConfig(Struct, frozen=True):
             raise ConfigError(f"screen={self.screen!r:.40}: it is True or False")
         if self.screen and not arch.has_screen:
             raise ConfigError(f"screen: an {self.arch} machine has none; a PC (x86_64) has one")
+        if self.firmware is not None and not self.arch.startswith("riscv"):
+            raise ConfigError(
+                f"firmware: RISC-V machines have one; {self.arch} kernels are started without"
+            )
         if self.gic and not any(part.name == "gic" for part in arch.reserved):
             raise ConfigError(f"gic: the interrupt controller of {self.arch} is no GIC")
 
@@ -163,8 +196,8 @@ class CommandEntry(Struct, frozen=True):
 
 class DeviceEntry(Struct, frozen=True):
     """A device that is plugged in. space: "mmio" or "port"; block: its place in the counter page;
-    consoles: streams of bytes that it has. virtio: whether its driver has a checklist."""
-    consoles: streams of bytes that it has; shows: (address, bytes) of RAM that it puts on a screen."""
+    consoles: streams of bytes that it has. virtio: whether its driver has a checklist. shows: (address,
+    bytes) of RAM that it puts on a screen."""
 
     id: str
     type: str

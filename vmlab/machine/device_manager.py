@@ -49,6 +49,7 @@ class DeviceManager:
     ) -> None:
         self._engine = engine
         self._dialect = arch.dialect
+        self._reserved = arch.reserved
         self._memory = memory
         self._page = page
         self._clock = clock
@@ -194,6 +195,15 @@ class DeviceManager:
                 self.hotplug.fill(slot, Slot(base, size, irq, kind.number, bus_device), announce)
             return name
 
+    def compatible(self) -> dict[str, str]:
+        """id -> what it is in a device tree, of the devices that are no part of the machine and say so."""
+        said = {
+            id: getattr(one.device, "compatible", "")
+            for id, one in self.devices.items()
+            if one.kind == DeviceType.USER
+        }
+        return {id: text for id, text in said.items() if text and isinstance(text, str)}
+
     def _check_place(self, kind: DeviceType, at: int | None, size: int, irq: int | None) -> None:
         """ConfigError for what no device that is plugged in can have; the manager says the rest."""
         if irq is not None:
@@ -205,6 +215,12 @@ class DeviceManager:
         for ram in self._memory.regions:
             if at < ram.end and ram.base < at + size:
                 raise ConfigError(f"{at:#x} is RAM, which ends at {ram.end:#x}")
+        for part in self._reserved:
+            if at <= part.end and part.start < at + size:
+                raise ConfigError(
+                    f"{at:#x}-{at + size - 1:#x} overlaps the {part.name}, which is at"
+                    f" {part.start:#x}-{part.end:#x}"
+                )
         if self._linux and kind.number and not 0 <= at - self.manager.mmio_base < self._slots_size:
             raise ConfigError(
                 f"{at:#x}: Linux finds virtio devices in its {self.manager.slots} slots alone, from"
@@ -214,6 +230,12 @@ class DeviceManager:
     def _hear(self, device: Device, slot: int) -> None:
         if isinstance(device, MmioWindow):
             device.on_let_go = lambda: self.hotplug.unbound(slot)
+
+    def keep_windows(self, count: int, kept: bool) -> None:
+        """The first `count` are there whether they hold a device or not; see `Placeholders`."""
+        self.reserve = Placeholders(
+            self.manager, count, lambda device: self._carried(device)[1], kept
+        )
 
     def _carried(self, device: object) -> tuple[DeviceType, Device]:
         """The device as a bus takes it: a virtio device gets its transport."""
@@ -275,7 +297,7 @@ class DeviceManager:
     @property
     def _linux(self) -> bool:
         """Whether the guest's drivers keep a window until they are unbound."""
-        return self.hotplug.acpi or bool(self.reserve.count)
+        return self.hotplug.acpi or self.reserve.kept
 
     def replace(
         self,

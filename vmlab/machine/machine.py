@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from vmlab.arch import machine as machine_of
 from vmlab.boot.image import read_initrd, read_tree
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
@@ -81,13 +80,14 @@ class Machine:
         self._log: AccessLog | None = None
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
-        self.arch = machine_of(config.arch)
+        self.arch = config.platform
         self.ports = Bus("port", self.arch.port_bits or 0, page=page)
         image = self.arch.read_image(config.kernel, config.memory)
         self._kernel = self.arch.parse(image, config.kernel, config.memory)
         self._initrd = read_initrd(config.initrd, config.memory) if config.initrd else None
         self._tree = read_tree(config.dtb) if config.dtb else None
         self.screen = self._has_screen()
+        self._firmware = config.read_firmware()
         self.engine_name, self.engine_reason = choose(config.engine, self.linux, self.arch.name)
         self.engine = create(
             self.engine_name,
@@ -122,6 +122,8 @@ class Machine:
             self._plug_fixed(on_console)
             if self.linux:
                 self._prepare_slots()
+            elif self.arch.transports:
+                self.device_manager.keep_windows(self.arch.transports, kept=False)
         except BaseException:
             self.engine.close()
             raise
@@ -130,16 +132,12 @@ class Machine:
 
     def _prepare_slots(self) -> None:
         """Where a Linux finds devices that come later."""
-        # only here: other guests start without what only Linux needs
-        from vmlab.machine.hotplug.placeholders import Placeholders
-
-        if self.config.slots:
+        slots = self.arch.transports or self.config.slots
+        if slots:
             # without ACPI it has the 8259As' lines, which are edges, and the windows that it is told of
             self.device_manager.manager.lines.shared = range(0)
-            self.device_manager.manager.slots = self.config.slots
-            self.device_manager.reserve = Placeholders(
-                self.device_manager.manager, self.config.slots
-            )
+            self.device_manager.manager.slots = slots
+            self.device_manager.keep_windows(slots, kept=True)
             self._board.announce(self.device_manager.reserve, self._cmdline)
         else:
             self.device_manager.hotplug.acpi = self.device_manager.manager.paired = True
@@ -322,7 +320,8 @@ class Machine:
         told = self._board.describe(
             Described(
                 *(self.config.cpus, self.linux, self.config.slots, windows),
-                *(self.engine.gic, self._tree, self.arch.name, self.screen),
+                *(self.engine.gic, self._tree, self.arch.name, self.screen, self._firmware),
+                self.device_manager.compatible(),
             )
         )
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)

@@ -38,7 +38,7 @@ class Wires:
         if number in fixed:
             raise ConfigError(
                 f"line {number} belongs to {fixed[number]!r}, part of the machine; devices have the lines"
-                f" {self._lines}"
+                f" {self._lines}{', and by asking others that nobody has' if self._lines.asked else ''}"
             )
 
 

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from vmlab.arch import machine
 from vmlab.errors import DeviceNotFound
 from vmlab.hints import unknown
 from vmlab.notebook import html
@@ -158,7 +157,7 @@ class ConsoleView(ConsolePart):
         self, vm: VM, name: str | None = None, height: int = 360, *, pump: Pump = PUMP
     ) -> None:
         self._place: tuple[str, int] | None = None
-        serial = machine(vm.config.arch).serial
+        serial = vm.config.platform.serial
         name = serial if name is None else name
         if name != serial:
             known = vm.consoles

@@ -24,6 +24,8 @@ _KINDS: dict[type, str] = {bool: "bool", int: "int", float: "float", Path: "path
 MOST = 50
 #: what `VirtioDevice.choose_notify` takes
 NOTIFICATIONS = ("ioeventfd", "trap")
+#: of what is on, off, or as usual
+ON_OFF = ("on", "off")
 #: arguments without a default that would do: a disk is of some size, or a file
 FILLED: dict[tuple[type, str], str] = {(Disk, "size"): "16M"}
 
@@ -127,6 +129,8 @@ def _texts(cls: type, key: str, annotation: Any) -> tuple[str, ...]:
     """The texts to choose from: of a Literal, and of the one argument that all virtio devices have."""
     if get_origin(annotation) is Literal:
         return tuple(one for one in get_args(annotation) if isinstance(one, str))
+    if set(get_args(annotation)) == {bool, type(None)}:
+        return ON_OFF
     return NOTIFICATIONS if key == "notify" and issubclass(cls, VirtioDevice) else ()
 
 
@@ -154,7 +158,7 @@ def build(cls: type, texts: Mapping[str, Any]) -> Any:
 
 
 def _convert(one: Field, text: str | bool) -> Any:
-    if one.kind == "bool":
+    if one.kind == "bool" or one.choices == ON_OFF:
         return text is True or str(text).strip().lower() in ("on", "yes", "true", "1")
     word = str(text).strip()
     try:

@@ -35,18 +35,25 @@ class Console(VirtioDevice):
 
     With several ports the others are `vm.consoles["console0/1"]` and so on; each has a size and can be
     opened and closed, taken out and put back. cols, rows: the size that the guest is told first.
+    legacy: whether its registers are the legacy interface's (virtio 1.2 §4.2.4); None: as its machine has it.
     """
 
     type = "virtio-console"
     device_id = 3
 
     def __init__(
-        self, ports: int = 1, cols: int = 80, rows: int = 25, notify: str = "ioeventfd"
+        self,
+        ports: int = 1,
+        cols: int = 80,
+        rows: int = 25,
+        notify: str = "ioeventfd",
+        legacy: bool | None = None,
     ) -> None:
         if not 1 <= ports <= MOST_PORTS:
             raise ConfigError(f"ports={ports}; a console has 1 to {MOST_PORTS}")
         _check_size(cols, rows)
         self.choose_notify(notify)
+        self.choose_legacy(legacy)
         #: `consoles` is how many streams the machine offers
         self.ports = self.consoles = ports
         # an instance has as many queues as its ports need

@@ -91,7 +91,7 @@ class VirtioDevice:
 
     notify: str = "ioeventfd"
     #: whether the registers are the legacy interface's (virtio 1.2 §4.2.4); None: as its machine has them
-    legacy: ClassVar[bool | None] = None
+    legacy: bool | None = None
     #: device-specific feature bits that are offered (bits 0 to 23 and 50 on)
     features: int = 0
     #: streams of bytes, as of `core.device.Device`
@@ -113,6 +113,16 @@ class VirtioDevice:
         if notify not in ("ioeventfd", "trap"):
             raise ConfigError(f"notify={notify!r}; there are 'ioeventfd' and 'trap'")
         self.notify = notify
+
+    def choose_legacy(self, legacy: bool | None) -> None:
+        """For constructors: check and keep which registers it has; None: as its class and machine say."""
+        if legacy is not None and type(legacy) is not bool:
+            raise ConfigError(
+                f"legacy={legacy!r:.40}; True is virtio-mmio's version 1, False version 2, None as the"
+                " machine has it"
+            )
+        if legacy is not None:
+            self.legacy = legacy
 
     # --- what a device defines ------------------------------------------------------------------
 

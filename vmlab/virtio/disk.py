@@ -32,7 +32,8 @@ class Disk(VirtioDevice):
     path: a raw image, a file or a block device; it is locked, so that two machines cannot write it.
     size: instead, so many zeroes in memory, "16M". data: instead, these bytes in memory (less than
     16 MiB, since they travel to the monitor process). serial: up to 20 ASCII characters. rate: bytes
-    a second; iops: requests a second; None: no limit.
+    a second; iops: requests a second; None: no limit. legacy: whether its registers are the legacy
+    interface's (virtio 1.2 §4.2.4); None: as its machine has them.
 
     What the guest has flushed is on the medium; a guest that cannot flush has every write there.
     """
@@ -57,6 +58,7 @@ class Disk(VirtioDevice):
         rate: int | str | None = None,
         iops: int | None = None,
         notify: str = "ioeventfd",
+        legacy: bool | None = None,
     ) -> None:
         if sum(one is not None for one in (path, size, data)) != 1:
             raise ConfigError("a disk is a file (path=), memory of a size (size=) or bytes (data=)")
@@ -75,6 +77,7 @@ class Disk(VirtioDevice):
         self._limits = (TokenBucket(self.rate), TokenBucket(self.iops))
         self._limited = self.rate is not None or self.iops is not None
         self.choose_notify(notify)
+        self.choose_legacy(legacy)
         self.features = blk.F_SEG_MAX | blk.F_BLK_SIZE | blk.F_FLUSH | blk.F_TOPOLOGY
         self.features |= (
             blk.F_RO if readonly else blk.F_CONFIG_WCE | blk.F_DISCARD | blk.F_WRITE_ZEROES

@@ -74,7 +74,8 @@ class Nic(VirtioDevice):
 
     mac: its address. By default the switch counts its NICs, 02:56:4d:00:00:01 and on, so that a lab
     has the same addresses in each run; on a TAP or a stream it follows from its name. link: whether
-    the link is up at the start; `set_link` changes it. mtu: told to the driver, 68 to 65535.
+    the link is up at the start; `set_link` changes it. mtu: told to the driver, 68 to 65535. legacy:
+    whether its registers are the legacy interface's (virtio 1.2 §4.2.4); None: as its machine has them.
     """
 
     type = "virtio-net"
@@ -95,6 +96,7 @@ class Nic(VirtioDevice):
         link: bool = True,
         mtu: int | None = None,
         notify: str = "ioeventfd",
+        legacy: bool | None = None,
     ) -> None:
         if sum(one is not None for one in (switch, tap, stream)) > 1:
             raise ConfigError(
@@ -103,6 +105,7 @@ class Nic(VirtioDevice):
         if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
             raise ConfigError(f"mtu={mtu}; {MIN_MTU} to {MAX_MTU}, or None")
         self.choose_notify(notify)
+        self.choose_legacy(legacy)
         own = mac_bytes(mac) if mac is not None else None
         # held, so that a switch without a name lives as long as its cards are in hand
         self._switch = shared(switch) if isinstance(switch, str) else switch

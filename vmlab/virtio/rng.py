@@ -21,6 +21,7 @@ class Rng(VirtioDevice):
     """Random bytes for the guest.
 
     seed: the same bytes at each run; None: the host's entropy. rate: bytes a second, None: no limit.
+    legacy: whether its registers are the legacy interface's (virtio 1.2 §4.2.4); None: as its machine has it.
     """
 
     type = "virtio-rng"
@@ -28,13 +29,18 @@ class Rng(VirtioDevice):
     queue_sizes = (256,)
 
     def __init__(
-        self, seed: int | None = None, rate: int | None = None, notify: str = "ioeventfd"
+        self,
+        seed: int | None = None,
+        rate: int | None = None,
+        notify: str = "ioeventfd",
+        legacy: bool | None = None,
     ) -> None:
         if rate is not None and rate <= 0:
             raise ConfigError(f"rate={rate}; bytes a second, larger than zero, or None")
         self.seed = seed
         self.rate = rate
         self.choose_notify(notify)
+        self.choose_legacy(legacy)
         self.bytes_given = 0
         self._random = random.Random(seed) if seed is not None else None
         self._spare = b""

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from vmlab.arch import machine
 from vmlab.errors import DeviceFault, EngineError, MonitorLost, StateError, VmlabError
 from vmlab.machine.config import ENDED, BusyCall, DeviceEntry, Exit, Fault, MachineConfig
 from vmlab.monitor import wire
@@ -53,12 +52,15 @@ class Connection:
     """What must be there before anything can be asked. Views hold it, and so keep the machine."""
 
     def __init__(
-        self, config: MachineConfig, devices: Sequence[tuple[str | None, AnyDevice]], isolate: bool
+        self,
+        config: MachineConfig,
+        devices: Sequence[tuple[str | None, AnyDevice, int | None, int | None]],
+        isolate: bool,
     ) -> None:
         self.config = config
         self.isolate = isolate
         #: what a start plugs in
-        self.wanted = [Wanted(id, device) for id, device in devices]
+        self.wanted = [Wanted(*one) for one in devices]
         #: what the machine is called in views and messages
         self.name = config.name
         self.session: Session | None = None
@@ -334,7 +336,7 @@ class Connection:
     @property
     def consoles(self) -> Consoles:
         """id -> Console."""
-        found = Consoles({machine(self.config.arch).serial: self.console})
+        found = Consoles({self.config.platform.serial: self.console})
         for entry in self.entries_or_build():
             for port in range(entry.consoles):
                 name = f"{entry.id}/{port}" if port else entry.id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vmlab.arch import machine
 from vmlab.core.memory import GuestMemory
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
@@ -48,9 +47,7 @@ class Inspection:
     @property
     def address_map(self) -> AddressMap:
         config = self.connection.config
-        return address_map(
-            machine(config.arch), config.memory, list(self.connection.entries_or_build())
-        )
+        return address_map(config.platform, config.memory, list(self.connection.entries_or_build()))
 
     @property
     def memory(self) -> GuestMemory:

@@ -12,9 +12,10 @@ from vmlab.arch import DEFAULT, machine
 from vmlab.core.units import parse_path, parse_size
 from vmlab.errors import ConfigError
 from vmlab.linux.kernel import LinuxKernel
+from vmlab.vm.board import Placed
 from vmlab.vm.copies import AnyDevice
 
-__all__ = ["Guest", "check_place", "complete", "file_of", "memory_of", "named"]
+__all__ = ["Guest", "complete", "file_of", "firmware_of", "memory_of", "named"]
 
 #: the least memory that a machine may have
 MEBIBYTE = 1 << 20
@@ -33,8 +34,8 @@ def memory_of(asked: str | int) -> int:
 
 
 def named(
-    devices: Sequence[AnyDevice] | Mapping[str, AnyDevice],
-) -> list[tuple[str | None, AnyDevice]]:
+    devices: Sequence[AnyDevice | Placed] | Mapping[str, AnyDevice | Placed],
+) -> list[tuple[str | None, AnyDevice | Placed]]:
     """(id or None, device) of each that is wanted."""
     if isinstance(devices, Mapping):
         return list(devices.items())
@@ -54,6 +55,7 @@ class Guest(NamedTuple):
     usual: str
     slots: int
     arch: str
+    machine: str | None = None
 
 
 def complete(
@@ -61,22 +63,25 @@ def complete(
     initrd: str | os.PathLike[str] | None,
     cmdline: str,
     arch: str | None,
+    board: str | None = None,
 ) -> Guest:
-    """A Linux brings its own. arch: the machine's; None: the one that the kernel is for."""
-    wanted = None if arch is None else machine(arch).name
+    """A Linux brings its own. arch: the machine's; None: the one that the kernel is for. board: its name;
+    None: the usual one."""
+    wanted = None if arch is None else machine(arch, board).name
     if kernel == kernels.LINUX:
         kernel = kernels.linux(arch=wanted)
     if isinstance(kernel, LinuxKernel):
         line = f"{kernel.cmdline} {cmdline}".strip()
         image, initrd = str(kernels.find(kernel.kernel)), initrd or kernel.initrd
-        return Guest(image, initrd, line, kernel.memory, kernel.slots, wanted or kernel.arch)
+        found = machine(wanted or kernel.arch, board)
+        return Guest(image, initrd, line, kernel.memory, kernel.slots, found.name, board)
     image = str(kernels.find(kernel, wanted or DEFAULT))
     if wanted is None and kernel not in kernels.names():
         from vmlab.boot.kind import arch_of  # only here: most machines are asked for, or usual
 
         wanted = arch_of(image)
-    found = wanted or DEFAULT
-    return Guest(image, initrd, cmdline, machine(found).usual_memory, 0, found)
+    found = machine(wanted or DEFAULT, board)
+    return Guest(image, initrd, cmdline, found.usual_memory, 0, found.name, board)
 
 
 def file_of(what: str, path: str | os.PathLike[str] | None) -> str | None:
@@ -86,9 +91,6 @@ def file_of(what: str, path: str | os.PathLike[str] | None) -> str | None:
     return str(Path(os.path.expanduser(parse_path(what, path))).absolute())
 
 
-def check_place(at: object, irq: object) -> None:
-    for name, value, most in (("at", at, 1 << 64), ("irq", irq, 1 << 16)):
-        if value is None:
-            continue
-        if type(value) is not int or not 0 <= value < most:
-            raise ConfigError(f"{name}={value!r}: it must be a whole number, 0 or more")
+def firmware_of(said: str | os.PathLike[str] | None) -> str | None:
+    """A file, found as others are, or a word that stands for none."""
+    return str(said) if said in ("none", "sbi") else file_of("firmware", said)

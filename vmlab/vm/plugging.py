@@ -10,9 +10,9 @@ from vmlab.errors import ExpectTimeout
 from vmlab.machine.config import ENDED
 from vmlab.monitor import wire
 from vmlab.virtio.device import VirtioDevice
+from vmlab.vm.board import check_place
 from vmlab.vm.copies import AnyDevice, check_device
 from vmlab.vm.inspection import Inspection
-from vmlab.vm.options import check_place
 from vmlab.vm.views import DeviceView, gone
 from vmlab.vm.waiting import Looks, wait_until
 
@@ -85,5 +85,7 @@ class Plugging:
         view = self._seen.devices.get(id)
         if view is None or self._connection.state != "running":
             return True
-        done = bool(self._connection.config.slots) or self._answers() > answers
+        config = self._connection.config
+        without_acpi = config.slots or config.platform.transports
+        done = bool(without_acpi) or self._answers() > answers
         return done and view.state in ("driver_ok", "failed")

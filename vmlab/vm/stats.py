@@ -14,6 +14,8 @@ def stats(seen: Inspection) -> dict[str, Any]:
     traps, connection = seen.traps.to_dict(), seen.connection
     ended = connection.state.exit
     return {
+        "arch": connection.config.arch,
+        "machine": connection.config.board_name,
         "engine": connection.engine,
         "engine_reason": connection.engine_reason,
         "exit": {"reason": ended.reason, "code": ended.code, "text": ended.text} if ended else None,

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Self
 
-from vmlab.arch import machine
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
@@ -19,12 +18,13 @@ from vmlab.machine.config import ENDED, Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import PAUSE_TIMEOUT
 from vmlab.vm import display, waiting
+from vmlab.vm.board import Board, Placed, base, everything
 from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, check_devices
 from vmlab.vm.device_log import DeviceLog
 from vmlab.vm.inspection import Inspection
-from vmlab.vm.options import complete, file_of, memory_of, named
+from vmlab.vm.options import complete, file_of, firmware_of, memory_of, named
 from vmlab.vm.plugging import TAKING, Plugging
 from vmlab.vm.reruns import christen
 from vmlab.vm.screen import Screen
@@ -53,14 +53,20 @@ class VM:
     kernel: the name of a bundled kernel, the path of an image, or what `kernels.linux()` returns (as "linux"
     does): that brings its initrd, and a command line before `cmdline`. engine: "auto" (KVM where it works,
     else software), "kvm", "soft". memory: bytes, or "64M"; None: what the kernel is comfortable with.
-    devices: what is plugged in from the start, in the order of their windows; a mapping gives them their ids.
+    devices: what is plugged in from the start, in the order of their windows; a mapping gives them their ids,
+    and `Placed(device, at=, irq=)` an address and a line.
     isolate: run the machine in a process of its own (False is for debugging: a busy notebook then slows the
     guest). debug_exit: whether the guest can end the machine, with a status (on a PC by port 0xf4). arch: the
     guest's architecture, "x86_64", "arm64", "riscv64" or "riscv32"; None: the one that the kernel is for.
+    machine: the name of its board, one of that architecture's: "pc" of x86_64, "krun" (libkrun's numbers) of
+    arm64, "virt" (QEMU's) or "krun" of riscv64; None: the first of them; or a `Board` of one's own.
     gic: the version of an arm64 machine's interrupt controller, 2 or 3; dtb: the file of a device tree in
     place of its own, to which memory, command line and initrd are added. screen: whether a PC has a text
-    screen and a keyboard; None: if the kernel is multiboot or a plain ELF file. name: what views and
-    messages call it; else the kernel's name, with a number where another VM has that.
+    screen and a keyboard; None: if the kernel is multiboot or a plain ELF file. firmware: of
+    a RISC-V machine, the file of one that runs below the kernel, such as OpenSBI's fw_dynamic or fw_jump;
+    "none": the kernel is entered in M mode; "sbi": in S mode, and the machine answers its SBI calls; None: as
+    the kernel's addresses say. name: what views and messages call
+    it; else the kernel's name, with a number where another VM has that.
 
     In a notebook, a VM that takes the only variable of an earlier one (the cell is run again) stops that
     one, and says so.
@@ -73,18 +79,23 @@ class VM:
         engine: str = "auto",
         memory: str | int | None = None,
         cpus: int = 1,
-        devices: Sequence[AnyDevice] | Mapping[str, AnyDevice] = (),
+        devices: Sequence[AnyDevice | Placed] | Mapping[str, AnyDevice | Placed] = (),
         cmdline: str = "",
         initrd: str | os.PathLike[str] | None = None,
         isolate: bool = True,
         debug_exit: bool = True,
         arch: str | None = None,
+        machine: str | Board | None = None,
         gic: int | None = None,
         dtb: str | os.PathLike[str] | None = None,
         screen: bool | None = None,
+        firmware: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
-        guest = complete(kernel, initrd, cmdline, arch)
+        board, arch, machine = base(machine, arch)
+        guest = complete(kernel, initrd, cmdline, arch, machine)
+        if memory is None and board is not None:
+            memory = board.memory
         config = MachineConfig(
             kernel=guest.kernel,
             engine=engine,
@@ -95,17 +106,20 @@ class VM:
             debug_exit=debug_exit,
             slots=guest.slots,
             arch=guest.arch,
+            machine=guest.machine,
+            board=(board.name or type(board).__name__) if board is not None else "",
             gic=gic,
             dtb=file_of("dtb", dtb),
             screen=screen,
+            firmware=firmware_of(firmware),
         )
         config.check()
         Cmdline(text=guest.cmdline)
         for what, value in (("isolate", isolate), ("debug_exit", debug_exit)):
             if not isinstance(value, int):
                 raise ConfigError(f"{what}={value!r:.60}: it is True or False")
-        wanted = named(devices)
-        check_devices([device for _, device in wanted])
+        wanted = everything(board, named(devices))
+        check_devices([one[1] for one in wanted])
         #: the session with the machine, and what is known of it: for what shows a VM, not for its users
         self.connection = Connection(config, wanted, isolate)
         self.inspection = Inspection(self.connection)
@@ -118,7 +132,8 @@ class VM:
     def _check_files(self) -> None:
         """Say now, not at `start`, that an image cannot be booted."""
         config = self.config
-        warning = machine(config.arch).check_files(config.kernel, config.initrd, config.memory)
+        warning = config.platform.check_files(config.kernel, config.initrd, config.memory)
+        config.read_firmware()
         if config.dtb is not None:
             from vmlab.boot.image import read_tree  # only here: few machines have one
 
@@ -181,6 +196,11 @@ class VM:
         """Seconds since `start`, up to the machine's end."""
         return self.connection.uptime
 
+    @property
+    def machine(self) -> str:
+        """The name of its board: "pc", "krun", "virt", or that of a `Board` of one's own."""
+        return self.config.board_name
+
     # --- life -----------------------------------------------------------------------------------
 
     def start(self, paused: bool = False) -> Self:
@@ -235,7 +255,7 @@ class VM:
     def shutdown(self, timeout: float = 30) -> Exit:
         """Press the power button, to which a Linux listens, and wait until the guest has switched itself off.
         StateError when it does not within `timeout` seconds, or its machine has no button."""
-        buttons = machine(self.config.arch).buttons
+        buttons = self.config.platform.buttons
         if not buttons:
             raise StateError("this machine has no power button; stop() switches it off")
         for button in buttons:
@@ -301,7 +321,8 @@ class VM:
     ) -> DeviceView:
         """Plug a device into the machine, running or not; after a stop, `start` plugs it in again. at: the
         address of its window, else the first free one. irq: its line, else a free one of 5 to 15 (edges, one
-        device each), and then one of 17 to 23 (levels, shared); a device that uses none gets none.
+        device each), and then one of 17 to 23 (levels, shared); a device that uses none gets none. On
+        RISC-V at and irq may be any that are free.
         The device travels there, with its class and what that uses: `device` is a copy from then on. A Linux
         that runs is given up to `wait` seconds to bind its driver: a command that follows finds the device.
         """
@@ -447,6 +468,6 @@ class VM:
         state = self.state
         why = f", {state.reason}" if state.reason else ""
         return (
-            f"<VM {self.name}: {state!s}{why}; {self.engine}, {show_size(self.config.memory)},"
-            f" {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
+            f"<VM {self.name}: {state!s}{why}; {self.config.arch} {self.machine}, {self.engine},"
+            f" {show_size(self.config.memory)}, {self.config.cpus} cpu{'s' if self.config.cpus > 1 else ''}>"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vmlab.arch.api import Loader, Reserved, Windows
 from vmlab.arch.arm64 import platform
 
-__all__ = ["ARCH"]
+__all__ = ["ARCH", "BOARDS"]
 
 
 class Arm64(Loader):
@@ -28,6 +28,7 @@ class Arm64(Loader):
     hotplug = platform.HOTPLUG_BASE
     has_tree = True
     buttons = ("power", "gpio", "hotplug")
+    machine = "krun"
     board = "vmlab.machine.board.krun"
     loader = "vmlab.boot.arm64.load"
 
@@ -36,3 +37,4 @@ class Arm64(Loader):
 
 
 ARCH = Arm64()
+BOARDS = {ARCH.machine: ARCH}

@@ -6,10 +6,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from vmlab.arch.api import Dialect, Loader, OnlyWindows, Reserved, Windows
+from vmlab.arch.api import Arch, Dialect, Loader, OnlyWindows, Reserved, Windows
 from vmlab.arch.riscv64 import platform
 
-__all__ = ["ARCH", "BOARDS", "KRUN_WINDOWS", "REGISTERS", "Virt"]
+__all__ = ["ARCH", "BOARDS", "KRUN_WINDOWS", "REGISTERS", "Krun", "Virt"]
 
 KRUN_WINDOWS = Windows(0x0A00_0000, (0, 1023), last_irq=1023)
 
@@ -25,10 +25,16 @@ REGISTERS = (
 
 
 class Virt(Loader):
+    machine = "virt"
     port_bits: int | None = None
     windows = Windows(
-        platform.WINDOWS_BASE, platform.LINES, platform.LAST_LINE, end=platform.WINDOWS_END
+        platform.WINDOWS_BASE,
+        platform.LINES,
+        platform.LAST_LINE,
+        end=platform.WINDOWS_END,
+        asked=(1, platform.LAST_LINE),
     )
+    transports = platform.LINES[1]
     program_counter = "pc"
     registers = REGISTERS
     reserved = (
@@ -57,4 +63,24 @@ class Virt(Loader):
         return [(platform.RAM_BASE, size)]
 
 
-BOARDS = {"virt": Virt(64)}
+class Krun(Virt):
+    """libkrun's windows, for Linux: virtio devices of version 1.2, as many as there are lines."""
+
+    machine = "krun"
+    windows = Windows(
+        platform.KRUN_BASE,
+        platform.KRUN_LINES,
+        platform.LAST_LINE,
+        end=platform.KRUN_END,
+        asked=(1, platform.LAST_LINE),
+    )
+    transports = 0
+    usual_memory = "64M"
+    board = "vmlab.machine.board.krun_riscv"
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(bits)
+        self.dialect = Dialect()
+
+
+BOARDS: dict[str, Arch] = {"virt": Virt(64), "krun": Krun(64)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vmlab.arch.api import Loader, Reserved, Windows
 from vmlab.arch.x86_64 import platform
 
-__all__ = ["ARCH", "HIGH_RAM_START", "LOW_RAM_END"]
+__all__ = ["ARCH", "BOARDS", "HIGH_RAM_START", "LOW_RAM_END"]
 
 #: RAM below 4 GiB ends here at the latest; devices live above it
 LOW_RAM_END = 0xC000_0000
@@ -34,6 +34,7 @@ class X86(Loader):
     has_tree = False
     has_screen = True
     buttons = ("power",)
+    machine = "pc"
     board = "vmlab.machine.board.pc"
     loader = "vmlab.boot.x86_64.load"
 
@@ -46,3 +47,5 @@ class X86(Loader):
 
 
 ARCH = X86()
+#: a PC whose windows and lines are libkrun's: it goes by both names
+BOARDS = {ARCH.machine: ARCH, "krun": ARCH}

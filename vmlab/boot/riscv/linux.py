@@ -30,7 +30,10 @@ class Image(NamedTuple):
         """KernelError when it is damaged or of a kind that cannot be run. size: the file's."""
         offset, memory = read_header(image, name)
         if offset > 2 * _ALIGNED:
-            raise KernelError(f"{name}: a text offset of {offset:#x}; it is {_ALIGNED:#x}")
+            raise KernelError(
+                f"{name}: a text offset of {offset:#x}; a RISC-V Image lies {_ALIGNED:#x} bytes into RAM, one"
+                f" of 32 bits {2 * _ALIGNED:#x}"
+            )
         return cls(offset, max(memory, size))
 
 

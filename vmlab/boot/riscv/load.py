@@ -2,7 +2,8 @@
 
 Where it lies says in which mode: a kernel whose RAM begins with it is the machine's firmware and starts in M
 mode on every hart, as on QEMU's "virt" without a BIOS; one that leaves the first 2 MiB to a firmware starts
-in S mode on one hart, and the machine answers its SBI calls. Every kernel gets a device tree.
+in S mode on one hart, and the machine answers its SBI calls. Both can be said, and a firmware of one's own
+can be put below a kernel (see `firmware`). Every kernel gets a device tree.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from vmlab.boot.image import check_initrd
 from vmlab.boot.payload import MAX_SIZE
 from vmlab.boot.pieces import Piece, check_entry, pieces_of
 from vmlab.boot.riscv import formats, linux
+from vmlab.boot.riscv.firmware import INFO_SIZE, NONE, SBI, Firmware, dynamic_info
 from vmlab.core.cmdline import Cmdline
 from vmlab.core.memory import GuestMemory
 from vmlab.core.safely import named
@@ -35,10 +37,12 @@ _TREE = 0x20_0000
 
 class Told(NamedTuple):
     """What a guest finds in memory of its machine. tree: the device tree, without /memory and /chosen;
-    stdout: the path in it of the serial port."""
+    stdout: the path in it of the serial port, whose address is `uart`. firmware: what was said of it."""
 
     tree: Node = Node("")
     stdout: str = ""
+    uart: int = platform.UART_BASE
+    firmware: Firmware | None = None
 
 
 class _Formats(NamedTuple):
@@ -112,6 +116,15 @@ class RiscvLoader:
         ram = memory.regions[0]
         start = ram.base if kernel.floating else 0
         pieces = [one._replace(address=start + one.address) for one in kernel.pieces]
+        entry, first = start + kernel.entry, min(one.address for one in pieces)
+        own = told.firmware if told.firmware is not None and told.firmware.is_file else None
+        if own is not None:
+            if first < platform.SBI_ENTRY:
+                raise KernelError(
+                    f"{kernel.name}: it lies at {first:#x}, where the firmware {own.name} is; link it to"
+                    f" {platform.SBI_ENTRY:#x}, or leave the firmware out: it is one itself"
+                )
+            pieces = [*own.pieces, *pieces]
         if kernel.linux and len(cmdline) > CMDLINE_MAX:
             raise KernelError(
                 f"{kernel.name}: it takes a command line of {CMDLINE_MAX} bytes; this one has {len(cmdline)}"
@@ -121,10 +134,15 @@ class RiscvLoader:
         module = place_initrd(memory, initrd, end, tree) if initrd else None
         properties = chosen(cmdline, told.stdout, module, kernel.linux)
         blob = fdt.flatten(complete(told.tree, memory, properties))
-        if tree + len(blob) > ram.end:
+        if tree + len(blob) > ram.end - INFO_SIZE:
             raise KernelError(
                 f"{len(blob):#x} bytes of device tree do not fit; give the guest more memory"
             )
         memory.write(tree, blob)
-        first = min(one.address for one in pieces)
-        return CpuState(start + kernel.entry, first >= platform.SBI_ENTRY, {"x11": tree})
+        if own is None:
+            said = told.firmware.name if told.firmware is not None else ""
+            supervisor = said == SBI or (said != NONE and first >= platform.SBI_ENTRY)
+            return CpuState(entry, supervisor, {"x11": tree}, told.uart)
+        # behind the tree's room: the firmware writes into that
+        memory.write(info := ram.end - INFO_SIZE, dynamic_info(entry, self._bits))
+        return CpuState(own.entry, False, {"x11": tree, "x12": info}, told.uart)

@@ -17,6 +17,7 @@ from vmlab.devices.hotplug import HotPlug
 
 if TYPE_CHECKING:
     from vmlab.boot.fdt import Node
+    from vmlab.boot.riscv.firmware import Firmware
     from vmlab.machine.hotplug.placeholders import Placeholders
 
 __all__ = ["Board", "Described", "Fixed", "FixedHooks", "Serial", "get"]
@@ -65,7 +66,8 @@ class Fixed(NamedTuple):
 class Described(NamedTuple):
     """What of a machine its guest is told. linux: the guest is one; slots: windows that it knows from the
     start, for one without ACPI; windows: those that hold something. gic: the version of an arm64
-    machine's; tree: a device tree of the user's own. screen: it has a text screen."""
+    machine's; tree: a device tree of the user's own. screen: it has a text screen. firmware: a RISC-V
+    machine's, where it was said. compatible: of devices that say what they are to a device tree, by id."""
 
     cpus: int
     linux: bool
@@ -75,6 +77,8 @@ class Described(NamedTuple):
     tree: Node | None = None
     arch: str = ""
     screen: bool = False
+    firmware: Firmware | None = None
+    compatible: dict[str, str] = {}
 
 
 class Board(Protocol):

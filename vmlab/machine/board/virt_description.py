@@ -1,18 +1,22 @@
-"""The device tree of the RISC-V machine "virt"."""
+"""The device tree of the RISC-V machines "virt" and "krun"."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from vmlab.arch.riscv64 import platform
 from vmlab.boot.fdt import Node, cells, reg, text
 from vmlab.boot.riscv.load import Told
-from vmlab.core.manager import DeviceInfo
+from vmlab.core.manager import DeviceInfo, DeviceType
 from vmlab.devices.riscv import finisher
 from vmlab.machine.board import Described
 
-__all__ = ["told", "tree"]
+__all__ = ["Places", "told", "tree"]
 
 # phandles: the PLIC, the finisher, and from here on the harts' interrupt controllers
 _PLIC, _FINISHER, _HARTS = 1, 2, 3
+#: and the harts themselves
+_CPUS = 0x20
 # interrupts at a hart's controller (Privileged Architecture, table of mcause)
 _SOFT_M, _TIMER_M, _EXTERNAL_M, _EXTERNAL_S = 3, 7, 11, 9
 #: Hz, of the UART's clock
@@ -20,14 +24,24 @@ _UART_CLOCK = 3_686_400
 _ISA = "rv{}imafdc_zicntr_zicsr_zifencei"
 
 
-def told(machine: Described) -> Told:
+class Places(NamedTuple):
+    """What differs between the boards: where the serial port lies, and the lines of that and the clock."""
+
+    uart: int = platform.UART_BASE
+    uart_irq: int = platform.UART_IRQ
+    rtc_irq: int = platform.RTC_IRQ
+
+
+def told(machine: Described, at: Places = Places()) -> Told:  # noqa: B008  it cannot be changed
     return Told(
-        machine.tree or tree(machine),
-        "" if machine.tree else f"/soc/serial@{platform.UART_BASE:x}",
+        machine.tree or tree(machine, at),
+        "" if machine.tree else f"/soc/serial@{at.uart:x}",
+        at.uart,
+        machine.firmware,
     )
 
 
-def tree(machine: Described) -> Node:
+def tree(machine: Described, at: Places = Places()) -> Node:  # noqa: B008
     """The device tree, but for /memory and /chosen."""
     return Node(
         "",
@@ -47,7 +61,7 @@ def tree(machine: Described) -> Node:
                     "compatible": text("simple-bus"),
                     "ranges": b"",
                 },
-                [*_controllers(machine.cpus), *_devices(), *_virtio(machine)],
+                [*_controllers(machine.cpus), *_devices(at), *_virtio(machine), *_own(machine)],
             ),
             _by_finisher("poweroff", finisher.PASS),
             _by_finisher("reboot", finisher.RESET),
@@ -66,6 +80,7 @@ def _cpus(machine: Described) -> Node:
                 "reg": cells(number),
                 "status": text("okay"),
                 "riscv,isa": text(_ISA.format(bits)),
+                "phandle": cells(_CPUS + number),
                 "mmu-type": text("riscv,sv32" if bits == 32 else "riscv,sv57"),
             },
             [
@@ -90,8 +105,13 @@ def _cpus(machine: Described) -> Node:
             "#size-cells": cells(0),
             "timebase-frequency": cells(platform.TICK_HZ),
         },
-        harts,
+        [*harts, Node("cpu-map", {}, [Node("cluster0", {}, _cores(machine.cpus))])],
     )
+
+
+def _cores(harts: int) -> list[Node]:
+    """As QEMU says it: firmware counts harts there."""
+    return [Node(f"core{n:x}", {"cpu": cells(_CPUS + n)}) for n in range(harts)]
 
 
 def _controllers(harts: int) -> list[Node]:
@@ -133,13 +153,12 @@ def _device(
     return Node(f"{kind}@{base:x}", properties | named)
 
 
-def _devices() -> list[Node]:
-    uart, rtc = platform.UART_IRQ, platform.RTC_IRQ
+def _devices(at: Places) -> list[Node]:
     clock = cells(_UART_CLOCK)
     test = text("sifive,test1", "sifive,test0", "syscon")
     return [
-        _device("serial", platform.UART_BASE, 0x100, text("ns16550a"), uart, clock_frequency=clock),
-        _device("rtc", platform.RTC_BASE, 0x1000, text("google,goldfish-rtc"), rtc),
+        _device("serial", at.uart, 0x100, text("ns16550a"), at.uart_irq, clock_frequency=clock),
+        _device("rtc", platform.RTC_BASE, 0x1000, text("google,goldfish-rtc"), at.rtc_irq),
         _device("test", platform.FINISHER_BASE, 0x1000, test, None, phandle=cells(_FINISHER)),
     ]
 
@@ -154,6 +173,15 @@ def _by_finisher(name: str, value: int) -> Node:
             "value": cells(value),
         },
     )
+
+
+def _own(machine: Described) -> list[Node]:
+    """Devices of the user's that say what they are."""
+    return [
+        _device("device", info.addr, info.len, text(machine.compatible[id]), info.irq)
+        for (kind, id), info in sorted(machine.windows.items(), key=lambda one: one[1].addr)
+        if kind == DeviceType.USER and id in machine.compatible
+    ]
 
 
 def _virtio(machine: Described) -> list[Node]:

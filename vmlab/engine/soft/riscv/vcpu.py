@@ -63,6 +63,8 @@ class Processor(Turns["Vcpu"]):
             self.access.wide = self._is_wide
         self.access.attach(uc, ram)
         self._begin_turns(Kick(uc, self._on_block, patched))
+        #: where the calls of the firmware write
+        self.uart = platform.UART_BASE
         self.vcpus = [Vcpu(n, self) for n in range(config.cpus)]
 
     # -- callbacks -------------------------------------------------------------------------------------
@@ -187,6 +189,7 @@ class Vcpu(TurnCpu):
         self.mode = Mode.WAITING if state is None else Mode.RUNNING
         start = CpuState(0) if state is None else state
         self._supervisor = start.supervisor
+        self._processor.uart = start.uart
         self._processor.begin(self, start.pc, start.supervisor, dict(start.regs))
         if start.supervisor:
             self._processor.chipset.own_supervisor_timer(self.number, True)
@@ -266,13 +269,11 @@ class Vcpu(TurnCpu):
 
     def put(self, data: bytes) -> None:
         for byte in data:
-            self._processor.access.store(platform.UART_BASE + _DATA, 1, byte)
+            self._processor.access.store(self._processor.uart + _DATA, 1, byte)
 
     def get(self) -> int:
-        load = self._processor.access.load
-        return (
-            load(platform.UART_BASE + _DATA, 1) if load(platform.UART_BASE + _LSR, 1) & _DR else -1
-        )
+        load, uart = self._processor.access.load, self._processor.uart
+        return load(uart + _DATA, 1) if load(uart + _LSR, 1) & _DR else -1
 
     def memory(self, address: int, size: int) -> memoryview | None:
         ram = self._processor.ram
