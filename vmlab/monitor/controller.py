@@ -15,6 +15,7 @@ from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import short, shown, text_of, trace_of
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.hints import unknown
+from vmlab.machine.debug import virtual
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
 from vmlab.monitor.plain import Plain
@@ -26,6 +27,8 @@ __all__ = ["Controller"]
 MAX_STEPS = 1_000_000
 #: accesses that a log keeps; each is about 200 bytes in the monitor's memory
 MAX_TRACE = 1_000_000
+#: bytes of one ReadVirtual
+MAX_READ = 1 << 20
 #: whose words are ours; a subclass may be a device's
 _OURS = frozenset(getattr(errors, name) for name in errors.__all__)
 
@@ -69,6 +72,13 @@ class Controller:
             wire.Wrote: self._wrote,
             wire.Trace: self._trace,
             wire.TakeTrace: self._take_trace,
+            wire.AddBreak: self._add_break,
+            wire.ChangeBreak: self._change_break,
+            wire.ListBreaks: lambda c: wire.Breaks(self._up.breakpoints.entries),
+            wire.Decided: lambda c: self._do(
+                lambda: self._up.breakpoints.answer(c.serial, c.stop, c.trouble)
+            ),
+            wire.ReadVirtual: self._read_virtual,
             wire.Exits: lambda c: wire.ExitCounts(self._up.engine.exits, self._up.unmapped()),
         }
 
@@ -111,7 +121,7 @@ class Controller:
             machine.close()
             raise
         machine.on_state = lambda: self._tell(
-            wire.State(machine.state, machine.exit, machine.fault)
+            wire.State(machine.state, machine.exit, machine.fault, machine.met)
         )
         self.machine = machine
         return wire.Built(
@@ -189,6 +199,28 @@ class Controller:
     def _set_regs(self, command: wire.SetRegs) -> wire.Reply:
         self._up.engine.set_regs(self._stopped_cpu(command.cpu), command.values)
         return wire.Done()
+
+    def _add_break(self, command: wire.AddBreak) -> wire.Reply:
+        breakpoints = self._up.breakpoints
+        breakpoints.ask = lambda serial, event: self._tell(wire.Asked(serial, event))
+        breakpoints.say = lambda text: self._tell(
+            wire.Said([wire.Saying(time.monotonic(), "", "fault", text + "\n")])
+        )
+        return wire.Breaks([breakpoints.add(command.spec)])
+
+    def _change_break(self, command: wire.ChangeBreak) -> wire.Reply:
+        breakpoints = self._up.breakpoints
+        if command.enabled is None:
+            breakpoints.remove(command.number)
+        else:
+            breakpoints.change(command.number, command.enabled)
+        return wire.Done()
+
+    def _read_virtual(self, command: wire.ReadVirtual) -> wire.Reply:
+        if not 0 <= command.size <= MAX_READ:
+            raise ConfigError(f"{command.size} bytes; one call reads 0 to {MAX_READ}")
+        cpu = self._stopped_cpu(command.cpu)
+        return wire.Bytes(virtual.read(self._up, command.address, command.size, cpu))
 
     def _wrote(self, command: wire.Wrote) -> wire.Reply:
         if self._memory.on_write is not None:

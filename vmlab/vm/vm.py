@@ -18,7 +18,9 @@ from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import ENDED, Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import PAUSE_TIMEOUT
-from vmlab.vm import display, waiting
+from vmlab.vm import breakpoints, display, waiting
+from vmlab.vm.breakpoints import Breakpoint, Breakpoints, Stopped
+from vmlab.vm.conditions import Condition
 from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, check_devices
@@ -323,6 +325,88 @@ class VM:
         """Call a method of the device in the machine, one that its class marks with `command`;
         `vm.devices[id].method(...)` does the same."""
         return self.connection.tell(id_of(id, "tell"), method, *arguments, **options)
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """All there are, gdb's included."""
+        return Breakpoints(self.connection)
+
+    def break_at(
+        self,
+        address: int | str,
+        *,
+        when: Condition | None = None,
+        count: int = 1,
+        once: bool = False,
+    ) -> Breakpoint:
+        """Stop before the instruction at `address`, as the program counter has it, or at a symbol.
+
+        when: a function of the event, in this process; the guest waits for it. It has a second: one that
+        raises, or does not return, is taken off, `vm.log` says so, and the guest is paused. count: stop from
+        the count-th hit on. once: delete it after it has stopped the guest. Any number in software. KVM has
+        four in hardware, then INT3 where that works, then single-stepping, which is slow: `.how` says which.
+        """
+        spec = breakpoints.code_spec(address, self._symbol, count, once)
+        return self.breakpoints.add(spec, when)
+
+    def break_on(
+        self,
+        place: str | int | range,
+        *,
+        size: int = 1,
+        read: bool = False,
+        write: bool = True,
+        value: int | None = None,
+        when: Condition | None = None,
+        count: int = 1,
+        once: bool = False,
+    ) -> Breakpoint:
+        """Stop at an access to a device's register ("disk0.QueueNotify"), to any of its registers ("disk0"), to
+        a port (0x3f8) or to I/O space (an address, with `size`, or a range), whether something is there or not.
+
+        The guest stops inside the access, before the device sees it; resuming performs it, once, and it is
+        counted once. value: only writes of that value. when, count, once: as `break_at`'s. While a breakpoint
+        is on a device, its notifications trap instead of ringing a doorbell."""
+        return self.breakpoints.access(place, size, read, write, value, when, count, once)
+
+    def break_on_memory(
+        self,
+        address: int | str,
+        size: int = 1,
+        *,
+        read: bool = False,
+        write: bool = True,
+        value: int | None = None,
+        when: Condition | None = None,
+        count: int = 1,
+        once: bool = False,
+    ) -> Breakpoint:
+        """Stop after an instruction that touches guest memory: `size` bytes at a virtual address, by the page
+        tables of the first CPU as they are now, or at a symbol. In software every load and store of the guest is
+        slower while there is one; KVM has four, of 1, 2, 4 or 8 aligned bytes, shared with `break_at`."""
+        spec = breakpoints.memory_spec(address, size, self._symbol, read, write, value, count, once)
+        return self.breakpoints.add(spec, when)
+
+    def break_on_irq(
+        self, line: int, *, when: Condition | None = None, count: int = 1, once: bool = False
+    ) -> Breakpoint:
+        """Stop when an interrupt line rises: as soon as the CPUs can be stopped after that."""
+        return self.breakpoints.add(breakpoints.irq_spec(line, count, once), when)
+
+    def wait_for_break(self, timeout: float | None = 5) -> Stopped:
+        """Until the guest stands at a breakpoint -> .breakpoint, .event, .cpu. ExpectTimeout when it does not
+        within `timeout` seconds; StateError when the machine ends, or is paused for another reason."""
+        return breakpoints.wait_for_break(self.connection, timeout)
+
+    def _symbol(self, name: str) -> int:
+        """A symbol's address, from the symbols that are loaded."""
+        find = getattr(self, "address_of", None)
+        if find is None:
+            raise ConfigError(f"{name!r}: no symbols are loaded; give an address")
+        address: int = find(name)
+        return address
 
     # --- what is to be seen ---------------------------------------------------------------------
 
