@@ -51,7 +51,7 @@ class Breakpoint:
 
     @property
     def hits(self) -> int:
-        """How often it was met and its `value` and `when` were true, whether that stopped the guest or not."""
+        """How often it was met with its `value` and `when` true, whether that stopped the guest or not."""
         self._now()
         return self._entry.hits
 
@@ -186,8 +186,9 @@ class Breakpoints:
         if isinstance(place, range):
             if place.step != 1 or not len(place):
                 raise ConfigError(f"{place!r}: a range of addresses has step 1 and is not empty")
-            place, size = place.start, len(place)
-        start, size = _whole("address", place, 0, _TOP), _whole("size", size, 1, _TOP)
+            start, size = place.start, len(place)
+        else:
+            start, size = _whole("address", place, 0, _TOP), _whole("size", size, 1, _TOP)
         space = self._space(start, size)
         end = f"-{start + size - 1:#x}" if size > 1 else ""
         label = f"{space} {start:#x}{end}"

@@ -11,9 +11,10 @@ __all__ = ["State"]
 class State(str):
     """The machine's state: equal to its word, and it knows why.
 
-    exit: why the machine ended, or None. met: the breakpoint that it is paused at, or None. fault: the device that failed, or None; its `traceback` is
-    shown by `repr`. busy: the code of a device that has not returned for more than a second, "busy in
-    looper0.spin_here, reading A, for 3 s"; "" when there is none; `vm.stuck()` has its stack."""
+    exit: why the machine ended, or None. met: the breakpoint that it is paused at, or None. fault: the device
+    that failed, or None; its `traceback` is shown by `repr`. busy: the code of a device that has not returned
+    for more than a second, "busy in looper0.spin_here, reading A, for 3 s"; "" when there is none;
+    `vm.stuck()` has its stack."""
 
     exit: Exit | None
     fault: Fault | None

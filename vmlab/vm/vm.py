@@ -363,8 +363,8 @@ class VM:
         count: int = 1,
         once: bool = False,
     ) -> Breakpoint:
-        """Stop at an access to a device's register ("disk0.QueueNotify"), to any of its registers ("disk0"), to
-        a port (0x3f8) or to I/O space (an address, with `size`, or a range), whether something is there or not.
+        """Stop at an access to a device's register ("disk0.QueueNotify"), to any of its registers ("disk0"),
+        to a port (0x3f8) or to I/O space (an address, with `size`, or a range), where nothing is as well.
 
         The guest stops inside the access, before the device sees it; resuming performs it, once, and it is
         counted once. value: only writes of that value. when, count, once: as `break_at`'s. While a breakpoint
@@ -384,8 +384,8 @@ class VM:
         once: bool = False,
     ) -> Breakpoint:
         """Stop after an instruction that touches guest memory: `size` bytes at a virtual address, by the page
-        tables of the first CPU as they are now, or at a symbol. In software every load and store of the guest is
-        slower while there is one; KVM has four, of 1, 2, 4 or 8 aligned bytes, shared with `break_at`."""
+        tables of the first CPU as they are now, or at a symbol. In software every load and store of the guest
+        is slower while there is one; KVM has four, of 1, 2, 4 or 8 aligned bytes, shared with `break_at`."""
         spec = breakpoints.memory_spec(address, size, self._symbol, read, write, value, count, once)
         return self.breakpoints.add(spec, when)
 

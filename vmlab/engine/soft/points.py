@@ -1,8 +1,8 @@
 """Breakpoints and watchpoints of one Unicorn instance.
 
-A code hook over one address costs nothing elsewhere: the translator asks, for each instruction, whether a hook
-covers it. It is called before the instruction, and a stop there leaves it undone. A memory hook anywhere takes
-the fast path from every load and store, so there is one while a watchpoint is set, over its bytes. The guest
+A code hook over one address costs nothing elsewhere: the translator asks, for each instruction, whether a
+hook covers it. It is called before the instruction, and a stop there leaves it undone. A memory hook anywhere
+takes the fast path from every load and store, so there is one only while a watchpoint is set. The guest
 cannot be left in the middle of an instruction: while there are watchpoints a code hook without effect covers
 all addresses, which ends the block at each instruction, and a second one, with an empty range, is widened by
 one store when an access was met (as `kick` does with blocks).

@@ -333,8 +333,8 @@ class TurnCpu:
         return self._processor.make_points()
 
     def translate(self, address: int) -> int | None:
-        """Where a virtual address lies; None: nowhere. Nothing runs. While another CPU waits inside an access,
-        by the tables of that one: a kernel's are the same."""
+        """Where a virtual address lies; None: nowhere. Nothing runs. While another CPU waits inside an
+        access, by the tables of that one: a kernel's are the same."""
         processor = self._processor
         if not any(vcpu.inside for vcpu in processor.vcpus):
             processor.show(self)

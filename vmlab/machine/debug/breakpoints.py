@@ -334,8 +334,6 @@ class Breakpoints:
             if one.hits < spec.count:
                 return False
             if spec.once:
-                if not one.enabled:
-                    return False
                 one.enabled = False
         return True
 

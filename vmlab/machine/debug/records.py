@@ -16,9 +16,10 @@ class BreakSpec(Struct, frozen=True):
     """What is wanted.
 
     address, size: of "code" and "memory" as the guest's code uses them, of "io" of the bus `space`.
-    device, register: of "register"; no register: the device's whole window. line: of "irq". read, write: which
-    accesses. value: only writes of this one. count: it stops from the count-th hit on. once: it goes after it
-    has stopped the machine. asks: the other side decides. label: how people have named it. owner: "" or "gdb".
+    device, register: of "register"; no register: the device's whole window. line: of "irq". read, write:
+    which accesses. value: only writes of this one. count: it stops from the count-th hit on. once: it goes
+    after it has stopped the machine. asks: the other side decides. label: how people have named it. owner:
+    "" or "gdb".
     """
 
     kind: BreakKind
