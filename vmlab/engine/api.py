@@ -207,6 +207,10 @@ class Engine(Protocol):
         """The next resume does not stop at the instructions that the CPUs stand at. Paused only."""
         ...
 
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        """`data`, read at a virtual address, as it is without what points have put there."""
+        ...
+
     def translate(self, address: int, cpu: int = 0) -> int | None:
         """Where a virtual address lies, by the CPU's page tables; None: nowhere. Paused only."""
         ...

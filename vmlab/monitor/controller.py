@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmlab import errors
 from vmlab.core.counters import CounterPage
@@ -20,6 +20,9 @@ from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
 from vmlab.monitor.plain import Plain
 from vmlab.virtio.device import VirtioDevice
+
+if TYPE_CHECKING:
+    from vmlab.gdb.server import GdbServer
 
 __all__ = ["Controller"]
 
@@ -45,6 +48,7 @@ class Controller:
         #: told after each look at where the machine's threads are
         self.on_look: Callable[[], None] = lambda: None
         self.machine: Machine | None = None
+        self._gdb: GdbServer | None = None
         #: devices that are handed over as objects, when no process boundary lies between
         self.parcels: dict[bytes, Device | VirtioDevice] = {}
         self._actions: dict[type, Callable[[Any], wire.Reply]] = {
@@ -79,6 +83,7 @@ class Controller:
                 lambda: self._up.breakpoints.answer(c.serial, c.stop, c.trouble)
             ),
             wire.ReadVirtual: self._read_virtual,
+            wire.Gdb: self._serve_gdb,
             wire.Exits: lambda c: wire.ExitCounts(self._up.engine.exits, self._up.unmapped()),
         }
 
@@ -120,9 +125,7 @@ class Controller:
         except BaseException:
             machine.close()
             raise
-        machine.on_state = lambda: self._tell(
-            wire.State(machine.state, machine.exit, machine.fault, machine.met)
-        )
+        machine.on_state = self._on_state
         self.machine = machine
         return wire.Built(
             machine.engine_name,
@@ -134,6 +137,26 @@ class Controller:
 
     def _add(self, machine: Machine, one: wire.HotAdd) -> str:
         return machine.hot_add(self._open(one.device), one.id, one.at, one.irq)
+
+    def _on_state(self) -> None:
+        machine = self.machine
+        if machine is not None:
+            self._tell(wire.State(machine.state, machine.exit, machine.fault, machine.met))
+        if self._gdb is not None:
+            self._gdb.on_state()
+
+    def _serve_gdb(self, command: wire.Gdb) -> wire.Reply:
+        if command.port is None:
+            gdb, self._gdb = self._gdb, None
+            if gdb is not None:
+                gdb.close()
+            return wire.Done()
+        if self._gdb is not None:
+            raise StateError(f"gdb is served already, at port {self._gdb.port}; close() that first")
+        from vmlab.gdb.server import GdbServer  # only here: few machines are debugged
+
+        self._gdb = GdbServer(self._up, command.port)
+        return wire.Done(self._gdb.port)
 
     def _on_mistake(self, id: str, text: str) -> None:
         self._tell(wire.Said([wire.Saying(time.monotonic(), id, "mistake", text)]))
@@ -240,6 +263,9 @@ class Controller:
         return wire.AccessList([*events], dropped)
 
     def close(self) -> None:
+        gdb, self._gdb = self._gdb, None
+        if gdb is not None:
+            gdb.close()
         machine, self.machine = self.machine, None
         if machine is not None:
             machine.close()

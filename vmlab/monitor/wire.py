@@ -181,8 +181,6 @@ class Gdb(Struct, tag=True):
     """Begin to serve gdb; port None: stop it. 0: any port."""
 
     port: int | None
-    #: the machine was started for gdb's sake, and goes on when gdb is gone
-    waits: bool = False
 
 
 Command = (

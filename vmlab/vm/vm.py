@@ -25,6 +25,8 @@ from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, check_devices
 from vmlab.vm.device_log import DeviceLog
+from vmlab.vm.gdb import Gdb
+from vmlab.vm.gdb import serve as serve_gdb
 from vmlab.vm.inspection import Inspection
 from vmlab.vm.options import complete, file_of, memory_of, named
 from vmlab.vm.plugging import TAKING, Plugging
@@ -399,6 +401,12 @@ class VM:
         """Until the guest stands at a breakpoint -> .breakpoint, .event, .cpu. ExpectTimeout when it does not
         within `timeout` seconds; StateError when the machine ends, or is paused for another reason."""
         return breakpoints.wait_for_break(self.connection, timeout)
+
+    def gdb(self, port: int = 0) -> Gdb:
+        """Serve gdb, or an editor that speaks its protocol, on the loopback interface: `target remote
+        ADDRESS`. port 0: any that is free. The guest stands still while gdb looks; when gdb is gone its
+        breakpoints are, and the guest goes on. ConfigError when the port is taken."""
+        return serve_gdb(self.connection, port)
 
     def _symbol(self, name: str) -> int:
         """A symbol's address, from the symbols that are loaded."""

@@ -289,6 +289,9 @@ class KvmEngine:
             for vcpu in self._vcpus:
                 vcpu.passing = vcpu.plan is not None and not vcpu.parked
 
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        return self.debugger.unpatched(address, data) if self.debugger is not None else data
+
     def translate(self, address: int, cpu: int = 0) -> int | None:
         vcpu = self._vcpu(cpu)
         with self._gate.changed:

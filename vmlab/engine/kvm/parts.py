@@ -45,6 +45,10 @@ class Debugger(Protocol):
         """The vCPU steps one instruction as if there were none."""
         ...
 
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        """See `Engine.unpatched`."""
+        ...
+
     def hit(self, vcpu: VcpuFd) -> Hit | None:
         """After KVM_EXIT_DEBUG: the point that was met."""
         ...

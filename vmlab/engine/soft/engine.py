@@ -360,6 +360,9 @@ class SoftEngine:
                 if vcpu.points is not None and not vcpu.inside:
                     vcpu.points.pass_at(vcpu.number, vcpu.pc)
 
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        return data
+
     def translate(self, address: int, cpu: int = 0) -> int | None:
         with self._lock:
             self._must_be_paused("translate")

@@ -133,6 +133,11 @@ class Breakpoints:
             del self._all[number]
             self._arm()
 
+    def discard(self, number: int) -> None:
+        """`remove`, where it may be gone."""
+        if number in self._all:
+            self.remove(number)
+
     def remove_owned(self, owner: str) -> None:
         """All of that owner's."""
         with self._changing():

@@ -34,7 +34,7 @@ _MASK64 = (1 << 64) - 1
 _AT, _WATCHED = 0x1000, 0x3000
 # out 0xf4, al; hlt
 _END = bytes.fromhex("e6f4f4")
-# nop; nop / mov [_WATCHED], al; nop
+#: two NOPs; a store of AL at _WATCHED, and a NOP
 _NOPS, _STORE = bytes.fromhex("9090") + _END, bytes.fromhex("a2003090") + _END
 _PATIENCE = 2.0
 
@@ -75,8 +75,8 @@ class X86Debugger:
             )
         if watched and not self._watching():
             raise EngineError(
-                "this KVM executes a guest's kernel by emulation and does not see what that touches; engine='soft'"
-                " watches memory"
+                "this KVM executes a guest's kernel by emulation and does not see what that touches;"
+                " engine='soft' watches memory"
             )
         for one in watched:
             if one.size not in _SIZES or one.address % one.size:
@@ -141,6 +141,13 @@ class X86Debugger:
         finally:
             if found is not None:
                 self._memory.write(found[1], _INT3)
+
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        whole = bytearray(data)
+        for at, (_, _, byte) in self._patched.items():
+            if 0 <= at - address < len(whole):
+                whole[at - address : at - address + 1] = byte
+        return bytes(whole)
 
     def hit(self, vcpu: VcpuFd) -> Hit | None:
         pc = int(vcpu.regs().rip)
