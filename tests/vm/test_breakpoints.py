@@ -195,13 +195,13 @@ def test_a_notification_stops_though_it_would_not_trap(vm: VM) -> None:
 
     vm.hot_add(Rng())
     made = vm.break_on("rng0.QueueNotify")
-    vm.console.send("rng\n")
+    vm.console.send("rng 16\n")
     assert vm.wait_for_break().event.register == "QueueNotify"
     made.delete()
     kicks = vm.traps["rng0"].kicks
     vm.resume()
     vm.console.expect("vmlab> ")
-    vm.console.run("rng")
+    vm.console.run("rng 16")
     assert vm.traps["rng0"].kicks > kicks
 
 

@@ -232,6 +232,8 @@ class Machine:
                 raise StateError(
                     f"the guest waits at a failure of {self.fault.device!r}; resume or replace it"
                 )
+            if self.met is not None:
+                self._halt("stepped")  # the vCPU may be on its way to where it stops
             self._leave_point()
             stepped = self.engine.step(cpu)
             self._settle()

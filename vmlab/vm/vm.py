@@ -18,7 +18,7 @@ from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import ENDED, Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import PAUSE_TIMEOUT
-from vmlab.vm import breakpoints, display, waiting
+from vmlab.vm import breakpoints, display, stepping, waiting
 from vmlab.vm.breakpoints import Breakpoint, Breakpoints, Stopped
 from vmlab.vm.conditions import Condition
 from vmlab.vm.connection import Connection
@@ -396,6 +396,20 @@ class VM:
     ) -> Breakpoint:
         """Stop when an interrupt line rises: as soon as the CPUs can be stopped after that."""
         return self.breakpoints.add(breakpoints.irq_spec(line, count, once), when)
+
+    def step_over(self, cpu: int = 0, timeout: float = 5) -> None:
+        """One instruction of a paused machine; of a call, all that is called. ExpectTimeout, and the machine is
+        paused where it is, when that does not return within `timeout` seconds."""
+        stepping.over(self, cpu, timeout)
+
+    def step_out(self, cpu: int = 0, timeout: float = 5) -> None:
+        """Go on until the present function has returned to its caller; as `backtrace` finds that one."""
+        stepping.out(self, cpu, timeout)
+
+    def run_to(self, address: int | str, timeout: float = 5) -> Stopped:
+        """Go on to the instruction at `address`, or at a symbol, or to a breakpoint before it."""
+        at = self._symbol(address) if isinstance(address, str) else address
+        return stepping.to(self, at, timeout)
 
     def wait_for_break(self, timeout: float | None = 5) -> Stopped:
         """Until the guest stands at a breakpoint -> .breakpoint, .event, .cpu. ExpectTimeout when it does not
