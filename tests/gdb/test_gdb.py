@@ -167,7 +167,7 @@ def test_it_waits_at_the_first_instruction() -> None:
     vm = VM("hello", engine="soft")
     try:
         vm.start(paused=True)
-        with vm.gdb() as server, RealGdb(server.address, kernel_image("hello")) as gdb:
+        with vm.gdb() as server, RealGdb(server.address, str(kernel_image("hello"))) as gdb:
             assert gdb.value("$rip") == vm.cpus[0].regs["rip"]
             gdb.run("break main")
             assert "Breakpoint 1" in gdb.run("continue")

@@ -125,5 +125,9 @@ def test_what_cannot_be_is_said(vm: VM) -> None:
 
 def test_a_port_that_is_taken_is_said(vm: VM) -> None:
     with vm.gdb() as server, VM("hello", engine="soft") as other:
-        with pytest.raises(ConfigError, match="cannot be served at"):
-            other.gdb(server.port)
+        _refused(other, server.port)
+
+
+def _refused(vm: VM, port: int) -> None:
+    with pytest.raises(ConfigError, match="cannot be served at"):
+        vm.gdb(port)

@@ -171,7 +171,7 @@ def test_memory_that_is_written(vm: VM) -> None:
 
 
 def test_a_line_that_rises(vm: VM) -> None:
-    device, register, _, line = _SERIAL[vm.config.arch]
+    device, _ = _on_output(vm)
     held = vm.devices[device].irq
     assert held is not None
     vm.break_on_irq(held)
@@ -217,7 +217,7 @@ def test_a_reset_keeps_breakpoints(vm: VM) -> None:
 
 
 def test_what_cannot_be_is_said(vm: VM) -> None:
-    device, register = _on_output(vm)
+    device, _ = _on_output(vm)
     with pytest.raises(UnknownName, match=f"did you mean {device!r}"):
         vm.break_on(device[:-1] + "9")
     with pytest.raises(UnknownName, match="no register"):

@@ -1,9 +1,10 @@
 """Who called whom, by frame pointers.
 
 Each function that keeps one has stored its caller's frame pointer beside the address to return to: on x86_64
-at [rbp] and [rbp + 8] (System V ABI, AMD64, 3.2.2), on arm64 at [x29] and [x29 + 8] (AAPCS64, 6.4.6), on RISC-V
-below [s0] (the return address at s0 - 8, the frame before at s0 - 16). The stack is the guest's and may say
-anything: frames go upwards, are aligned, and there are `depth` of them at most.
+at [rbp] and [rbp + 8] (System V ABI, AMD64, 3.2.2), on arm64 at [x29] and [x29 + 8] (AAPCS64, 6.4.6), on
+RISC-V below [s0] (the return address at s0 - 8, the frame before at s0 - 16). At a function's first
+instruction it has not done so yet: its caller is known by the stack, or by the link register. The stack is
+the guest's and may say anything: frames go upwards, are aligned, and there are `depth` of them at most.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ def backtrace(
     way = _CONVENTIONS[arch]
     frame = regs[way.frame]
     found = Backtrace([Frame(regs[way.counter], frame)])
+    entered = _entered_from(arch, regs, read)
+    if entered and depth > 1:
+        found.append(Frame(entered, frame))
     while len(found) < depth and frame and frame % way.word == 0:
         low = frame + min(way.saved, way.returns)
         data = read(low, 2 * way.word) if low >= 0 else b""
@@ -70,3 +74,21 @@ def backtrace(
             break
         frame = before
     return found
+
+
+def _entered_from(arch: str, regs: dict[str, int], read: Callable[[int, int], bytes]) -> int:
+    """Where the function returns to that stands at its first instruction; 0: it does not."""
+    way = _CONVENTIONS[arch]
+    code = read(regs[way.counter], 5)
+    word = int.from_bytes(code[:4], "little")
+    if arch == "x86_64":
+        # PUSH RBP, maybe behind ENDBR64
+        first = code[4:5] if code[:4] == b"\xf3\x0f\x1e\xfa" else code[:1]
+        return int.from_bytes(read(regs["rsp"], 8), "little") if first == b"\x55" else 0
+    if arch == "arm64":
+        # STP x29, x30, [sp, #-n]!
+        return regs["x30"] if word & 0xFFC0_7FFF == 0xA980_7BFD else 0
+    # ADDI sp, sp, -n; C.ADDI and C.ADDI16SP of sp, negative
+    full = word & 0xFFFFF == 0x10113 and word >> 31
+    short = word & 0x1F83 == 0x1101 and word >> 13 & 7 in (0, 3)
+    return regs["x1"] if full or short else 0

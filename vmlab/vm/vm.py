@@ -398,8 +398,8 @@ class VM:
         return self.breakpoints.add(breakpoints.irq_spec(line, count, once), when)
 
     def step_over(self, cpu: int = 0, timeout: float = 5) -> None:
-        """One instruction of a paused machine; of a call, all that is called. ExpectTimeout, and the machine is
-        paused where it is, when that does not return within `timeout` seconds."""
+        """One instruction of a paused machine; of a call, all that is called. ExpectTimeout, and the machine
+        is paused where it is, when that does not return within `timeout` seconds."""
         stepping.over(self, cpu, timeout)
 
     def step_out(self, cpu: int = 0, timeout: float = 5) -> None:
