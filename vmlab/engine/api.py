@@ -96,9 +96,6 @@ class EngineConfig(Struct, frozen=True):
     cpus: int = 1
     #: called on a vCPU's thread when it cannot go on; the vCPU is parked afterwards
     on_stop: Callable[[int, Stop], None] = lambda cpu, stop: None
-    #: called on a vCPU's thread, outside the guest, when it has met a point; the vCPU goes on when that
-    #: returns, unless a pause was requested meanwhile
-    on_break: Callable[[int, Hit], None] = lambda cpu, hit: None
     #: CPU -> where its exits are counted, EXIT_KINDS of them, by KVM's number of the reason
     exits: Callable[[int], Tally] = lambda cpu: [0] * EXIT_KINDS
     #: device accesses are exactly the instructions'. False allows the soft engine, which pays for that with
@@ -108,6 +105,9 @@ class EngineConfig(Struct, frozen=True):
     arch: str = DEFAULT
     #: arm64: the version of the interrupt controller; None: the engine's usual
     gic: int | None = None
+    #: called on a vCPU's thread, outside the guest, when it has met a point; the vCPU goes on when that
+    #: returns, unless a pause was requested meanwhile
+    on_break: Callable[[int, Hit], None] = lambda cpu, hit: None
 
 
 class IrqSink(Protocol):
