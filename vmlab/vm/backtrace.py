@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from vmlab.arch import machine
+
 __all__ = ["Backtrace", "Frame", "backtrace"]
 
 #: a frame that is so much further up is none
@@ -35,7 +37,6 @@ class Backtrace(list[Frame]):
 class _Convention(NamedTuple):
     """Names of registers; word: bytes; where the two words are, from the frame pointer."""
 
-    counter: str
     frame: str
     word: int
     saved: int
@@ -43,10 +44,10 @@ class _Convention(NamedTuple):
 
 
 _CONVENTIONS = {
-    "x86_64": _Convention("rip", "rbp", 8, 0, 8),
-    "arm64": _Convention("pc", "x29", 8, 0, 8),
-    "riscv64": _Convention("pc", "x8", 8, -16, -8),
-    "riscv32": _Convention("pc", "x8", 4, -8, -4),
+    "x86_64": _Convention("rbp", 8, 0, 8),
+    "arm64": _Convention("x29", 8, 0, 8),
+    "riscv64": _Convention("x8", 8, -16, -8),
+    "riscv32": _Convention("x8", 4, -8, -4),
 }
 
 
@@ -56,8 +57,9 @@ def backtrace(
     """read(address, size): the guest's memory, or fewer bytes. `depth` frames at most."""
     way = _CONVENTIONS[arch]
     frame = regs[way.frame]
-    found = Backtrace([Frame(regs[way.counter], frame)])
-    entered = _entered_from(arch, regs, read)
+    counter = regs[machine(arch).program_counter]
+    found = Backtrace([Frame(counter, frame)])
+    entered = _entered_from(arch, counter, regs, read)
     if entered and depth > 1:
         found.append(Frame(entered, frame))
     while len(found) < depth and frame and frame % way.word == 0:
@@ -76,13 +78,14 @@ def backtrace(
     return found
 
 
-def _entered_from(arch: str, regs: dict[str, int], read: Callable[[int, int], bytes]) -> int:
+def _entered_from(
+    arch: str, counter: int, regs: dict[str, int], read: Callable[[int, int], bytes]
+) -> int:
     """Where the function returns to that stands at its first instruction; 0: it does not."""
-    way = _CONVENTIONS[arch]
-    code = read(regs[way.counter], 5)
+    code = read(counter, 5)
     word = int.from_bytes(code[:4], "little")
     if arch == "x86_64":
-        # PUSH RBP, maybe behind ENDBR64
+        # PUSH of it, maybe behind ENDBR64
         first = code[4:5] if code[:4] == b"\xf3\x0f\x1e\xfa" else code[:1]
         return int.from_bytes(read(regs["rsp"], 8), "little") if first == b"\x55" else 0
     if arch == "arm64":

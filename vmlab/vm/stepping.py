@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from vmlab.arch import machine
 from vmlab.errors import ConfigError, ExpectTimeout, StateError
-from vmlab.vm.breakpoints import Stopped
-
-if TYPE_CHECKING:
-    from vmlab.vm.vm import VM
+from vmlab.machine.config import MachineConfig
+from vmlab.vm.breakpoints import Breakpoint, Stopped
+from vmlab.vm.state import State
+from vmlab.vm.views import Cpu
 
 __all__ = ["out", "over", "to"]
 
 _REX = range(0x40, 0x50)
-_COUNTERS = {"x86_64": "rip"}
+
+
+class VM(Protocol):
+    """What is needed of it."""
+
+    @property
+    def config(self) -> MachineConfig: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def cpus(self) -> list[Cpu]: ...
+    def step(self, count: int = 1, cpu: int = 0) -> int: ...
+    def resume(self) -> None: ...
+    def pause(self) -> None: ...
+    def break_at(self, address: int | str, /) -> Breakpoint: ...
+    def wait_for_break(self, timeout: float | None = 5) -> Stopped: ...
 
 
 def _counter(vm: VM, cpu: int) -> int:
-    return vm.cpus[cpu].regs[_COUNTERS.get(vm.config.arch, "pc")]
+    return vm.cpus[cpu].regs[machine(vm.config.arch).program_counter]
 
 
 def call_length(arch: str, code: bytes) -> int:
