@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Debian packages that the tests need; everything else comes from PyPI.
 SYSTEM_PACKAGES := qemu-system-x86 qemu-system-arm gcc libc6-dev binutils make tcpdump iproute2 acpica-tools cpio e2fsprogs \
 	binutils-aarch64-linux-gnu gcc-aarch64-linux-gnu binutils-riscv64-linux-gnu gcc-riscv64-linux-gnu qemu-system-misc \
-	device-tree-compiler
+	device-tree-compiler gdb-multiarch
 # Not every distribution packages this browser (Ubuntu: a snap): without it the tests in it are skipped.
 BROWSER_PACKAGES := chromium fonts-dejavu-core
 

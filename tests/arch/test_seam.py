@@ -28,6 +28,7 @@ ALLOWED = {
     "engine/kvm/abi.py": "the kernel's structures, as its header has them",
     "boot/arm64/formats.py": "a kernel for the other machine is called what it is",
     "boot/riscv/formats.py": "a kernel for the other machine is called what it is",
+    "gdb/targets.py": "registers as gdb names and numbers them",
     "linux/guest.py": "command lines of the x86_64 kernels that are fetched",
 }
 

@@ -135,6 +135,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="at the end, say on standard error how far the guest's drivers of virtio devices came",
     )
+    run.add_argument(
+        "--gdb",
+        metavar="[:]PORT",
+        type=_port,
+        help="serve gdb at that port of this host, 0 for any, and wait at the first instruction until gdb"
+        " lets the guest go on (target remote :PORT, continue)",
+    )
     shown = run.add_mutually_exclusive_group()
     shown.add_argument("--live", action="store_true", help="show the machine while it runs")
     shown.add_argument(
@@ -205,6 +212,16 @@ def _seconds(text: str) -> float:
 _seconds.__name__ = "number of seconds"
 
 
+def _port(text: str) -> int:
+    value = int(text.removeprefix("localhost").removeprefix(":"))
+    if not 0 <= value <= 0xFFFF:
+        raise ValueError(text)
+    return value
+
+
+_port.__name__ = "port"
+
+
 # --- run ------------------------------------------------------------------------------------------------
 
 
@@ -217,7 +234,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.screen:
             finished = _attach_screen(vm, options.timeout)
         else:
-            finished = _attach(vm, options.timeout, options.live)
+            finished = _attach(vm, options.timeout, options.live, options.gdb)
         status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
     finally:
         ended = _end(vm)
@@ -277,7 +294,7 @@ def _plug(vm: VM, specs: list[str]) -> None:
             vm.hot_add(*make(spec))
 
 
-def _attach(vm: VM, timeout: float | None, live: bool) -> bool | None:
+def _attach(vm: VM, timeout: float | None, live: bool, gdb: int | None) -> bool | None:
     """The terminal is the console. True: the guest ended; False: time is up; None: the user left."""
     from vmlab.vm.terminal import attached
 
@@ -286,7 +303,10 @@ def _attach(vm: VM, timeout: float | None, live: bool) -> bool | None:
         def over() -> bool:
             return keyboard.left or printer.error is not None
 
-        vm.start()
+        vm.start(paused=gdb is not None)
+        if gdb is not None:
+            port = vm.gdb(gdb).port
+            _tell(f"the guest waits for gdb: target remote :{port}")
         keyboard.begin()
         if live:
             from vmlab.cli.live import watch

@@ -85,6 +85,8 @@ class Bus:
         #: taken to change the map and to count misses, never to find a device
         self._lock = threading.Lock()
         self._deaf = False
+        self._seen: Callable[[BusRange | None, int, int, int, bool], None] | None = None
+        self._let_in: Callable[[int, int, int | None], bool] | None = None
         self._map: tuple[list[int], list[BusRange]] = ([-1], [BusRange(-1, 0, _Nothing())])
         self.read: Callable[[int, int], int] = self._read
         self.write: Callable[[int, int, int], None] = self._write
@@ -208,12 +210,38 @@ class Bus:
         """Call `seen(range, address, size, value, is_write)` for each access, after a read and before
         a write; None: stop. Costs nothing while nobody observes. An observer that raises is logged
         and taken off."""
-        if self._deaf:
+        if not self._deaf:
+            self._seen = seen
+            self._connect()
+
+    def guard(self, let_in: Callable[[int, int, int | None], bool] | None) -> None:
+        """Call `let_in(address, size, value)`, on the vCPU's thread, before each access reaches anything;
+        value is None for a read. It may take its time; False: the access does not happen, a read gives all
+        ones. None: no more. Costs nothing while there is none."""
+        self._let_in = let_in
+        if not self._deaf:
+            self._connect()
+
+    def _connect(self) -> None:
+        read, write = self._observed() if self._seen is not None else (self._read, self._write)
+        let_in = self._let_in
+        if let_in is None:
+            self.read, self.write = read, write
             return
-        if seen is None:
-            self.read, self.write = self._read, self._write
-            return
-        watcher = seen
+        allowed = let_in
+
+        def guarded_read(address: int, size: int) -> int:
+            return read(address, size) if allowed(address, size, None) else (1 << 8 * size) - 1
+
+        def guarded_write(address: int, size: int, value: int) -> None:
+            if allowed(address, size, value):
+                write(address, size, value)
+
+        self.read, self.write = guarded_read, guarded_write
+
+    def _observed(self) -> tuple[Callable[[int, int], int], Callable[[int, int, int], None]]:
+        watcher = self._seen
+        assert watcher is not None
 
         def notice(address: int, size: int, value: int, write: bool) -> None:
             try:
@@ -231,7 +259,7 @@ class Bus:
             notice(address, size, value, True)
             self._write(address, size, value)
 
-        self.read, self.write = read, write
+        return read, write
 
     def mute(self) -> None:
         """From now on nothing is dispatched, observed or counted: the machine has ended, and what the

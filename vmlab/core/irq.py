@@ -56,6 +56,11 @@ class IrqLine:
         count = self._words[self._delivered]
         return None if count == UNKNOWN else count
 
+    @property
+    def connected(self) -> bool:
+        """Whether an engine hears it."""
+        return self._sink is not None
+
     def _count(self, taken: bool | None) -> None:
         if taken is None:
             self._words[self._delivered] = UNKNOWN
@@ -75,6 +80,14 @@ class IrqLine:
             taken = sink.set(level)
             if level:
                 self._count(taken)
+
+    def tap(self, rises: Callable[[], None] | None) -> None:
+        """Call `rises()` before each rising edge or pulse reaches the engine; None: no more."""
+        sink = self._sink
+        if isinstance(sink, _Tap):
+            sink = sink.sink
+        if sink is not None:
+            self._sink = sink if rises is None else _Tap(sink, rises)
 
     def signal(self, level: bool) -> None:
         """As `set`, for something new that no access of the guest's has caused."""
@@ -107,6 +120,23 @@ class IrqLine:
         self.level = False
         if sink is not None:
             sink.close()
+
+
+class _Tap:
+    """A sink with somebody who listens."""
+
+    def __init__(self, sink: LineSink, rises: Callable[[], None]) -> None:
+        self.sink, self._rises = sink, rises
+        self.close = sink.close
+
+    def set(self, level: bool) -> bool | None:
+        if level:
+            self._rises()
+        return self.sink.set(level)
+
+    def pulse(self) -> bool | None:
+        self._rises()
+        return self.sink.pulse()
 
 
 class SharedLine:

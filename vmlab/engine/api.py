@@ -6,8 +6,8 @@ no device. Both engines satisfy `Engine`; `machine` is written against this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct, field
 
@@ -22,7 +22,9 @@ __all__ = [
     "Doorbell",
     "Engine",
     "EngineConfig",
+    "Hit",
     "IrqSink",
+    "Point",
     "Stop",
     "Tally",
 ]
@@ -54,6 +56,29 @@ class Stop(Struct, frozen=True):
     registers: Mapping[str, int] = field(default_factory=dict)
 
 
+class Point(Struct, frozen=True):
+    """Where a CPU is to stop. kind: "code", before the instruction at `address`; "write", "read" or
+    "access" (either), after the instruction that touches one of the `size` bytes there. Addresses are as the
+    guest's code uses them."""
+
+    number: int
+    kind: Literal["code", "write", "read", "access"]
+    address: int
+    size: int = 1
+
+
+class Hit(Struct, frozen=True):
+    """A CPU has met a point. pc: where it stands. address, size, value, write: of the access that was met;
+    value is None where the engine does not know it."""
+
+    number: int
+    pc: int
+    address: int = 0
+    size: int = 0
+    value: int | None = None
+    write: bool = False
+
+
 class Tally(Protocol):
     """Counts by index: a list, or words of shared memory."""
 
@@ -80,6 +105,9 @@ class EngineConfig(Struct, frozen=True):
     arch: str = DEFAULT
     #: arm64: the version of the interrupt controller; None: the engine's usual
     gic: int | None = None
+    #: called on a vCPU's thread, outside the guest, when it has met a point; the vCPU goes on when that
+    #: returns, unless a pause was requested meanwhile
+    on_break: Callable[[int, Hit], None] = lambda cpu, hit: None
 
 
 class IrqSink(Protocol):
@@ -167,6 +195,24 @@ class Engine(Protocol):
 
     def set_regs(self, cpu: int, values: Mapping[str, int]) -> None:
         """General registers, the program counter and the flags. Paused only."""
+        ...
+
+    def set_points(self, points: Sequence[Point]) -> list[str]:
+        """From the next resume on these are the points, and no others; paused only -> how each is done:
+        "hardware", "software", "int3", "single-stepping". EngineError, and nothing has changed, for what
+        cannot be had."""
+        ...
+
+    def pass_points(self) -> None:
+        """The next resume does not stop at the instructions that the CPUs stand at. Paused only."""
+        ...
+
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        """`data`, read at a virtual address, as it is without what points have put there."""
+        ...
+
+    def translate(self, address: int, cpu: int = 0) -> int | None:
+        """Where a virtual address lies, by the CPU's page tables; None: nowhere. Paused only."""
         ...
 
     def close(self) -> None:

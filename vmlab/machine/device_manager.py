@@ -61,7 +61,7 @@ class DeviceManager:
             shared_irqs=arch.windows.shared,
             slots=SLOT_COUNT,
         )
-        self._wires = Wires(engine, page, self.manager.lines)
+        self.wires = Wires(engine, page, self.manager.lines)
         #: what a guest without ACPI sees in windows that hold nothing; set by the machine
         self.reserve = Placeholders(self.manager)
         #: told of (id, port, bytes) that a device puts out; set by whoever wants it
@@ -82,6 +82,8 @@ class DeviceManager:
         self.quiet = Patient(self.watch.words, "devices cannot come or go now")
         self._removals = Removals(self.hotplug, self.quiet)
         self._bells: dict[int, list[Doorbell]] = {}
+        #: windows whose notifications trap, since somebody waits for them
+        self._trapping: set[int] = set()
 
     # --- capabilities ---------------------------------------------------------------------------
 
@@ -91,7 +93,7 @@ class DeviceManager:
         with contextlib.ExitStack() as undo:
             block = self._page.allocate([row.name for row in device.regs.table])
             undo.callback(block.free)
-            device.irq = self._wires.line(irq)
+            device.irq = self.wires.line(irq)
             device.clock, device.memory = self._clock, self._memory
             device._wire(block)
             if isinstance(device, MmioWindow):
@@ -103,10 +105,28 @@ class DeviceManager:
             undo.callback(device.detached)
             bells: list[Doorbell] = []
             undo.callback(_close_all, bells)
-            for offset, size, match, ring in device.doorbells():
-                bells.append(self._engine.doorbell(base + offset, size, match, ring))
+            if base not in self._trapping:
+                self._hang(device, base, bells)
             self._bells[id(device)] = bells
             undo.pop_all()
+
+    def _hang(self, device: Device, base: int, bells: list[Doorbell]) -> None:
+        for offset, size, match, ring in device.doorbells():
+            bells.append(self._engine.doorbell(base + offset, size, match, ring))
+
+    def trap_doorbells(self, bases: set[int]) -> None:
+        """Notifications of the devices in these windows are accesses as any other, and only theirs."""
+        before, self._trapping = self._trapping, bases
+        for plugged in list(self.devices.values()):
+            device, base = plugged.device, plugged.base
+            if (base in bases) is (base in before):
+                continue
+            bells = self._bells.setdefault(id(device), [])
+            if base in bases:
+                _close_all(bells)
+                bells.clear()
+            else:
+                self._hang(device, base, bells)
 
     def detach(self, device: object) -> None:
         assert isinstance(device, Device)
@@ -207,7 +227,7 @@ class DeviceManager:
     def _check_place(self, kind: DeviceType, at: int | None, size: int, irq: int | None) -> None:
         """ConfigError for what no device that is plugged in can have; the manager says the rest."""
         if irq is not None:
-            self._wires.check(
+            self.wires.check(
                 irq, {one.irq: id for id, one in self.devices.items() if one.fixed and one.irq}
             )
         if at is None:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from vmlab.boot.image import read_initrd, read_tree
 from vmlab.core.bus import Bus
@@ -20,7 +20,7 @@ from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.engine import choose, create
-from vmlab.engine.api import EngineConfig, Stop
+from vmlab.engine.api import EngineConfig, Hit, Stop
 from vmlab.errors import ConfigError, StateError
 from vmlab.machine import board
 from vmlab.machine.board import Described, FixedHooks, Serial
@@ -35,6 +35,10 @@ from vmlab.machine.config import (
 from vmlab.machine.device_manager import DeviceManager
 from vmlab.machine.failure import RESET_FAILED, failure, reset_failed
 from vmlab.virtio.device import VirtioDevice
+
+if TYPE_CHECKING:
+    from vmlab.machine.debug.breakpoints import Breakpoints
+    from vmlab.machine.debug.records import BreakEvent
 
 __all__ = ["Machine"]
 
@@ -71,6 +75,9 @@ class Machine:
         self.state: StateName = "created"
         self.exit: Exit | None = None
         self.fault: Fault | None = None
+        #: where it was stopped, while it is paused for that
+        self.met: BreakEvent | None = None
+        self._breakpoints: Breakpoints | None = None
         self.on_state: Callable[[], None] = _nothing
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -97,6 +104,7 @@ class Machine:
                 self.ports,
                 config.cpus,
                 on_stop=self._on_stop,
+                on_break=self._on_break,
                 exits=page.exits_of,
                 exact=not self.linux,
                 arch=self.arch.name,
@@ -219,6 +227,7 @@ class Machine:
                 return
             self._require("paused")
             self._halt("resumed")  # as in `pause`
+            self._leave_point()
             self.fault = None
             self._run()
 
@@ -230,6 +239,9 @@ class Machine:
                 raise StateError(
                     f"the guest waits at a failure of {self.fault.device!r}; resume or replace it"
                 )
+            if self.met is not None:
+                self._halt("stepped")  # the vCPU may be on its way to where it stops
+            self._leave_point()
             stepped = self.engine.step(cpu)
             self._settle()
             return stepped
@@ -262,11 +274,13 @@ class Machine:
         self.clock.reset()
         self.device_manager.reset()
         self.memory.clear()
-        self.fault, self.exit = None, None
+        self.fault, self.exit, self.met = None, None, None
         self._load()
         self._muted = False
         for bus in (self.mmio, self.ports):
             bus.unmute()
+        if self._breakpoints is not None:
+            self._breakpoints.rearm()
         if self._log is not None:
             self._watch(self._log)
 
@@ -320,8 +334,12 @@ class Machine:
         told = self._board.describe(
             Described(
                 *(self.config.cpus, self.linux, self.config.slots, windows),
-                *(self.engine.gic, self._tree, self.arch.name, self.screen, self._firmware),
-                self.device_manager.compatible(),
+                gic=self.engine.gic,
+                tree=self._tree,
+                arch=self.arch.name,
+                screen=self.screen,
+                firmware=self._firmware,
+                compatible=self.device_manager.compatible(),
             )
         )
         state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)
@@ -336,7 +354,7 @@ class Machine:
 
     def _end(self, state: StateName, exit: Exit) -> None:
         self.clock.pause()
-        self.fault = None
+        self.fault = self.met = None
         self._enter(state, exit)
 
     # --- what the guest does to the machine -----------------------------------------------------
@@ -422,6 +440,58 @@ class Machine:
             self._enter("paused")
         return self.engine.park()
 
+    # --- breakpoints ----------------------------------------------------------------------------
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """Made when first wanted: most machines have none."""
+        with self._lock:
+            if self._breakpoints is None:
+                from vmlab.machine.debug.breakpoints import Breakpoints
+
+                self._breakpoints = Breakpoints(self)
+            return self._breakpoints
+
+    @property
+    def muted(self) -> bool:
+        return self._muted
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """No vCPU executes in the block; afterwards the machine goes on if it ran. Its state is the same."""
+        with self._command():
+            self._require("created", "running", "paused")
+            if self._engine_started:
+                self._halt("changed")
+            try:
+                yield
+            finally:
+                if self.state == "running":
+                    self.engine.resume()
+
+    def stop_at(self, event: BreakEvent) -> None:
+        """A breakpoint was met, on any thread: the machine becomes paused."""
+        self.engine.request_pause()
+        with self._lock:
+            if self._muted or self.state != "running":
+                if self.state == "paused" and self.met is None:
+                    self.met = event  # in a step
+                return
+            self.met = event
+            self.clock.pause()
+            self._enter("paused")
+
+    def _on_break(self, cpu: int, hit: Hit) -> None:
+        if self._breakpoints is not None:
+            self._breakpoints.met(cpu, hit)
+
+    def _leave_point(self) -> None:
+        """The machine is to go on from where it was stopped (no vCPU executes)."""
+        self.met = None
+        if self._breakpoints is not None:
+            self._breakpoints.drop_spent()
+            self.engine.pass_points()
+
     # --- devices --------------------------------------------------------------------------------
 
     def _plug_fixed(self, on_console: Callable[[bytes], None]) -> None:
@@ -453,7 +523,15 @@ class Machine:
         that it is to have."""
         with self._control:
             self._require("created", "running", "paused")
-            return self.device_manager.add(device, id, self.state != "created", at, irq)
+            added = self.device_manager.add(device, id, self.state != "created", at, irq)
+        self._rearm()
+        return added
+
+    def _rearm(self) -> None:
+        """A breakpoint may name a device that has come, or left."""
+        if self._breakpoints is not None and self.state not in ENDED:
+            with self.at_rest():
+                self._breakpoints.rearm()
 
     def _require_exchange(self, force: bool) -> None:
         """A device that has kept the machine from a reset can be taken out, for the next one."""
@@ -465,6 +543,7 @@ class Machine:
         it go; `force` takes it out under the guest."""
         self._require_exchange(force)
         self.device_manager.remove(id, force, running=self.state == "running")
+        self._rearm()
 
     def replace(self, id: str, device: Device | VirtioDevice, force: bool = False) -> None:
         """`device` takes the place of the one called `id`: same window, same line. `force`: whatever the
@@ -474,6 +553,7 @@ class Machine:
         self.device_manager.replace(
             id, device, announce=self.state != "created", running=running, force=force
         )
+        self._rearm()
 
     # --- looking --------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vmlab.core.counters import CounterPage
 from vmlab.core.irq import IrqLine, SharedLine
 from vmlab.core.lines import Lines
@@ -18,6 +20,9 @@ class Wires:
     def __init__(self, engine: Engine, page: CounterPage, lines: Lines) -> None:
         self._engine, self._page, self._lines = engine, page, lines
         self._shared: dict[int, SharedLine] = {}
+        #: what was wired, and who is told of the rising edges of which line
+        self._wired: list[IrqLine] = []
+        self._taps: dict[int, Callable[[], None]] = {}
 
     def line(self, number: int | None) -> IrqLine:
         """A new end; closing it gives it back."""
@@ -31,7 +36,21 @@ class Wires:
         return found.hold()
 
     def _wire(self, number: int) -> IrqLine:
-        return IrqLine(number, self._engine.irq_sink(number), self._page)
+        line = IrqLine(number, self._engine.irq_sink(number), self._page)
+        self._wired = [*(one for one in self._wired if one.connected), line]
+        if number in self._taps:
+            line.tap(self._taps[number])
+        return line
+
+    def tap(self, number: int, rises: Callable[[], None] | None) -> None:
+        """Tell of the line's rising edges, whoever holds it; None: no more."""
+        if rises is None:
+            self._taps.pop(number, None)
+        else:
+            self._taps[number] = rises
+        for line in self._wired:
+            if line.number == number:
+                line.tap(rises)
 
     def check(self, number: int, fixed: dict[int, str]) -> None:
         """ConfigError where the line is one of the machine's own devices'."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmlab import errors
 from vmlab.core.counters import CounterPage
@@ -15,10 +15,14 @@ from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import short, shown, text_of, trace_of
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.hints import unknown
+from vmlab.machine.debug import virtual
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
 from vmlab.monitor.plain import Plain
 from vmlab.virtio.device import VirtioDevice
+
+if TYPE_CHECKING:
+    from vmlab.gdb.server import GdbServer
 
 __all__ = ["Controller"]
 
@@ -26,6 +30,8 @@ __all__ = ["Controller"]
 MAX_STEPS = 1_000_000
 #: accesses that a log keeps; each is about 200 bytes in the monitor's memory
 MAX_TRACE = 1_000_000
+#: bytes of one ReadVirtual
+MAX_READ = 1 << 20
 #: whose words are ours; a subclass may be a device's
 _OURS = frozenset(getattr(errors, name) for name in errors.__all__)
 
@@ -42,6 +48,7 @@ class Controller:
         #: told after each look at where the machine's threads are
         self.on_look: Callable[[], None] = lambda: None
         self.machine: Machine | None = None
+        self._gdb: GdbServer | None = None
         #: devices that are handed over as objects, when no process boundary lies between
         self.parcels: dict[bytes, Device | VirtioDevice] = {}
         self._actions: dict[type, Callable[[Any], wire.Reply]] = {
@@ -72,6 +79,14 @@ class Controller:
             wire.Wrote: self._wrote,
             wire.Trace: self._trace,
             wire.TakeTrace: self._take_trace,
+            wire.AddBreak: self._add_break,
+            wire.ChangeBreak: self._change_break,
+            wire.ListBreaks: lambda c: wire.Breaks(self._up.breakpoints.entries),
+            wire.Decided: lambda c: self._do(
+                lambda: self._up.breakpoints.answer(c.serial, c.stop, c.trouble)
+            ),
+            wire.ReadVirtual: self._read_virtual,
+            wire.Gdb: self._serve_gdb,
             wire.Exits: lambda c: wire.ExitCounts(self._up.engine.exits, self._up.unmapped()),
         }
 
@@ -113,9 +128,7 @@ class Controller:
         except BaseException:
             machine.close()
             raise
-        machine.on_state = lambda: self._tell(
-            wire.State(machine.state, machine.exit, machine.fault)
-        )
+        machine.on_state = self._on_state
         self.machine = machine
         return wire.Built(
             machine.engine_name,
@@ -127,6 +140,26 @@ class Controller:
 
     def _add(self, machine: Machine, one: wire.HotAdd) -> str:
         return machine.hot_add(self._open(one.device), one.id, one.at, one.irq)
+
+    def _on_state(self) -> None:
+        machine = self.machine
+        if machine is not None:
+            self._tell(wire.State(machine.state, machine.exit, machine.fault, machine.met))
+        if self._gdb is not None:
+            self._gdb.on_state()
+
+    def _serve_gdb(self, command: wire.Gdb) -> wire.Reply:
+        if command.port is None:
+            gdb, self._gdb = self._gdb, None
+            if gdb is not None:
+                gdb.close()
+            return wire.Done()
+        if self._gdb is not None:
+            raise StateError(f"gdb is served already, at port {self._gdb.port}; close() that first")
+        from vmlab.gdb.server import GdbServer  # only here: few machines are debugged
+
+        self._gdb = GdbServer(self._up, command.port)
+        return wire.Done(self._gdb.port)
 
     def _on_mistake(self, id: str, text: str) -> None:
         self._tell(wire.Said([wire.Saying(time.monotonic(), id, "mistake", text)]))
@@ -193,6 +226,28 @@ class Controller:
         self._up.engine.set_regs(self._stopped_cpu(command.cpu), command.values)
         return wire.Done()
 
+    def _add_break(self, command: wire.AddBreak) -> wire.Reply:
+        breakpoints = self._up.breakpoints
+        breakpoints.ask = lambda serial, event: self._tell(wire.Asked(serial, event))
+        breakpoints.say = lambda text: self._tell(
+            wire.Said([wire.Saying(time.monotonic(), "", "fault", text + "\n")])
+        )
+        return wire.Breaks([breakpoints.add(command.spec)])
+
+    def _change_break(self, command: wire.ChangeBreak) -> wire.Reply:
+        breakpoints = self._up.breakpoints
+        if command.enabled is None:
+            breakpoints.remove(command.number)
+        else:
+            breakpoints.change(command.number, command.enabled)
+        return wire.Done()
+
+    def _read_virtual(self, command: wire.ReadVirtual) -> wire.Reply:
+        if not 0 <= command.size <= MAX_READ:
+            raise ConfigError(f"{command.size} bytes; one call reads 0 to {MAX_READ}")
+        cpu = self._stopped_cpu(command.cpu)
+        return wire.Bytes(virtual.read(self._up, command.address, command.size, cpu))
+
     def _wrote(self, command: wire.Wrote) -> wire.Reply:
         if self._memory.on_write is not None:
             self._memory.on_write(command.address, command.size)
@@ -211,6 +266,9 @@ class Controller:
         return wire.AccessList([*events], dropped)
 
     def close(self) -> None:
+        gdb, self._gdb = self._gdb, None
+        if gdb is not None:
+            gdb.close()
         machine, self.machine = self.machine, None
         if machine is not None:
             machine.close()

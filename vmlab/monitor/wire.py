@@ -20,6 +20,7 @@ from vmlab import errors
 from vmlab.core.safely import short
 from vmlab.errors import ConfigError, DeviceFault, VmlabError, WireError
 from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig, StateName
+from vmlab.machine.debug.records import BreakEntry, BreakEvent, BreakSpec
 from vmlab.virtio.steps import DriverSteps
 
 __all__ = ["MAX_MESSAGE", "Command", "Event", "Reply"]
@@ -153,9 +154,47 @@ class Wrote(Struct, tag=True):
     size: int
 
 
+class AddBreak(Struct, tag=True):
+    spec: BreakSpec
+
+
+class ChangeBreak(Struct, tag=True):
+    """enabled None: delete it."""
+
+    number: int
+    enabled: bool | None
+
+
+class ListBreaks(Struct, tag=True):
+    pass
+
+
+class Decided(Struct, tag=True):
+    """What the condition of `Asked` says. trouble: it raised that."""
+
+    serial: int
+    stop: bool
+    trouble: str = ""
+
+
+class ReadVirtual(Struct, tag=True):
+    """Memory as a CPU's code sees it."""
+
+    address: int
+    size: int
+    cpu: int
+
+
+class Gdb(Struct, tag=True):
+    """Begin to serve gdb; port None: stop it. 0: any port."""
+
+    port: int | None
+
+
 Command = (
     Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | Checklist | GetRegs | SetRegs
     | HotAdd | HotRemove | Replace | Poke | Tell | Send | Trace | TakeTrace | Exits | Wrote
+    | AddBreak | ChangeBreak | ListBreaks | Decided | ReadVirtual | Gdb
 )  # fmt: skip
 
 
@@ -235,9 +274,20 @@ class ExitCounts(Struct, tag=True):
     unmapped: list[tuple[str, int | None, int, int]]
 
 
+class Breaks(Struct, tag=True):
+    entries: list[BreakEntry]
+
+
+class Bytes(Struct, tag=True):
+    """Fewer than were asked for where nothing is mapped."""
+
+    data: bytes
+
+
 Reply = (
     Done | Failed | Built | Devices | Added | Told | Registers | Peeked | Checked | AccessList
     | ExitCounts
+    | Breaks | Bytes
 )  # fmt: skip
 
 #: command -> what answers it, beside Failed; Done where nothing is said
@@ -251,6 +301,9 @@ _ANSWERS: dict[type, type] = {
     GetRegs: Registers,
     TakeTrace: AccessList,
     Exits: ExitCounts,
+    AddBreak: Breaks,
+    ListBreaks: Breaks,
+    ReadVirtual: Bytes,
 }
 
 
@@ -274,6 +327,8 @@ class State(Struct, tag=True):
     state: StateName
     exit: Exit | None
     fault: Fault | None
+    #: the breakpoint that it stands at
+    met: BreakEvent | None = None
 
 
 class Saying(Struct):
@@ -299,8 +354,15 @@ class Busy(Struct, tag=True):
     calls: list[BusyCall]
 
 
-Event = Output | State | Said | Busy
-FromMonitor = Answer | Output | State | Said | Busy
+class Asked(Struct, tag=True):
+    """A breakpoint with a condition was met: `Decided` is waited for."""
+
+    serial: int
+    event: BreakEvent
+
+
+Event = Output | State | Said | Busy | Asked
+FromMonitor = Answer | Output | State | Said | Busy | Asked
 
 _encoder = msgspec.msgpack.Encoder()
 #: built when first needed: a process decodes one direction only

@@ -19,6 +19,7 @@ from vmlab.monitor import wire
 from vmlab.monitor.local import COMMAND_TIMEOUT, LocalSession, Session
 from vmlab.monitor.observation import Observation, Values
 from vmlab.virtio.steps import DriverSteps
+from vmlab.vm.conditions import Conditions
 from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, Copies
 from vmlab.vm.device_log import DeviceLog, Spout, entry_of
@@ -84,6 +85,8 @@ class Connection:
         #: calls of devices' code that do not return, and when that was told
         self._busy: list[tuple[BusyCall, float]] = []
         self.log = DeviceLog()
+        #: of breakpoints, in Python
+        self.conditions = Conditions(_weakly(self._on_decided))
         self._spout = Spout()
         #: when the machine was first built, by the monotonic clock
         self._built: float | None = None
@@ -244,13 +247,21 @@ class Connection:
             if event.fault is not None:
                 self.fault_shown, self._fault_cured = False, ""
                 self._note(time.monotonic(), event.fault.device, "fault", _whole(event.fault))
-            self.set_state(State(event.state, event.exit, event.fault))
+            self.set_state(State(event.state, event.exit, event.fault, met=event.met))
+        elif isinstance(event, wire.Asked):
+            self.conditions.decide(event)
         else:
             for one in event.sayings:
                 self._note(one.time, one.device, one.kind, one.text, event.lost)
                 event.lost = 0
                 if one.kind != "mistake":
                     self._spout.say(one.text, in_notebook())
+
+    def _on_decided(self, decided: wire.Decided) -> None:
+        session = self.session
+        if session is not None:
+            with contextlib.suppress(VmlabError):  # the machine may have ended meanwhile
+                session.call(decided)
 
     def _note(self, stamp: float, device: str, kind: str, text: str, lost: int = 0) -> None:
         """Keep it in `log`; a blank line is none of an entry."""

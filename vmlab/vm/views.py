@@ -17,6 +17,7 @@ from vmlab.hints import meant, unknown
 from vmlab.machine.config import DeviceEntry, Range, RegisterEntry
 from vmlab.monitor import wire
 from vmlab.virtio.steps import no_checklist
+from vmlab.vm.backtrace import Backtrace, backtrace
 from vmlab.vm.checklist import Checklist
 from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console
@@ -367,6 +368,17 @@ class Cpu:
     def regs(self) -> dict[str, int]:
         values: dict[str, int] = self._connection.call(wire.GetRegs(self.index)).values
         return values
+
+    def read(self, address: int, size: int) -> bytes:
+        """Memory at a virtual address, as the CPU's code sees it; fewer bytes where there is no RAM."""
+        data: bytes = self._connection.call(wire.ReadVirtual(address, size, self.index)).data
+        return data
+
+    def backtrace(self, depth: int = 64) -> Backtrace:
+        """The present function and those that called it, by frame pointers: code that was compiled without
+        them (-fomit-frame-pointer) hides callers."""
+        regs = self.regs
+        return backtrace(self._connection.config.arch, regs, self.read, depth)
 
     def set(self, **values: int) -> None:
         """Write general registers, the program counter or the flags."""

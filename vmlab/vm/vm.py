@@ -17,12 +17,16 @@ from vmlab.linux.kernel import LinuxKernel
 from vmlab.machine.config import ENDED, Exit, MachineConfig
 from vmlab.monitor import wire
 from vmlab.monitor.local import PAUSE_TIMEOUT
-from vmlab.vm import display, waiting
+from vmlab.vm import breakpoints, display, stepping, waiting
 from vmlab.vm.board import Board, Placed, base, everything
+from vmlab.vm.breakpoints import Breakpoint, Breakpoints, Stopped
+from vmlab.vm.conditions import Condition
 from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console, Consoles
 from vmlab.vm.copies import AnyDevice, check_devices
 from vmlab.vm.device_log import DeviceLog
+from vmlab.vm.gdb import Gdb
+from vmlab.vm.gdb import serve as serve_gdb
 from vmlab.vm.inspection import Inspection
 from vmlab.vm.options import complete, file_of, firmware_of, memory_of, named
 from vmlab.vm.plugging import TAKING, Plugging
@@ -348,6 +352,108 @@ class VM:
         """Call a method of the device in the machine, one that its class marks with `command`;
         `vm.devices[id].method(...)` does the same."""
         return self.connection.tell(id_of(id, "tell"), method, *arguments, **options)
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    @property
+    def breakpoints(self) -> Breakpoints:
+        """All there are, gdb's included."""
+        return Breakpoints(self.connection)
+
+    def break_at(
+        self,
+        address: int | str,
+        *,
+        when: Condition | None = None,
+        count: int = 1,
+        once: bool = False,
+    ) -> Breakpoint:
+        """Stop before the instruction at `address`, as the program counter has it, or at a symbol.
+
+        when: a function of the event, in this process; the guest waits for it. It has a second: one that
+        raises, or does not return, is taken off, `vm.log` says so, and the guest is paused. count: stop from
+        the count-th hit on. once: delete it after it has stopped the guest. Any number in software. KVM has
+        four in hardware, then INT3 where that works, then single-stepping, which is slow: `.how` says which.
+        """
+        spec = breakpoints.code_spec(address, self._symbol, count, once)
+        return self.breakpoints.add(spec, when)
+
+    def break_on(
+        self,
+        place: str | int | range,
+        *,
+        size: int = 1,
+        read: bool = False,
+        write: bool = True,
+        value: int | None = None,
+        when: Condition | None = None,
+        count: int = 1,
+        once: bool = False,
+    ) -> Breakpoint:
+        """Stop at an access to a device's register ("disk0.QueueNotify"), to any of its registers ("disk0"),
+        to a port (0x3f8) or to I/O space (an address, with `size`, or a range), where nothing is as well.
+
+        The guest stops inside the access, before the device sees it; resuming performs it, once, and it is
+        counted once. value: only writes of that value. when, count, once: as `break_at`'s. While a breakpoint
+        is on a device, its notifications trap instead of ringing a doorbell."""
+        return self.breakpoints.access(place, size, read, write, value, when, count, once)
+
+    def break_on_memory(
+        self,
+        address: int | str,
+        size: int = 1,
+        *,
+        read: bool = False,
+        write: bool = True,
+        value: int | None = None,
+        when: Condition | None = None,
+        count: int = 1,
+        once: bool = False,
+    ) -> Breakpoint:
+        """Stop after an instruction that touches guest memory: `size` bytes at a virtual address, by the page
+        tables of the first CPU as they are now, or at a symbol. In software every load and store of the guest
+        is slower while there is one; KVM has four, of 1, 2, 4 or 8 aligned bytes, shared with `break_at`."""
+        spec = breakpoints.memory_spec(address, size, self._symbol, read, write, value, count, once)
+        return self.breakpoints.add(spec, when)
+
+    def break_on_irq(
+        self, line: int, *, when: Condition | None = None, count: int = 1, once: bool = False
+    ) -> Breakpoint:
+        """Stop when an interrupt line rises: as soon as the CPUs can be stopped after that."""
+        return self.breakpoints.add(breakpoints.irq_spec(line, count, once), when)
+
+    def step_over(self, cpu: int = 0, timeout: float = 5) -> None:
+        """One instruction of a paused machine; of a call, all that is called. ExpectTimeout, and the machine
+        is paused where it is, when that does not return within `timeout` seconds."""
+        stepping.over(self, cpu, timeout)
+
+    def step_out(self, cpu: int = 0, timeout: float = 5) -> None:
+        """Go on until the present function has returned to its caller; as `backtrace` finds that one."""
+        stepping.out(self, cpu, timeout)
+
+    def run_to(self, address: int | str, timeout: float = 5) -> Stopped:
+        """Go on to the instruction at `address`, or at a symbol, or to a breakpoint before it."""
+        at = self._symbol(address) if isinstance(address, str) else address
+        return stepping.to(self, at, timeout)
+
+    def wait_for_break(self, timeout: float | None = 5) -> Stopped:
+        """Until the guest stands at a breakpoint -> .breakpoint, .event, .cpu. ExpectTimeout when it does not
+        within `timeout` seconds; StateError when the machine ends, or is paused for another reason."""
+        return breakpoints.wait_for_break(self.connection, timeout)
+
+    def gdb(self, port: int = 0) -> Gdb:
+        """Serve gdb, or an editor that speaks its protocol, on the loopback interface: `target remote
+        ADDRESS`. port 0: any that is free. The guest stands still while gdb looks; when gdb is gone its
+        breakpoints are, and the guest goes on. ConfigError when the port is taken."""
+        return serve_gdb(self.connection, port)
+
+    def _symbol(self, name: str) -> int:
+        """A symbol's address, from the symbols that are loaded."""
+        find = getattr(self, "address_of", None)
+        if find is None:
+            raise ConfigError(f"{name!r}: no symbols are loaded; give an address")
+        address: int = find(name)
+        return address
 
     # --- what is to be seen ---------------------------------------------------------------------
 

@@ -232,10 +232,23 @@ class _RunHw(ctypes.Structure):
     _fields_ = (("hardware_exit_reason", c_uint64),)
 
 
+class _RunDebug(ctypes.Structure):
+    """struct kvm_debug_exit_arch of x86."""
+
+    _fields_ = (
+        ("exception", c_uint32),
+        ("pad", c_uint32),
+        ("pc", c_uint64),
+        ("dr6", c_uint64),
+        ("dr7", c_uint64),
+    )
+
+
 class _RunUnion(ctypes.Union):
     _fields_ = (
         ("hw", _RunHw),
         ("io", _RunIo),
+        ("debug", _RunDebug),
         ("mmio", _RunMmio),
         ("fail_entry", _RunFailEntry),
         ("internal", _RunInternal),
@@ -381,6 +394,8 @@ KVM_VCPUEVENT_VALID_SHADOW = 4
 
 KVM_GUESTDBG_ENABLE = 1
 KVM_GUESTDBG_SINGLESTEP = 2
+KVM_GUESTDBG_USE_SW_BP = 1 << 16
+KVM_GUESTDBG_USE_HW_BP = 1 << 17
 
 KVM_IRQFD_FLAG_DEASSIGN = 1
 KVM_IOEVENTFD_FLAG_DATAMATCH = 1

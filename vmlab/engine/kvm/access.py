@@ -17,6 +17,7 @@ __all__ = ["mmio", "port_io"]
 
 _U: Final = abi.Run.u.offset
 _IO = _U + abi._RunUnion.io.offset
+_DEBUG = _U + abi._RunUnion.debug.offset
 _MMIO = _U + abi._RunUnion.mmio.offset
 
 # by width: u8[...], u16[...], u32[...], u64[...]
@@ -27,6 +28,8 @@ IO_SIZE_8 = _IO + abi._RunIo.size.offset
 IO_PORT_16 = (_IO + abi._RunIo.port.offset) // 2
 IO_COUNT_32 = (_IO + abi._RunIo.count.offset) // 4
 IO_DATA_64 = (_IO + abi._RunIo.data_offset.offset) // 8
+DEBUG_EXCEPTION_32 = (_DEBUG + abi._RunDebug.exception.offset) // 4
+DEBUG_DR6_64 = (_DEBUG + abi._RunDebug.dr6.offset) // 8
 MMIO_ADDRESS_64 = (_MMIO + abi._RunMmio.phys_addr.offset) // 8
 MMIO_DATA_8 = _MMIO + abi._RunMmio.data.offset
 MMIO_LENGTH_32 = (_MMIO + abi._RunMmio.len.offset) // 4

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vmlab.core.host import HOST, Host
-from vmlab.engine.api import EngineConfig
+from vmlab.engine.api import EngineConfig, Point
 from vmlab.engine.kvm import abi, parts
 from vmlab.engine.kvm.descriptors import control
 from vmlab.engine.kvm.doorbell import DoorbellPump, KvmDoorbell
 from vmlab.engine.kvm.irq import KvmIrqSink
 from vmlab.engine.kvm.probe import open_kvm
-from vmlab.engine.kvm.vcpu import EXIT_NAMES, Gate, Vcpu
+from vmlab.engine.kvm.vcpu import EXIT_NAMES, Gate, Plan, Vcpu
 from vmlab.engine.kvm.vm import KvmVm
 from vmlab.errors import ConfigError, EngineError, VmlabError
 
@@ -55,6 +55,7 @@ class KvmEngine:
         except BaseException:
             host.close(self._kvm)
             raise
+        self.debugger = self._parts.debugger(config.memory)
         self._pump = DoorbellPump(host, self._vm)
         self._vcpus = [
             Vcpu(index, self._gate, config, host, fds, self._parts)
@@ -217,6 +218,7 @@ class KvmEngine:
             self._gate.running = True
             for vcpu in self._vcpus:
                 vcpu.unpark()
+                vcpu.cancelled = False
             self._gate.changed.notify_all()
 
     def park(self) -> bool:
@@ -235,7 +237,7 @@ class KvmEngine:
             if not self._loaded:
                 raise EngineError("the engine has no start state yet; call load first")
             if vcpu.parked:
-                raise EngineError(f"vCPU {cpu} is inside a device access; resume it to finish that")
+                return self._finish_access(vcpu)
             if vcpu.stopped is not None:
                 raise EngineError(f"vCPU {cpu} cannot go on: {vcpu.stopped.text}")
             if way := self._parts.unstarted(vcpu.fds):
@@ -249,6 +251,52 @@ class KvmEngine:
                 return self._await_step(vcpu, sleeps)
             finally:
                 self._vm.hold_clock()
+
+    def _finish_access(self, vcpu: Vcpu) -> bool:
+        """The vCPU waits inside an access of its instruction: let it end that."""
+        vcpu.cancelled = True
+        vcpu.kick()
+        vcpu.unpark()
+        self._gate.changed.notify_all()
+        self._gate.changed.wait_for(lambda: vcpu.quiet)
+        return True
+
+    # --- points ---------------------------------------------------------------------------------
+
+    def set_points(self, points: Sequence[Point]) -> list[str]:
+        with self._gate.changed:
+            for vcpu in self._vcpus:
+                self._paused(vcpu, "watched")
+            ways = self._plan(points)
+            code = {one.address: one.number for one in points if one.kind == "code"}
+            had = self._vcpus[0].plan is not None
+            plan = Plan(self.debugger, code, "single-stepping" in ways) if points or had else None
+            for vcpu in self._vcpus:
+                vcpu.plan = plan
+            return ways
+
+    def _plan(self, points: Sequence[Point]) -> list[str]:
+        if self.debugger is not None:
+            return self.debugger.plan(self._vm.vcpus[0], points)
+        if any(one.kind != "code" for one in points):
+            raise EngineError(
+                "memory is not watched by KVM on this host's architecture; engine='soft' can"
+            )
+        return ["single-stepping"] * len(points)
+
+    def pass_points(self) -> None:
+        with self._gate.changed:
+            for vcpu in self._vcpus:
+                vcpu.passing = vcpu.plan is not None and not vcpu.parked
+
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        return self.debugger.unpatched(address, data) if self.debugger is not None else data
+
+    def translate(self, address: int, cpu: int = 0) -> int | None:
+        vcpu = self._vcpu(cpu)
+        with self._gate.changed:
+            self._paused(vcpu, "read")
+            return self._parts.translate(vcpu.fds, address)
 
     def _await_step(self, vcpu: Vcpu, sleeps: bool) -> bool:
         changed = self._gate.changed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from vmlab.core.host import Host
-from vmlab.engine.api import EngineConfig
+from vmlab.engine.api import EngineConfig, Hit, Point
 
 if TYPE_CHECKING:
     from vmlab.core.memory import GuestMemory
@@ -26,6 +27,31 @@ class Line(NamedTuple):
     code: int
     gsi: int
     tells: bool
+
+
+class Debugger(Protocol):
+    """Puts points into a VM. Used while nothing runs, but for `hit` and `arm`, on a vCPU's thread."""
+
+    def plan(self, vcpu: VcpuFd, points: Sequence[Point]) -> list[str]:
+        """Take these in place of those before -> how each is done (`Engine.set_points`). EngineError for what
+        cannot be had; nothing has changed then."""
+        ...
+
+    def arm(self, vcpu: VcpuFd) -> None:
+        """Before the vCPU runs."""
+        ...
+
+    def lifted(self, vcpu: VcpuFd) -> contextlib.AbstractContextManager[None]:
+        """The vCPU steps one instruction as if there were none."""
+        ...
+
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        """See `Engine.unpatched`."""
+        ...
+
+    def hit(self, vcpu: VcpuFd) -> Hit | None:
+        """After KVM_EXIT_DEBUG: the point that was met."""
+        ...
 
 
 class Parts(Protocol):
@@ -74,6 +100,16 @@ class Parts(Protocol):
         ...
 
     def single_step(self, vcpu: VcpuFd, on: bool) -> None: ...
+
+    def debugger(self, memory: GuestMemory) -> Debugger | None:
+        """Breakpoints in hardware and by INT3; None: none are known, every instruction is stepped."""
+        ...
+
+    def program_counter(self, vcpu: VcpuFd) -> int: ...
+
+    def translate(self, vcpu: VcpuFd, address: int) -> int | None:
+        """Where a virtual address lies; None: nowhere, or not known."""
+        ...
 
     def where(self, vcpu: VcpuFd, memory: GuestMemory, kind: str) -> tuple[str, dict[str, int]]:
         """(where it stopped, in words; its registers)"""

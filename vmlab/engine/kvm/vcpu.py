@@ -10,6 +10,7 @@ gate's lock, which a thread must take to leave its loop: the thread that is sign
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -23,15 +24,15 @@ from vmlab.core.host import Host
 from vmlab.core.log import Log
 from vmlab.core.patience import Taken
 from vmlab.core.safely import text_of
-from vmlab.engine.api import EngineConfig, Stop
+from vmlab.engine.api import EngineConfig, Hit, Stop
 from vmlab.engine.kvm import abi, access, report
 from vmlab.errors import EngineError
 
 if TYPE_CHECKING:
     from vmlab.engine.kvm.descriptors import VcpuFd
-    from vmlab.engine.kvm.parts import Parts
+    from vmlab.engine.kvm.parts import Debugger, Parts
 
-__all__ = ["EXIT_NAMES", "Gate", "Vcpu"]
+__all__ = ["EXIT_NAMES", "Gate", "Plan", "Vcpu"]
 
 log = Log(__name__)
 
@@ -65,6 +66,13 @@ class Gate:
         self.closing = False
 
 
+class Plan:
+    """Where the vCPUs stop: by what, the addresses of all code points, and whether some need stepping."""
+
+    def __init__(self, debugger: Debugger | None, code: dict[int, int], stepping: bool) -> None:
+        self.debugger, self.code, self.stepping = debugger, code, stepping
+
+
 class Vcpu:
     """Fields marked (gate) are read and written under the gate's lock only."""
 
@@ -87,6 +95,8 @@ class Vcpu:
         self.stopped: Stop | None = None  # (gate)
         self._abandoned = False  # (gate) the access that is parked will not be retried
         self._signalled = False  # (gate)
+        self.plan: Plan | None = None  # changes while the vCPU is idle
+        self.passing = False  # the point at its present instruction has been met
 
     # --- from other threads, under the gate's lock ---------------------------------------------
 
@@ -147,7 +157,10 @@ class Vcpu:
             try:
                 if self._masked is not self.fds:
                     self._set_signal_mask()
-                stop = self._step() if self.stepping else self._run()
+                if self.stepping:
+                    stop = self._step()
+                else:
+                    stop = self._run() if self.plan is None else self._run_debugged(self.plan)
             except EngineError as error:
                 stop = Stop("engine-error", str(error))
             except Taken:
@@ -257,9 +270,64 @@ class Vcpu:
             # only without the in-kernel irqchip; a kick ends the wait, `immediate_exit` stays set
             signal.sigtimedwait([KICK], _HALT_POLL)
             return None
+        if reason == abi.KVM_EXIT_DEBUG and self.plan is not None and self.plan.debugger:
+            hit = self.plan.debugger.hit(self.fds)
+            return self._met(hit, self.plan) if hit is not None else None
         if reason in _REENTER:
             return None
         return report.explain(self._parts, self.fds, self._config.memory)
+
+    def _run_debugged(self, plan: Plan) -> Stop | None:
+        """As `_run`, with points."""
+        if self.passing and (stop := self._pass(plan)) is not None:
+            return stop
+        if plan.stepping:
+            return self._run_by_steps(plan)
+        if plan.debugger is not None:
+            plan.debugger.arm(self.fds)
+        return self._run()
+
+    def _pass(self, plan: Plan) -> Stop | None:
+        """Execute the instruction of a point that was met."""
+        pc = self._parts.program_counter(self.fds)
+        stop = None
+        if pc in plan.code:
+            lifted = plan.debugger.lifted(self.fds) if plan.debugger else contextlib.nullcontext()
+            with lifted:
+                stop = self._step()
+        # asked to stop before it was executed: it still is to be passed
+        moved = self._parts.program_counter(self.fds) != pc
+        self.passing = pc in plan.code and not moved and self.cancelled
+        return stop
+
+    def _run_by_steps(self, plan: Plan) -> Stop | None:
+        while self._goes_on():
+            if (stop := self._step()) is not None:
+                return stop
+            pc = self._parts.program_counter(self.fds)
+            number = plan.code.get(pc)
+            if number is not None and not self._cut_short():
+                self._config.on_break(self.index, Hit(number, pc))
+        return None
+
+    def _cut_short(self) -> bool:
+        """The step was ended before its instruction was executed."""
+        return self.cancelled
+
+    def _goes_on(self) -> bool:
+        with self._gate.changed:
+            return self._gate.running and not self._gate.closing
+
+    def _met(self, hit: Hit, plan: Plan) -> Stop | None:
+        """A point stops the vCPU; it goes on when nobody wants it to stay."""
+        self._config.on_break(self.index, hit)
+        self.passing = not hit.size
+        if not self._goes_on():
+            return None
+        stop = self._pass(plan)
+        if stop is None and plan.debugger is not None:
+            plan.debugger.arm(self.fds)
+        return stop
 
     def _refused(self, code: int) -> Stop:
         text = f"KVM_RUN failed: {os.strerror(code)}"

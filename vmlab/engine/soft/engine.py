@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from vmlab.core.safely import text_of
-from vmlab.engine.api import Doorbell, EngineConfig, IrqSink, Stop
+from vmlab.engine.api import Doorbell, EngineConfig, IrqSink, Point, Stop
 from vmlab.engine.soft import exits, uclib
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.mode import Mode
+from vmlab.engine.soft.points import Points, check
 from vmlab.engine.soft.timers import Timers
 from vmlab.engine.soft.undo import Undo
 from vmlab.errors import ConfigError, EngineError, StateError
@@ -52,6 +53,10 @@ class Cpu(Protocol):
     def pc(self) -> int: ...
     @property
     def runnable(self) -> bool: ...
+    @property
+    def points(self) -> Points | None: ...
+    def make_points(self) -> Points: ...
+    def translate(self, address: int) -> int | None: ...
     def kick(self) -> None: ...
     def interrupt(self) -> None: ...
     def load(self, state: Any) -> None: ...
@@ -337,6 +342,32 @@ class SoftEngine:
                 raise StateError("set_regs: the vCPU waits inside a device access")
             self._vcpus[cpu].set_registers(dict(values))
 
+    # -- points ------------------------------------------------------------------------------------
+
+    def set_points(self, points: Sequence[Point]) -> list[str]:
+        with self._lock:
+            self._must_be_paused("set_points")
+            check(points, self._vcpus[0].translate)
+            if points or any(vcpu.points is not None for vcpu in self._vcpus):
+                for vcpu in self._vcpus:
+                    vcpu.make_points().want(points)
+        return ["software"] * len(points)
+
+    def pass_points(self) -> None:
+        with self._lock:
+            self._must_be_paused("pass_points")
+            for vcpu in self._vcpus:
+                if vcpu.points is not None and not vcpu.inside:
+                    vcpu.points.pass_at(vcpu.number, vcpu.pc)
+
+    def unpatched(self, address: int, data: bytes) -> bytes:
+        return data
+
+    def translate(self, address: int, cpu: int = 0) -> int | None:
+        with self._lock:
+            self._must_be_paused("translate")
+            return self._vcpus[cpu].translate(address)
+
     def close(self) -> None:
         """EngineError when code of a device has not ended after 2 s; a later call tries again."""
         if self._thread is threading.current_thread():
@@ -428,6 +459,8 @@ class SoftEngine:
                 stop = vcpu.run(single)
                 if stop is not None:
                     return stop
+                if vcpu.points is not None and (hit := vcpu.points.take(vcpu.pc)) is not None:
+                    self._config.on_break(vcpu.number, hit)
                 if single or vcpu.stop_wanted:
                     if self._paused and not single:
                         self._exits[exits.INTR] += 1

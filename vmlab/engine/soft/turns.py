@@ -18,6 +18,7 @@ from vmlab.engine.soft.context import Saved
 from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
 from vmlab.engine.soft.mode import Mode
+from vmlab.engine.soft.points import Points
 from vmlab.engine.soft.timers import Timers
 from vmlab.engine.soft.uclib import Uc
 from vmlab.engine.soft.undo import Undo
@@ -58,6 +59,8 @@ class Turns(Generic[Cpu]):
     makes what is named here, and calls `_begin_turns`."""
 
     uc: Uc
+    #: of an address
+    bits = 64
     core: _Core
     chipset: _Chips
     access: Access
@@ -72,6 +75,8 @@ class Turns(Generic[Cpu]):
         #: the CPU whose state Unicorn has
         self._current: Cpu | None = None
         self._refusals = 0
+        #: made when first wanted
+        self.points: Points | None = None
 
     # -- any thread ------------------------------------------------------------------------------------
 
@@ -119,6 +124,10 @@ class Turns(Generic[Cpu]):
             self._current = vcpu
             self.access.number = vcpu.number
 
+    def show(self, vcpu: Cpu) -> None:
+        """As `enter`, to be looked at."""
+        self._change_to(vcpu)
+
     def leave(self) -> None:
         if self._current is not None:
             self._current.saved.save()
@@ -142,6 +151,18 @@ class Turns(Generic[Cpu]):
             self.uc.handle, address, _READABLE, ctypes.byref(found)
         )
         return (1 << 64) - 1 if status else found.value
+
+    def translate(self, address: int) -> int | None:
+        """As `physical`; None: nowhere."""
+        found = self.physical(address)
+        return None if found == (1 << 64) - 1 else found
+
+    def make_points(self) -> Points:
+        if self.points is None:
+            self.points = Points(
+                self.uc, lambda: self.access.number, self.core.stop, self.translate, self.bits
+            )
+        return self.points
 
     def hook_writes(self, callback: Any) -> int:
         return self.uc.hook(uclib.HOOK_MEM_WRITE, uclib.MEM_HOOK(callback), 1, 0)
@@ -254,6 +275,8 @@ class TurnCpu:
         if single:
             processor.disarm()
             processor.uc.flush_code()  # what is translated does not count instructions
+        if processor.points is not None:
+            processor.points.enter(single)
         self.inside = True
         status = processor.core.run(int(single))
         self.inside = False
@@ -301,6 +324,21 @@ class TurnCpu:
     def abandoned(self, handle: int) -> None:
         self._processor.uc.unhook(handle)
         self._processor.access.muted = False
+
+    @property
+    def points(self) -> Points | None:
+        return self._processor.points
+
+    def make_points(self) -> Points:
+        return self._processor.make_points()
+
+    def translate(self, address: int) -> int | None:
+        """Where a virtual address lies; None: nowhere. Nothing runs. While another CPU waits inside an
+        access, by the tables of that one: a kernel's are the same."""
+        processor = self._processor
+        if not any(vcpu.inside for vcpu in processor.vcpus):
+            processor.show(self)
+        return processor.translate(address)
 
     def close(self) -> None:
         self._processor.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -17,7 +17,7 @@ from tests.engine.soft.riscv.guest import CODE, Guest
 from tests.engine.soft.running import MmioBus, Running
 from vmlab.arch.riscv64.cpu_state import CpuState
 from vmlab.core.memory import GuestMemory
-from vmlab.engine.api import EngineConfig
+from vmlab.engine.api import EngineConfig, Hit
 
 pytest.importorskip("unicorn", reason="unicorn is not installed: pip install 'vmlab[soft]'")
 
@@ -35,12 +35,16 @@ WAYS = pytest.mark.parametrize("way", ["native", "portable", "bare"])
 class Lab(Running):
     engine: RiscvEngine
 
-    def __init__(self, cpus: int, way: str) -> None:
+    def __init__(
+        self, cpus: int, way: str, on_break: Callable[[int, Hit], None] = lambda cpu, hit: None
+    ) -> None:
         super().__init__()
         self.memory = GuestMemory(mmap.mmap(-1, SIZE), [(CODE, SIZE)])
         self.bus = MmioBus(self, EXIT)
         self.bus.reader = lambda address, size: 0x8877_6655_4433_2211 & (1 << 8 * size) - 1
-        config = EngineConfig(self.memory, self.bus, self.bus, cpus, self._stopped, arch="riscv64")
+        config = EngineConfig(
+            self.memory, self.bus, self.bus, cpus, self._stopped, arch="riscv64", on_break=on_break
+        )
         self.engine = RiscvEngine(config, way != "native", way == "bare")
 
     def write(self, address: int, *words: int) -> None:
@@ -61,8 +65,12 @@ class Lab(Running):
 
 
 @contextmanager
-def bench(cpus: int = 1, way: str = "native") -> Iterator[Lab]:
-    lab = Lab(cpus, way)
+def bench(
+    cpus: int = 1,
+    way: str = "native",
+    on_break: Callable[[int, Hit], None] = lambda cpu, hit: None,
+) -> Iterator[Lab]:
+    lab = Lab(cpus, way, on_break)
     try:
         yield lab
     finally:

@@ -180,6 +180,16 @@ class ArmParts:
         flags = kvm_abi.KVM_GUESTDBG_ENABLE | kvm_abi.KVM_GUESTDBG_SINGLESTEP if on else 0
         vcpu.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug(control=flags), abi)
 
+    def debugger(self, memory: GuestMemory) -> None:
+        """Every instruction is stepped: the debug registers of an arm64 host are not used yet."""
+
+    def program_counter(self, vcpu: VcpuFd) -> int:
+        return self.registers(vcpu)["pc"]
+
+    def translate(self, vcpu: VcpuFd, address: int) -> int | None:
+        """KVM walks no tables here (KVM_TRANSLATE is x86's): only while the MMU is off."""
+        return None if self.registers(vcpu)["sctlr_el1"] & 1 else address
+
     def where(self, vcpu: VcpuFd, memory: GuestMemory, kind: str) -> tuple[str, dict[str, int]]:
         registers = self.registers(vcpu)
         code = self._code(vcpu, memory).hex(" ") or "not in memory"

@@ -13,7 +13,7 @@ from vmlab.core.host import Host
 from vmlab.engine.api import EngineConfig
 from vmlab.engine.kvm import abi
 from vmlab.engine.kvm.parts import Control, Line
-from vmlab.engine.kvm.x86_64 import code, cpuid, state
+from vmlab.engine.kvm.x86_64 import code, cpuid, debug, state
 from vmlab.engine.kvm.x86_64.halt import halt
 from vmlab.errors import EngineError
 
@@ -97,6 +97,15 @@ class X86Parts:
     def single_step(self, vcpu: VcpuFd, on: bool) -> None:
         flags = abi.KVM_GUESTDBG_ENABLE | abi.KVM_GUESTDBG_SINGLESTEP if on else 0
         vcpu.call("KVM_SET_GUEST_DEBUG", abi.GuestDebug(control=flags))
+
+    def debugger(self, memory: GuestMemory) -> debug.X86Debugger:
+        return debug.X86Debugger(memory)
+
+    def program_counter(self, vcpu: VcpuFd) -> int:
+        return int(vcpu.regs().rip)
+
+    def translate(self, vcpu: VcpuFd, address: int) -> int | None:
+        return debug.translate(vcpu, address)
 
     def where(self, vcpu: VcpuFd, memory: GuestMemory, kind: str) -> tuple[str, dict[str, int]]:
         sregs = vcpu.sregs()

@@ -15,6 +15,7 @@ from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import HLT
 from vmlab.engine.soft.kick import Kick
 from vmlab.engine.soft.mode import Mode
+from vmlab.engine.soft.points import Points
 from vmlab.engine.soft.uclib import Uc
 from vmlab.engine.soft.undo import Undo
 from vmlab.engine.soft.x86_64 import cpuid, entry, syscalls
@@ -86,6 +87,8 @@ class Vcpu:
         self.rip = 0
         self._interruptible = False
         self.inside = False
+        #: made when first wanted
+        self.points: Points | None = None
 
     @property
     def pc(self) -> int:
@@ -271,6 +274,8 @@ class Vcpu:
         if self._wanted():
             self._rearm()
         self._shadowed = False
+        if self.points is not None:
+            self.points.enter(single)
         halts = single and self._next_is_hlt()
         self.inside = True
         if single:
@@ -422,6 +427,19 @@ class Vcpu:
     def abandoned(self, handle: int) -> None:
         self._uc.unhook(handle)
         self.access.muted = False
+
+    def translate(self, address: int) -> int | None:
+        """Where a linear address lies; None: nowhere."""
+        self.context.load()
+        try:
+            return self._paging().translate(address, False)
+        except Fault:
+            return None
+
+    def make_points(self) -> Points:
+        if self.points is None:
+            self.points = Points(self._uc, lambda: self.number, self._stop, self.translate)
+        return self.points
 
     def close(self) -> None:
         self._kick.close()

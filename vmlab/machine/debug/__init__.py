@@ -1,0 +1,1 @@
+"""Where a machine stops: breakpoints, and what is said of a stop."""
