@@ -78,10 +78,11 @@ class Trace:
 
 
 def describe(event: AccessEvent) -> str:
-    """One line: when, which CPU, what, where."""
+    """One line: when, which CPU, from which instruction, what, where."""
     what = "write" if event.write else "read "
     name = f"{event.device}.{event.register}" if event.register else event.device or "unmapped"
+    pc = "" if event.pc is None else f"{event.pc:#x}"
     return (
-        f"{event.time * 1e3:10.3f} ms  cpu{event.cpu}  {what} {event.size}  {event.address:#012x}"
+        f"{event.time * 1e3:10.3f} ms  cpu{event.cpu}  {pc:>18}  {what} {event.size}  {event.address:#012x}"
         f"  {event.value:#0{2 + 2 * event.size}x}  {name}"
     )
