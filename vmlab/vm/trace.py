@@ -11,8 +11,28 @@ from vmlab.core.trace import AccessEvent
 from vmlab.errors import MonitorLost, StateError
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
+from vmlab.vm.symbols import Symbols
 
-__all__ = ["Trace", "describe"]
+__all__ = ["Trace", "TraceEvent", "describe"]
+
+
+class TraceEvent(AccessEvent):
+    """An access, and who made it; names are looked up when they are asked for."""
+
+    symbols: Symbols | None = None
+
+    @property
+    def function(self) -> str:
+        """ "virtio_blk_init+0x3a"; "" without `vm.load_symbols`, or where no symbol covers `pc`."""
+        return self.symbols.function(self.pc) if self.symbols is not None else ""
+
+    @property
+    def source(self) -> str:
+        """ "blk.c:42"; "" where no line is known."""
+        return self.symbols.source(self.pc) if self.symbols is not None else ""
+
+    def __str__(self) -> str:
+        return describe(self)
 
 
 class Trace:
@@ -20,18 +40,23 @@ class Trace:
 
     The newest `last` accesses are kept."""
 
-    def __init__(self, connection: Connection, last: int) -> None:
+    def __init__(self, connection: Connection, last: int, symbols: Symbols | None = None) -> None:
         self._connection = connection
-        self._events: deque[AccessEvent] = deque(maxlen=last)
+        #: who names what the accesses' program counters point at
+        self.symbols = symbols
+        self._events: deque[TraceEvent] = deque(maxlen=last)
         self._taken = 0
         self._on = True
         self._lost = 0
 
     @property
-    def events(self) -> list[AccessEvent]:
+    def events(self) -> list[TraceEvent]:
         """What is kept, oldest first."""
         self.fetch()
-        return list(self._events)
+        events = list(self._events)
+        for event in events:
+            event.symbols = self.symbols
+        return events
 
     @property
     def dropped(self) -> int:
@@ -47,7 +72,7 @@ class Trace:
             except (MonitorLost, StateError):
                 self._on = False
                 return
-            self._events.extend(AccessEvent(*row) for row in reply.events)
+            self._events.extend(TraceEvent(*row) for row in reply.events)
             self._taken += len(reply.events)
             self._lost = reply.dropped
             if len(reply.events) < wire.TRACE_PART:
@@ -67,7 +92,7 @@ class Trace:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def __iter__(self) -> Iterator[AccessEvent]:
+    def __iter__(self) -> Iterator[TraceEvent]:
         return iter(self.events)
 
     def __len__(self) -> int:
@@ -77,11 +102,13 @@ class Trace:
         return "\n".join(describe(event) for event in self.events[-20:]) or "<no access yet>"
 
 
-def describe(event: AccessEvent) -> str:
+def describe(event: TraceEvent) -> str:
     """One line: when, which CPU, from which instruction, what, where."""
     what = "write" if event.write else "read "
     name = f"{event.device}.{event.register}" if event.register else event.device or "unmapped"
-    pc = "" if event.pc is None else f"{event.pc:#x}"
+    pc = "" if event.pc is None else event.function or f"{event.pc:#x}"
+    if source := event.source:
+        pc += f" ({source})"
     return (
         f"{event.time * 1e3:10.3f} ms  cpu{event.cpu}  {pc:>18}  {what} {event.size}  {event.address:#012x}"
         f"  {event.value:#0{2 + 2 * event.size}x}  {name}"
