@@ -7,13 +7,15 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Self
 
+from msgspec import Struct, field
+
 from vmlab.core.trace import AccessEvent
 from vmlab.errors import MonitorLost, StateError
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
 from vmlab.vm.symbols import Symbols
 
-__all__ = ["Trace", "TraceEvent", "describe"]
+__all__ = ["ByFunction", "FunctionRow", "Trace", "TraceEvent", "describe"]
 
 
 class TraceEvent(AccessEvent):
@@ -33,6 +35,28 @@ class TraceEvent(AccessEvent):
 
     def __str__(self) -> str:
         return describe(self)
+
+
+class FunctionRow(Struct):
+    """One function's accesses, and the ids of the devices that they went to."""
+
+    function: str
+    reads: int = 0
+    writes: int = 0
+    devices: set[str] = field(default_factory=set)
+
+
+class ByFunction(list[FunctionRow]):
+    """It prints as a table."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "<no access yet>"
+        rows = [f"{'reads':>10} {'writes':>10}  {'function':<32} devices"]
+        for row in self:
+            devices = ", ".join(sorted(row.devices))
+            rows.append(f"{row.reads:>10,} {row.writes:>10,}  {row.function:<32} {devices}")
+        return "\n".join(rows)
 
 
 class Trace:
@@ -85,6 +109,19 @@ class Trace:
             self._on = False
             with contextlib.suppress(MonitorLost, StateError):
                 self._connection.call(wire.Trace(False, 1, None), fault=False)
+
+    def by_function(self) -> ByFunction:
+        """Who accessed devices how often, the busiest first; where no symbol covers it, by address."""
+        rows: dict[str, FunctionRow] = {}
+        for event in self.events:
+            name = event.function.rpartition("+")[0] or (
+                "unknown" if event.pc is None else f"{event.pc:#x}"
+            )
+            row = rows.setdefault(name, FunctionRow(name))
+            row.reads += not event.write
+            row.writes += event.write
+            row.devices.add(event.device or "unmapped")
+        return ByFunction(sorted(rows.values(), key=lambda row: -(row.reads + row.writes)))
 
     def __enter__(self) -> Self:
         return self
