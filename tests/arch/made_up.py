@@ -186,6 +186,9 @@ class Paper:
     def current_cpu(self) -> int:
         return 0
 
+    def program_counter(self, port: bool = False) -> int | None:
+        return None
+
     def get_regs(self, cpu: int = 0) -> dict[str, int]:
         assert self._state is not None
         return {"acc": self._acc, "ip": self._state.start + self._done}

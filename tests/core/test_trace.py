@@ -43,7 +43,7 @@ def test_an_entry_for_each_access_with_its_registers_name() -> None:
     mmio.read(0x9000, 2)
     events, dropped = log.take()
     assert dropped == 0
-    assert [event[1:] for event in events] == [
+    assert [event[1:-1] for event in events] == [
         (0, "mmio", 0x1000, "pair0", "A", True, 4, 5),
         (1, "mmio", 0x1004, "pair0", "B", False, 4, 9),
         (1, "mmio", 0x1000, "pair0", "A+B", False, 8, 9 << 32 | 5),
@@ -74,6 +74,15 @@ def test_one_device_only() -> None:
     mmio.read(0x9000, 1)
     mmio.read(0x1004, 4)
     assert [event.device for event in log.take()[0]] == ["pair0"]
+
+
+def test_the_program_counter_of_each_access() -> None:
+    mmio, _ = buses()
+    log, places = AccessLog(), iter([0x100, None, 0xFFFF_FFFF_8100_0000])
+    log.watch(mmio, lambda: 0, lambda: next(places))
+    for _ in range(3):
+        mmio.read(0x1004, 4)
+    assert [event.pc for event in log.take()[0]] == [0x100, None, 0xFFFF_FFFF_8100_0000]
 
 
 def test_off_means_off() -> None:

@@ -230,6 +230,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         if options.stats is not None:
             _check_stats(options.stats)
+        if options.screen and options.gdb is not None:
+            raise ConfigError("--gdb and --screen: gdb's words need the terminal; choose one")
         began = time.monotonic()
         if options.screen:
             finished = _attach_screen(vm, options.timeout)

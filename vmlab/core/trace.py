@@ -15,7 +15,8 @@ __all__ = ["AccessEvent", "AccessLog"]
 
 class AccessEvent(NamedTuple):
     """One access. time: seconds since the log began; space: "mmio" or "port"; device and register are
-    "" where nothing answered; size in bytes."""
+    "" where nothing answered; size in bytes. pc: where the instruction lies, its first byte or, of a write
+    under KVM on x86_64, one of its bytes; None where the engine does not know."""
 
     time: float
     cpu: int
@@ -26,6 +27,7 @@ class AccessEvent(NamedTuple):
     write: bool
     size: int
     value: int
+    pc: int | None = None
 
 
 class AccessLog:
@@ -42,7 +44,12 @@ class AccessLog:
         self._start = time.perf_counter()
         self._buses: list[Bus] = []
 
-    def watch(self, bus: Bus, current_cpu: Callable[[], int]) -> None:
+    def watch(
+        self,
+        bus: Bus,
+        current_cpu: Callable[[], int],
+        program_counter: Callable[[], int | None] = lambda: None,
+    ) -> None:
         space, start, clock = bus.name, self._start, time.perf_counter
 
         def seen(found: BusRange | None, address: int, size: int, value: int, write: bool) -> None:
@@ -61,6 +68,7 @@ class AccessLog:
                     write,
                     size,
                     value,
+                    program_counter(),
                 )
                 with self._lock:
                     if len(self._events) == self._events.maxlen:

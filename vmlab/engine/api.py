@@ -189,6 +189,11 @@ class Engine(Protocol):
         """The vCPU whose access is being handled on this thread; 0 where there is none."""
         ...
 
+    def program_counter(self, port: bool = False) -> int | None:
+        """Where the instruction lies whose access, of memory or of a port, is being handled on this thread:
+        its first byte or, of a write under KVM on x86_64, one of its bytes. None where there is none."""
+        ...
+
     def get_regs(self, cpu: int = 0) -> dict[str, int]:
         """What `Arch.registers` of the guest's names, in that order. Paused only."""
         ...

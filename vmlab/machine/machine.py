@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -586,4 +587,5 @@ class Machine:
 
     def _watch(self, log: AccessLog) -> None:
         for bus in (self.ports, self.mmio):
-            log.watch(bus, self.engine.current_cpu)
+            where = functools.partial(self.engine.program_counter, bus is self.ports)
+            log.watch(bus, self.engine.current_cpu, where)

@@ -263,7 +263,7 @@ class Checked(Struct, tag=True):
 class AccessList(Struct, tag=True):
     """Rows as `core.trace.AccessEvent`. Full when there may be more: ask again."""
 
-    events: list[tuple[float, int, str, int, str, str, bool, int, int]]
+    events: list[tuple[float, int, str, int, str, str, bool, int, int, int | None]]
     dropped: int
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vmlab.core.memory import GuestMemory
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
+from vmlab.vm.symbols import Symbols
 from vmlab.vm.trace import Trace
 from vmlab.vm.views import (
     AddressMap,
@@ -26,6 +29,7 @@ class Inspection:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._trace: Trace | None = None
+        self._symbols: Symbols | None = None
 
     @property
     def devices(self) -> Devices:
@@ -69,8 +73,14 @@ class Inspection:
     def trace(self, last: int, device: str | None) -> Trace:
         self.stop_trace()
         self.connection.call(wire.Trace(True, last, device))
-        self._trace = Trace(self.connection, last)
+        self._trace = Trace(self.connection, last, self._symbols)
         return self._trace
+
+    def load_symbols(self, path: str | Path, at: int | None) -> Symbols:
+        self._symbols = Symbols(path, at)
+        if self._trace is not None:
+            self._trace.symbols = self._symbols
+        return self._symbols
 
     def stop_trace(self) -> None:
         if self._trace is not None:

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from vmlab.core.cmdline import Cmdline
@@ -34,6 +35,7 @@ from vmlab.vm.reruns import christen
 from vmlab.vm.screen import Screen
 from vmlab.vm.state import State
 from vmlab.vm.stats import stats
+from vmlab.vm.symbols import Symbols
 from vmlab.vm.trace import Trace
 from vmlab.vm.views import AddressMap, Cpu, Devices, DeviceView, IrqTable, Traps, id_of
 
@@ -526,6 +528,12 @@ class VM:
         log.events
         """
         return self.inspection.trace(last, device)
+
+    def load_symbols(self, path: str | Path, at: int | None = None) -> Symbols:
+        """Name the guest's code, in logs of accesses too that are there: an ELF file with symbols (lines too,
+        from DWARF) or a System.map. at: where the file's lowest address lies in the guest, when that is not
+        where it was linked. ConfigError when it has no symbols, or cannot be read."""
+        return self.inspection.load_symbols(path, at)
 
     def stats(self) -> dict[str, Any]:
         """Everything that `--stats` writes."""

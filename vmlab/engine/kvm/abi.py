@@ -258,7 +258,8 @@ class _RunUnion(ctypes.Union):
 
 
 class Run(ctypes.Structure):
-    """struct kvm_run (KVM API 5) up to and with its exit union."""
+    """struct kvm_run (KVM API 5) up to the general registers, which x86 puts there on demand (KVM API 4.99,
+    KVM_CAP_SYNC_REGS)."""
 
     _fields_ = (
         ("request_interrupt_window", c_uint8),
@@ -271,6 +272,9 @@ class Run(ctypes.Structure):
         ("cr8", c_uint64),
         ("apic_base", c_uint64),
         ("u", _RunUnion),
+        ("kvm_valid_regs", c_uint64),
+        ("kvm_dirty_regs", c_uint64),
+        ("regs", Regs),
     )
 
 
@@ -352,6 +356,7 @@ KVM_CAP_VCPU_EVENTS = 41
 KVM_CAP_MAX_VCPUS = 66
 KVM_CAP_ONE_REG = 70
 KVM_CAP_TSC_DEADLINE_TIMER = 72
+KVM_CAP_SYNC_REGS = 74
 KVM_CAP_DEVICE_CTRL = 89
 KVM_CAP_ARM_PSCI_0_2 = 102
 KVM_CAP_IMMEDIATE_EXIT = 136

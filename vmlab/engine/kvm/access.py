@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vmlab.engine.api import AccessBus
     from vmlab.engine.kvm.descriptors import VcpuFd
 
-__all__ = ["mmio", "port_io"]
+__all__ = ["has_written", "mmio", "port_io"]
 
 _U: Final = abi.Run.u.offset
 _IO = _U + abi._RunUnion.io.offset
@@ -34,6 +34,13 @@ MMIO_ADDRESS_64 = (_MMIO + abi._RunMmio.phys_addr.offset) // 8
 MMIO_DATA_8 = _MMIO + abi._RunMmio.data.offset
 MMIO_LENGTH_32 = (_MMIO + abi._RunMmio.len.offset) // 4
 MMIO_WRITE_8 = _MMIO + abi._RunMmio.is_write.offset
+
+
+def has_written(vcpu: VcpuFd) -> bool:
+    """Whether the exit is for a write: of MMIO or to a port."""
+    if vcpu.u32[EXIT_REASON_32] == abi.KVM_EXIT_MMIO:
+        return bool(vcpu.u8[MMIO_WRITE_8])
+    return vcpu.u8[IO_DIRECTION_8] == abi.KVM_EXIT_IO_OUT
 
 
 def mmio(vcpu: VcpuFd, bus: AccessBus) -> None:

@@ -92,6 +92,10 @@ class KvmEngine:
         vcpu = self._own_vcpu()
         return vcpu.index if vcpu is not None else 0
 
+    def program_counter(self, port: bool = False) -> int | None:
+        vcpu = self._own_vcpu()
+        return vcpu.program_counter() if vcpu is not None else None
+
     def _own_vcpu(self) -> Vcpu | None:
         """The vCPU whose thread this is."""
         thread = threading.current_thread()

@@ -85,6 +85,10 @@ class Parts(Protocol):
 
     def registers(self, vcpu: VcpuFd) -> dict[str, int]: ...
 
+    def program_counter(self, vcpu: VcpuFd) -> int:
+        """As `Engine.program_counter`; on the vCPU's thread."""
+        ...
+
     def change(self, vcpu: VcpuFd, values: Mapping[str, int]) -> None: ...
 
     def unstarted(self, vcpu: VcpuFd) -> str:

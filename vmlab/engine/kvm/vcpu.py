@@ -150,6 +150,10 @@ class Vcpu:
                 gate.changed.wait()
             return not self._abandoned
 
+    def program_counter(self) -> int:
+        """See `Engine.program_counter`."""
+        return self._parts.program_counter(self.fds)
+
     def _main(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {KICK})
         while self._wait_for_go():

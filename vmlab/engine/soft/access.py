@@ -23,6 +23,7 @@ from vmlab.engine.api import EngineConfig, Tally
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.exits import IO, MMIO
+from vmlab.engine.soft.locate import Locator
 from vmlab.engine.soft.uclib import Uc
 
 __all__ = ["Access", "Internal", "NoPorts", "mmio_ranges"]
@@ -97,6 +98,11 @@ class Access:
         self.failure: BaseException | None = None
         #: accesses go nowhere while an abandoned instruction runs out
         self.muted = False
+        #: where the guest called the firmware that accesses a device for it
+        self.caller: int | None = None
+        self._locator: Locator | None = None
+        #: devices are accessed from hooks
+        self._hooked = False
         # the read that the MMIO callback hands out: first byte's address and all its bytes
         self._read_at = 0
         self._read_value = 0
@@ -112,6 +118,8 @@ class Access:
 
     def attach(self, uc: Uc, ram: list[tuple[int, int]]) -> None:
         """Install everything on `uc`, whose RAM is mapped at `ram` ((base, end), sorted)."""
+        self._locator = Locator(uc, self._target)
+        self._hooked = self._config.exact
         if self._ports:
             uc.hook(uclib.HOOK_INSN, uclib.IN_HOOK(self._on_in), 1, 0, uclib.INSN_IN)
             uc.hook(uclib.HOOK_INSN, uclib.OUT_HOOK(self._on_out), 1, 0, uclib.INSN_OUT)
@@ -122,6 +130,19 @@ class Access:
                 uc.hook(uclib.HOOK_MEM_WRITE, on_write, base, end - 1)
             read = uclib.MMIO_READ(self._hand_out(base))
             uc.map_mmio(base, end - base, read, uclib.MMIO_WRITE(self._take_rest(base)))
+
+    @property
+    def _target(self) -> str:
+        """What QEMU calls the guest's architecture."""
+        return "aarch64" if self._config.arch == "arm64" else self._config.arch
+
+    def program_counter(self, port: bool) -> int | None:
+        """Of the instruction whose access, of a port or of memory, a bus handles now."""
+        if self.caller is not None or self._locator is None:
+            return self.caller
+        if port or self._hooked:
+            return self._locator.in_hook()
+        return self._locator.in_callback()
 
     def _failed(self, error: BaseException) -> None:
         if self.failure is None:
@@ -140,6 +161,12 @@ class Access:
         self._read_end = start + (size if over > 0 or start == address else 2 * size)
         self._read_value = self.load(address, size - self._read_rest)
         self._read_at = address
+
+    def _without_hook(self) -> None:
+        """Unicorn has come to a callback without its hook: the next access is to have one."""
+        if self._locator is not None:
+            self._locator.in_callback()
+        self._interrupt()
 
     def load(self, address: int, size: int) -> int:
         """`size` bytes (1..8, inside a page) from a device."""
@@ -170,8 +197,8 @@ class Access:
                 distance = 0
             if not self._read_next <= address < self._read_end:
                 # a page walk or the rest of an access that began in RAM come here too: never mind
-                if self._config.exact:
-                    self._interrupt()
+                if self._hooked:
+                    self._without_hook()
                 return self.load(address, size)
             self._read_next = address + size
             value = self._read_value
@@ -223,8 +250,8 @@ class Access:
                 self._write_at, self._write_left = base + offset, rest - size
                 self.store(base + offset, rest, self._write_value & (1 << 8 * rest) - 1)
             else:
-                if self._config.exact:
-                    self._interrupt()
+                if self._hooked:
+                    self._without_hook()
                 self.store(base + offset, size, value & (1 << 8 * size) - 1)
 
         return write

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from vmlab.core.safely import text_of
 from vmlab.engine.api import Doorbell, EngineConfig, IrqSink, Point, Stop
 from vmlab.engine.soft import exits, uclib
+from vmlab.engine.soft.access import Access
 from vmlab.engine.soft.doorbells import Doorbells
 from vmlab.engine.soft.mode import Mode
 from vmlab.engine.soft.points import Points, check
@@ -49,6 +50,8 @@ class Cpu(Protocol):
     stop_wanted: bool
     inside: bool
 
+    @property
+    def access(self) -> Access: ...
     @property
     def pc(self) -> int: ...
     @property
@@ -326,6 +329,12 @@ class SoftEngine:
         if running is None or threading.current_thread() is not self._thread:
             return 0
         return running.number
+
+    def program_counter(self, port: bool = False) -> int | None:
+        running = self._running
+        if running is None or threading.current_thread() is not self._thread:
+            return None
+        return running.access.program_counter(port)
 
     def get_regs(self, cpu: int = 0) -> dict[str, int]:
         with self._lock:

@@ -188,6 +188,11 @@ class TurnCpu:
         self.pc = 0
         self.inside = False
 
+    @property
+    def access(self) -> Access:
+        access: Access = self._processor.access
+        return access
+
     # -- what differs ------------------------------------------------------------------------------------
 
     def registers(self) -> dict[str, int]:

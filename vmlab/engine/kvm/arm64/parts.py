@@ -157,6 +157,10 @@ class ArmParts:
         stack = _stack(get(vcpu, _IDS["pstate"]))
         return {name: get(vcpu, _IDS.get(name, stack)) for name in ARCH.registers}
 
+    def program_counter(self, vcpu: VcpuFd) -> int:
+        """KVM goes past the instruction when the vCPU is entered again."""
+        return get(vcpu, _IDS["pc"])
+
     def change(self, vcpu: VcpuFd, values: Mapping[str, int]) -> None:
         if unknown := [name for name in values if name not in SETTABLE]:
             names = ", ".join(map(repr, unknown))

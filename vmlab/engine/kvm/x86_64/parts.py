@@ -11,7 +11,8 @@ from vmlab.arch.x86_64 import ARCH
 from vmlab.arch.x86_64.cpu_state import CpuState
 from vmlab.core.host import Host
 from vmlab.engine.api import EngineConfig
-from vmlab.engine.kvm import abi
+from vmlab.engine.kvm import abi, access
+from vmlab.engine.kvm.descriptors import control
 from vmlab.engine.kvm.parts import Control, Line
 from vmlab.engine.kvm.x86_64 import code, cpuid, debug, state
 from vmlab.engine.kvm.x86_64.halt import halt
@@ -36,6 +37,11 @@ LEVELS = 16
 #: 4.36, 4.40); below 4 GiB, outside RAM, devices and firmware
 TSS_ADDRESS = 0xFFFB_D000
 IDENTITY_MAP_ADDRESS = 0xFFFB_C000
+#: KVM_SYNC_X86_REGS (KVM API 4.99), and where struct kvm_run has the registers
+SYNC_REGS = 1
+VALID_REGS_64 = abi.Run.kvm_valid_regs.offset // 8
+RIP_64 = (abi.Run.regs.offset + abi.Regs.rip.offset) // 8
+MASK64 = (1 << 64) - 1
 RESET_VECTOR = (0xFFFF_0000, 0xFFF0)  # CS base and RIP
 
 
@@ -46,8 +52,10 @@ class X86Parts:
     events: Mapping[int, str] = {}
     gic = 0
 
-    def __init__(self, cpus: int, template: abi.Cpuid2) -> None:
+    def __init__(self, cpus: int, template: abi.Cpuid2, synced: bool) -> None:
         self._cpus, self._template = cpus, template
+        #: KVM can leave the registers in the run page at each exit
+        self._synced = synced
 
     def furnish(self, vm: Control) -> None:
         vm("KVM_SET_TSS_ADDR", TSS_ADDRESS)
@@ -75,6 +83,17 @@ class X86Parts:
 
     def registers(self, vcpu: VcpuFd) -> dict[str, int]:
         return state.as_dict(vcpu.regs(), vcpu.sregs())
+
+    def program_counter(self, vcpu: VcpuFd) -> int:
+        """From the run page, where the registers are once somebody has asked. Of a write the instruction is
+        done with."""
+        if vcpu.u64[VALID_REGS_64] & SYNC_REGS:
+            rip = vcpu.u64[RIP_64]
+        else:
+            rip = int(vcpu.regs().rip)
+            if self._synced:
+                vcpu.u64[VALID_REGS_64] = SYNC_REGS
+        return rip - access.has_written(vcpu) & MASK64
 
     def change(self, vcpu: VcpuFd, values: Mapping[str, int]) -> None:
         regs = vcpu.regs()
@@ -138,6 +157,8 @@ class X86Parts:
 
 def make(config: EngineConfig, host: Host, kvm: int) -> X86Parts:
     try:
-        return X86Parts(config.cpus, cpuid.supported(host, kvm))
+        template = cpuid.supported(host, kvm)
     except OSError as error:
         raise EngineError(f"KVM_GET_SUPPORTED_CPUID failed: {error.strerror}") from error
+    synced = control(host, kvm, "KVM_CHECK_EXTENSION", abi.KVM_CAP_SYNC_REGS) & SYNC_REGS
+    return X86Parts(config.cpus, template, bool(synced))

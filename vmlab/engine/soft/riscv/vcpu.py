@@ -220,7 +220,12 @@ class Vcpu(TurnCpu):
         state["pc"] = state["pc"] + 4 & (1 << state.bits) - 1
         extension, function = int(state.x[17]), int(state.x[16])
         arguments = [int(value) for value in state.x[10:16]]
-        error, value = sbi.call(self, extension, function, arguments)
+        access = self._processor.access
+        access.caller = state["pc"] - 4
+        try:
+            error, value = sbi.call(self, extension, function, arguments)
+        finally:
+            access.caller = None
         state.x[10] = error & (1 << state.bits) - 1
         if value is not None:
             state.x[11] = value & (1 << state.bits) - 1

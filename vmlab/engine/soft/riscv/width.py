@@ -11,6 +11,7 @@ from typing import Any
 
 from vmlab.engine.soft import uclib
 from vmlab.engine.soft.access import Access, mmio_ranges
+from vmlab.engine.soft.locate import Locator
 from vmlab.engine.soft.uclib import Uc
 
 __all__ = ["JoinedAccess", "is_wide"]
@@ -40,6 +41,7 @@ class JoinedAccess(Access):
     _high = _low = 0
 
     def attach(self, uc: Uc, ram: list[tuple[int, int]]) -> None:
+        self._locator = Locator(uc, self._target)
         for base, end in mmio_ranges(ram):
             read, write = self._reader(base), self._writer(base)
             uc.map_mmio(base, end - base, uclib.MMIO_READ(read), uclib.MMIO_WRITE(write))

@@ -1,0 +1,174 @@
+"""Names and source lines of a guest's code, from an ELF file or a System.map.
+
+The file is not trusted: what is taken of it is bounded, and what cannot be read is a ConfigError.
+Lines are looked for when the first one is asked for.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from pathlib import Path
+from typing import Any
+
+from vmlab.errors import ConfigError
+
+__all__ = ["Symbols"]
+
+#: symbols that are kept; a large kernel with everything has a tenth of that
+MAX_SYMBOLS = 2_000_000
+#: bytes of .debug_line that are decoded (seconds): of more, functions are named and lines are not
+MAX_LINES = 4 << 20
+#: bytes of a System.map; Debian's has 6 MiB
+MAX_MAP = 64 << 20
+#: how far behind its last byte a function without a size reaches
+REACH = 1 << 20
+_FUNCTION, _NOTYPE = 2, 0
+_CODE = frozenset("tTwW")
+
+
+class Symbols:
+    """at: where the file's lowest loaded address lies in the guest, when that is not where it was linked
+    (a position-independent kernel, kASLR). ConfigError when the file is neither kind, or has no symbols."""
+
+    def __init__(self, path: str | Path, at: int | None = None) -> None:
+        self.path = Path(path)
+        self._names: list[tuple[int, int, str]] = []
+        self._lines: list[tuple[int, str]] | None = None
+        self._shift = 0
+        try:
+            with self.path.open("rb") as file:
+                is_elf = file.read(4) == b"\x7fELF"
+                self._read_elf(file, at) if is_elf else self._read_map(file, at)
+        except OSError as error:
+            raise ConfigError(f"{self.path}: {error.strerror}") from error
+        if not self._names:
+            raise ConfigError(
+                f"{self.path}: no symbols: it is stripped; use the file before `strip`"
+            )
+        self._names.sort()
+        self._starts = [start for start, _, _ in self._names]
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def _read_elf(self, file: Any, at: int | None) -> None:
+        elf = _open(file, self.path)
+        try:
+            starts = [one["p_vaddr"] for one in elf.iter_segments("PT_LOAD")]
+            table = elf.get_section_by_name(".symtab") or elf.get_section_by_name(".dynsym")
+            if table is None:
+                return
+            wide = elf.elfclass == 64
+            form = struct.Struct("<IBBHQQ" if wide else "<IIIBBH")
+            size = min(table["sh_size"], MAX_SYMBOLS * form.size)
+            data = _part(file, table["sh_offset"], size - size % form.size)
+            names = elf.get_section(table["sh_link"])
+            text = _part(file, names["sh_offset"], min(names["sh_size"], MAX_MAP))
+        except Exception as error:  # pyelftools raises anything when a file lies
+            raise ConfigError(f"{self.path}: its symbols cannot be read: {error!r:.200}") from error
+        if at is not None and starts:
+            self._shift = at - min(starts)
+        for row in form.iter_unpack(data[: len(data) - len(data) % form.size]):
+            name, value, length, info, section = (
+                (row[0], row[4], row[5], row[1], row[3])
+                if wide
+                else (row[0], row[1], row[2], row[3], row[5])
+            )
+            if section and value and info & 0xF in (_FUNCTION, _NOTYPE) and name < len(text):
+                end = text.find(b"\0", name, name + 512)
+                word = text[name : end if end >= 0 else name + 512].decode("ascii", "replace")
+                if word and not word.startswith("$"):
+                    self._names.append((value, length, word))
+
+    def _read_map(self, file: Any, at: int | None) -> None:
+        file.seek(0)
+        for line in file.read(MAX_MAP).splitlines()[:MAX_SYMBOLS]:
+            parts = line.decode("ascii", "replace").split()
+            try:
+                value = int(parts[0], 16)
+                if len(parts) >= 3 and parts[1] in _CODE and value >> 64 == 0:
+                    self._names.append((value, 0, parts[2][:512]))
+            except (ValueError, IndexError):
+                raise ConfigError(f"{self.path}: neither an ELF file nor a System.map") from None
+        if at is not None and self._names:
+            self._shift = at - min(self._names)[0]
+
+    # -- asking ----------------------------------------------------------------------------------------
+
+    def function(self, pc: int | None) -> str:
+        """ "name+0x3a"; "" where no symbol covers the address."""
+        if pc is None:
+            return ""
+        address = pc - self._shift
+        place = bisect_right(self._starts, address) - 1
+        if place < 0:
+            return ""
+        start, size, name = self._names[place]
+        if address - start >= (size or REACH):
+            return ""
+        return f"{name}+{address - start:#x}"
+
+    def source(self, pc: int | None) -> str:
+        """ "blk.c:42"; "" where no line is known."""
+        if pc is None:
+            return ""
+        if self._lines is None:
+            self._lines = self._read_lines()
+        place = bisect_right(self._lines, (pc - self._shift, "\U0010ffff")) - 1
+        return self._lines[place][1] if place >= 0 else ""
+
+    def _read_lines(self) -> list[tuple[int, str]]:
+        """(address, "file:line"), sorted; "" from an end of a sequence on."""
+        found: list[tuple[int, str]] = []
+        try:
+            with self.path.open("rb") as file:
+                elf = _open(file, self.path)
+                section = elf.get_section_by_name(".debug_line")
+                if section is None or section.data_size > MAX_LINES:
+                    return []
+                dwarf = elf.get_dwarf_info()
+                for unit in dwarf.iter_CUs():
+                    found += _lines_of(dwarf.line_program_for_CU(unit))
+        except Exception:  # noqa: BLE001  lying debugging data: what was read so far holds
+            pass
+        return sorted(found)
+
+    def __repr__(self) -> str:
+        return f"<Symbols of {self.path.name}: {len(self._names):,}>"
+
+
+def _open(file: Any, path: Path) -> Any:
+    try:
+        from elftools.elf.elffile import ELFFile
+    except ImportError:
+        raise ConfigError(
+            "symbols of ELF files need pyelftools: pip install 'vmlab[symbols]'"
+        ) from None
+    try:
+        file.seek(0)
+        return ELFFile(file)
+    except Exception as error:
+        raise ConfigError(f"{path}: not an ELF file that can be read: {error!r:.200}") from error
+
+
+def _part(file: Any, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    data: bytes = file.read(size)
+    return data
+
+
+def _lines_of(program: Any) -> list[tuple[int, str]]:
+    if program is None:
+        return []
+    files = program.header.file_entry
+    first = 0 if program.header.version >= 5 else 1
+    rows = []
+    for entry in program.get_entries():
+        state = entry.state
+        if state is None:
+            continue
+        number = state.file - first
+        name = files[number].name.decode("utf-8", "replace") if 0 <= number < len(files) else "?"
+        short = name.rpartition("/")[2]
+        rows.append((state.address, "" if state.end_sequence else f"{short}:{state.line}"))
+    return rows
