@@ -98,7 +98,7 @@ class DeviceManager:
             device._wire(block)
             if isinstance(device, MmioWindow):
                 # where the guest is: of engines that know
-                device.program_counter = getattr(self._engine, "program_counter", None)
+                device.program_counter = self._engine.program_counter
             undo.pop_all()
             undo.callback(self._strip, device)
             device.attached()

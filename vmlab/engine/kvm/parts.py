@@ -85,7 +85,7 @@ class Parts(Protocol):
 
     def registers(self, vcpu: VcpuFd) -> dict[str, int]: ...
 
-    def program_counter(self, vcpu: VcpuFd) -> int:
+    def accessing(self, vcpu: VcpuFd) -> int:
         """As `Engine.program_counter`; on the vCPU's thread."""
         ...
 

@@ -152,7 +152,7 @@ class Vcpu:
 
     def program_counter(self) -> int:
         """See `Engine.program_counter`."""
-        return self._parts.program_counter(self.fds)
+        return self._parts.accessing(self.fds)
 
     def _main(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {KICK})

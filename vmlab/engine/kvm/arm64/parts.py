@@ -157,7 +157,7 @@ class ArmParts:
         stack = _stack(get(vcpu, _IDS["pstate"]))
         return {name: get(vcpu, _IDS.get(name, stack)) for name in ARCH.registers}
 
-    def program_counter(self, vcpu: VcpuFd) -> int:
+    def accessing(self, vcpu: VcpuFd) -> int:
         """KVM goes past the instruction when the vCPU is entered again."""
         return get(vcpu, _IDS["pc"])
 
@@ -188,7 +188,7 @@ class ArmParts:
         """Every instruction is stepped: the debug registers of an arm64 host are not used yet."""
 
     def program_counter(self, vcpu: VcpuFd) -> int:
-        return self.registers(vcpu)["pc"]
+        return get(vcpu, _IDS["pc"])
 
     def translate(self, vcpu: VcpuFd, address: int) -> int | None:
         """KVM walks no tables here (KVM_TRANSLATE is x86's): only while the MMU is off."""

@@ -84,7 +84,7 @@ class X86Parts:
     def registers(self, vcpu: VcpuFd) -> dict[str, int]:
         return state.as_dict(vcpu.regs(), vcpu.sregs())
 
-    def program_counter(self, vcpu: VcpuFd) -> int:
+    def accessing(self, vcpu: VcpuFd) -> int:
         """From the run page, where the registers are once somebody has asked. Of a write the instruction is
         done with."""
         if vcpu.u64[VALID_REGS_64] & SYNC_REGS:
