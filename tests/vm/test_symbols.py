@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import require_program
+from vmlab import VM, kernels
 from vmlab.errors import ConfigError
 from vmlab.vm.symbols import Symbols
 
@@ -105,3 +106,22 @@ def test_a_file_that_lies(program: Path, changes: list[tuple[int, int]], cut: in
         return
     symbols.function(0x401000)
     symbols.source(0x401000)
+
+
+def test_a_symbol_names_an_address(program: Path) -> None:
+    symbols = Symbols(program)
+    assert symbols.address_of("other") == address_of(program, "other")
+    with pytest.raises(ConfigError, match="no symbol 'othre'; did you mean 'other'"):
+        symbols.address_of("othre")
+
+
+def test_a_breakpoint_by_its_function(engine: str) -> None:
+    with VM(kernels.path("monitor"), engine=engine) as vm:
+        with pytest.raises(ConfigError, match="no symbols are loaded"):
+            vm.break_at("serial_put")
+        symbols = vm.load_symbols(kernels.path("monitor"))
+        vm.console.expect("vmlab> ")
+        vm.break_at("serial_put")
+        vm.console.send("help\n")
+        stopped = vm.wait_for_break(10)
+        assert symbols.function(vm.cpus[stopped.cpu].regs["rip"]) == "serial_put+0x0"

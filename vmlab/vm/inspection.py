@@ -76,6 +76,10 @@ class Inspection:
         self._trace = Trace(self.connection, last, self._symbols)
         return self._trace
 
+    @property
+    def symbols(self) -> Symbols | None:
+        return self._symbols
+
     def load_symbols(self, path: str | Path, at: int | None) -> Symbols:
         self._symbols = Symbols(path, at)
         if self._trace is not None:

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
+from vmlab import hints
 from vmlab.errors import ConfigError
 
 __all__ = ["Symbols"]
@@ -107,6 +108,13 @@ class Symbols:
         if address - start >= (size or REACH):
             return ""
         return f"{name}+{address - start:#x}"
+
+    def address_of(self, name: str) -> int:
+        """Where the function begins; of several of that name the first. ConfigError for none."""
+        for start, _, known in self._names:
+            if known == name:
+                return start + self._shift
+        raise ConfigError(hints.unknown("symbol", name, [known for _, _, known in self._names]))
 
     def source(self, pc: int | None) -> str:
         """ "blk.c:42"; "" where no line is known."""

@@ -451,11 +451,12 @@ class VM:
 
     def _symbol(self, name: str) -> int:
         """A symbol's address, from the symbols that are loaded."""
-        find = getattr(self, "address_of", None)
-        if find is None:
-            raise ConfigError(f"{name!r}: no symbols are loaded; give an address")
-        address: int = find(name)
-        return address
+        symbols = self.inspection.symbols
+        if symbols is None:
+            raise ConfigError(
+                f"{name!r}: no symbols are loaded; vm.load_symbols(path) does, or give an address"
+            )
+        return symbols.address_of(name)
 
     # --- what is to be seen ---------------------------------------------------------------------
 
