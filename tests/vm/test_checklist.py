@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import require_kvm
 from tests.vms import PROMPT, Dice, monitor
 from tests.waiting import until
-from vmlab import VM
+from vmlab import VM, kernels
 from vmlab.errors import ConfigError, DeviceNotFound, StateError, UnknownName
 from vmlab.testing import Check, DeviceHarness, Wrong
 from vmlab.virtio import Disk, Rng
@@ -38,13 +39,28 @@ def test_a_guests_driver_has_done_it_all(engine: str, isolate: bool) -> None:
     assert found == view.checklist()
 
 
-@pytest.mark.parametrize("arch", ["x86_64", "arm64"])
+def stores(vm: VM, device: str, arch: str) -> list[int]:
+    """Where the set-up's stores are: all in the driver, which is one file of the kernel's."""
+    near = vm.load_symbols(kernels.path("monitor", arch)).address_of("virtio_add")
+    places = [step.where for step in vm.devices[device].checklist().setup]
+    return [one for one in places if one is not None and abs(one - near) < 0x1000]
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "arm64", "riscv64"])
 def test_on_each_architecture(arch: str) -> None:
     with VM("monitor", engine="soft", arch=arch, devices={"disk0": Disk(size="1M")}) as vm:
         vm.console.expect(PROMPT, timeout=30)
         with Check(vm) as check:
             check.driver("disk0", until="DRIVER_OK")
         assert vm.devices["disk0"].checklist()["identify"].done
+        assert len(stores(vm, "disk0", arch)) == 7
+
+
+def test_kvm_knows_where_too() -> None:
+    require_kvm()
+    with monitor("kvm", devices={"rng0": Rng(seed=1)}) as vm:
+        until(lambda: vm.devices["rng0"].state == "driver_ok")
+        assert len(stores(vm, "rng0", "x86_64")) == 7
 
 
 def test_who_has_none(engine: str) -> None:
