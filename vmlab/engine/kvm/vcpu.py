@@ -310,13 +310,10 @@ class Vcpu:
                 return stop
             pc = self._parts.program_counter(self.fds)
             number = plan.code.get(pc)
-            if number is not None and not self._cut_short():
+            # a step that was cut short has executed nothing
+            if number is not None and not self.cancelled:
                 self._config.on_break(self.index, Hit(number, pc))
         return None
-
-    def _cut_short(self) -> bool:
-        """The step was ended before its instruction was executed."""
-        return self.cancelled
 
     def _goes_on(self) -> bool:
         with self._gate.changed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vmlab.arch.riscv64 import platform
 from vmlab.boot.riscv.load import Told
@@ -24,22 +24,34 @@ if TYPE_CHECKING:
 __all__ = ["announce", "command_line", "describe", "fixed_devices"]
 
 
+class Lines(NamedTuple):
+    """Of the devices that lie at the same addresses on each RISC-V board."""
+
+    rtc: int = platform.RTC_IRQ
+    power: int = platform.POWER_IRQ
+    timer: int = platform.TIMER_IRQ
+    hotplug: int = platform.HOTPLUG_IRQ
+
+
 def fixed_devices(hooks: FixedHooks, hotplug: HotPlug) -> list[Fixed]:
+    place = [(platform.UART_BASE, 8, 0)]
+    serial = Fixed("serial", Uart16550(hooks.console), "mmio", place, platform.UART_IRQ)
+    return [serial, *beside_the_serial_port(hooks, hotplug, Lines())]
+
+
+def beside_the_serial_port(hooks: FixedHooks, hotplug: HotPlug, lines: Lines) -> list[Fixed]:
     found: list[Fixed] = []
 
-    def add(
-        id: str, device: Device, base: int, irq: int | None = None, size: int = MMIO_LEN
-    ) -> None:
-        found.append(Fixed(id, device, "mmio", [(base, size, 0)], irq))
+    def add(id: str, device: Device, base: int, irq: int | None = None) -> None:
+        found.append(Fixed(id, device, "mmio", [(base, MMIO_LEN, 0)], irq))
 
-    add("serial", Uart16550(hooks.console), platform.UART_BASE, platform.UART_IRQ, 8)
     finisher = Finisher(hooks.power_off, hooks.reset, hooks.fail)
     add("finisher", finisher, platform.FINISHER_BASE)
-    add("rtc", GoldfishRtc(), platform.RTC_BASE, platform.RTC_IRQ)
+    add("rtc", GoldfishRtc(), platform.RTC_BASE, lines.rtc)
     power = Power(hooks.power_off, hooks.reset)
-    add("power", power, platform.POWER_BASE, platform.POWER_IRQ)
-    add("timer0", Timer(), platform.TIMER_BASE, platform.TIMER_IRQ)
-    add("hotplug", hotplug, platform.HOTPLUG_BASE, platform.HOTPLUG_IRQ)
+    add("power", power, platform.POWER_BASE, lines.power)
+    add("timer0", Timer(), platform.TIMER_BASE, lines.timer)
+    add("hotplug", hotplug, platform.HOTPLUG_BASE, lines.hotplug)
     return found
 
 

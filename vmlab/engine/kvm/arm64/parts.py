@@ -159,7 +159,7 @@ class ArmParts:
 
     def accessing(self, vcpu: VcpuFd) -> int:
         """KVM goes past the instruction when the vCPU is entered again."""
-        return get(vcpu, _IDS["pc"])
+        return self.program_counter(vcpu)
 
     def change(self, vcpu: VcpuFd, values: Mapping[str, int]) -> None:
         if unknown := [name for name in values if name not in SETTABLE]:
