@@ -27,7 +27,7 @@ PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
 step = @printf '== %s\n' $(1)
 
-.PHONY: help setup demo lab lab-teacher test packages check pytest coverage docs newest lock bench fuzz kernels clean
+.PHONY: help setup demo lab lab-teacher test check pytest coverage docs newest lock bench fuzz kernels clean
 
 help:
 	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
