@@ -75,10 +75,9 @@ def _complained(window: DrivenWindow, found: dict[str, _Found]) -> dict[str, _Fo
             if name == steps.NOTIFY and "while Status" in one.text:
                 text += ": only after DRIVER_OK (§3.1.1)"
                 now = not window.status_now & DRIVER_OK
-            more[name] = (
-                WRONG if now else state,
-                "; ".join(filter(None, (text if now else f"before: {text}", note))),
-            )
+            notes = (text if now else f"before: {text}", note)
+            # the device may have complained of what is seen in the rings now
+            more[name] = WRONG if now else state, "; ".join(dict.fromkeys(filter(None, notes)))
     return more
 
 

@@ -45,6 +45,11 @@ class Told(NamedTuple):
     firmware: Firmware | None = None
 
 
+def _is_payload(entry: int, first: int, ram: int) -> bool:
+    """Whether a kernel leaves a firmware its room: linkers put an ELF file's own headers on the page before."""
+    return first > ram and entry >= platform.SBI_ENTRY
+
+
 class _Formats(NamedTuple):
     """What `image` asks of an architecture."""
 
@@ -119,7 +124,7 @@ class RiscvLoader:
         entry, first = start + kernel.entry, min(one.address for one in pieces)
         own = told.firmware if told.firmware is not None and told.firmware.is_file else None
         if own is not None:
-            if first < platform.SBI_ENTRY:
+            if entry < platform.SBI_ENTRY:
                 raise KernelError(
                     f"{kernel.name}: it lies at {first:#x}, where the firmware {own.name} is; link it to"
                     f" {platform.SBI_ENTRY:#x}, or leave the firmware out: it is one itself"
@@ -141,7 +146,7 @@ class RiscvLoader:
         memory.write(tree, blob)
         if own is None:
             said = told.firmware.name if told.firmware is not None else ""
-            supervisor = said == SBI or (said != NONE and first >= platform.SBI_ENTRY)
+            supervisor = said == SBI or (said != NONE and _is_payload(entry, first, ram.base))
             return CpuState(entry, supervisor, {"x11": tree}, told.uart)
         # behind the tree's room: the firmware writes into that
         memory.write(info := ram.end - INFO_SIZE, dynamic_info(entry, self._bits))
