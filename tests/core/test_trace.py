@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmlab.core.bus import Bus
 from vmlab.core.device import Device
-from vmlab.core.trace import AccessLog
+from vmlab.core.trace import TraceFilter, TraceLog
 from vmlab.regs import Registers, ro, rw
 
 
@@ -33,7 +33,7 @@ def buses() -> tuple[Bus, Bus]:
 
 def test_an_entry_for_each_access_with_its_registers_name() -> None:
     mmio, ports = buses()
-    log, cpus = AccessLog(), iter([0, 1, 1, 0, 0])
+    log, cpus = TraceLog(), iter([0, 1, 1, 0, 0])
     for bus in (mmio, ports):
         log.watch(bus, lambda: next(cpus))
     mmio.write(0x1000, 4, 5)
@@ -43,13 +43,14 @@ def test_an_entry_for_each_access_with_its_registers_name() -> None:
     mmio.read(0x9000, 2)
     events, dropped = log.take()
     assert dropped == 0
-    assert [event[1:-1] for event in events] == [
-        (0, "mmio", 0x1000, "pair0", "A", True, 4, 5),
-        (1, "mmio", 0x1004, "pair0", "B", False, 4, 9),
-        (1, "mmio", 0x1000, "pair0", "A+B", False, 8, 9 << 32 | 5),
-        (0, "port", 0x61, "bare", "", False, 1, 1),
-        (0, "mmio", 0x9000, "", "", False, 2, 0xFFFF),
+    assert [event[1:] for event in events] == [
+        (0, "write", "pair0", "A", 4, 5, None, None, "mmio", 0x1000, ""),
+        (1, "read", "pair0", "B", 4, 9, None, None, "mmio", 0x1004, ""),
+        (1, "read", "pair0", "A+B", 8, 9 << 32 | 5, None, None, "mmio", 0x1000, ""),
+        (0, "read", "bare", "", 1, 1, None, None, "port", 0x61, ""),
+        (0, "read", "", "", 2, 0xFFFF, None, None, "mmio", 0x9000, ""),
     ]
+    assert [event.write for event in events] == [True, False, False, False, False]
     times = [event.time for event in events]
     assert times == sorted(times)
     assert times[0] >= 0
@@ -58,7 +59,7 @@ def test_an_entry_for_each_access_with_its_registers_name() -> None:
 
 def test_the_last_n_are_kept() -> None:
     mmio, _ = buses()
-    log = AccessLog(last=3)
+    log = TraceLog(last=3)
     log.watch(mmio, lambda: 0)
     for value in range(10):
         mmio.write(0x1000, 4, value)
@@ -69,7 +70,7 @@ def test_the_last_n_are_kept() -> None:
 
 def test_one_device_only() -> None:
     mmio, _ = buses()
-    log = AccessLog(device="pair0")
+    log = TraceLog(wanted=TraceFilter(devices=frozenset({"pair0"})))
     log.watch(mmio, lambda: 0)
     mmio.read(0x9000, 1)
     mmio.read(0x1004, 4)
@@ -78,7 +79,7 @@ def test_one_device_only() -> None:
 
 def test_the_program_counter_of_each_access() -> None:
     mmio, _ = buses()
-    log, places = AccessLog(), iter([0x100, None, 0xFFFF_FFFF_8100_0000])
+    log, places = TraceLog(), iter([0x100, None, 0xFFFF_FFFF_8100_0000])
     log.watch(mmio, lambda: 0, lambda: next(places))
     for _ in range(3):
         mmio.read(0x1004, 4)
@@ -88,7 +89,7 @@ def test_the_program_counter_of_each_access() -> None:
 def test_off_means_off() -> None:
     mmio, ports = buses()
     plain = mmio.read
-    log = AccessLog()
+    log = TraceLog()
     log.watch(mmio, lambda: 0)
     log.watch(ports, lambda: 0)
     log.stop()
@@ -100,7 +101,7 @@ def test_off_means_off() -> None:
 
 def test_looking_changes_no_count() -> None:
     mmio, _ = buses()
-    log = AccessLog()
+    log = TraceLog()
     log.watch(mmio, lambda: 0)
     mmio.read(0x1004, 4)
     device = mmio.ranges[0].device

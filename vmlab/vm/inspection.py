@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vmlab.core.memory import GuestMemory
+from vmlab.core.trace import TraceFilter
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
 from vmlab.vm.symbols import Symbols
@@ -70,10 +71,14 @@ class Inspection:
         found = self.connection.observation.exits().unmapped
         return {(space, at): (reads, writes) for space, at, reads, writes in found}
 
-    def trace(self, last: int, device: str | None) -> Trace:
-        self.stop_trace()
-        self.connection.call(wire.Trace(True, last, device))
-        self._trace = Trace(self.connection, last, self._symbols)
+    def trace(self, last: int, wanted: TraceFilter) -> Trace:
+        before = self._trace
+        if before is not None:
+            before.fetch()
+        self.connection.call(wire.Trace(True, last, wanted))
+        if before is not None:
+            before.replaced()
+        self._trace = Trace(self.connection, last, wanted, self._symbols)
         return self._trace
 
     @property

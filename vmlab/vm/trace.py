@@ -1,27 +1,29 @@
-"""The access log, as people hold it."""
+"""The event log, as people hold it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
 
 from msgspec import Struct, field
 
-from vmlab.core.trace import AccessEvent
-from vmlab.errors import MonitorLost, StateError
+from vmlab.core.trace import TraceFilter, TraceRecord
+from vmlab.errors import ConfigError, MonitorLost, StateError
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
 from vmlab.vm.symbols import Symbols
 
-__all__ = ["ByFunction", "FunctionRow", "Trace", "TraceEvent", "describe"]
+__all__ = ["ByFunction", "FunctionRow", "Trace", "TraceEvent"]
 
 
-class TraceEvent(AccessEvent):
-    """An access, and who made it; names are looked up when they are asked for."""
+class TraceEvent(TraceRecord):
+    """What has happened, and which code did it; names are looked up when they are asked for."""
 
     symbols: Symbols | None = None
+    #: whether it is printed with its device
+    named: bool = True
 
     @property
     def function(self) -> str:
@@ -34,7 +36,20 @@ class TraceEvent(AccessEvent):
         return self.symbols.source(self.pc) if self.symbols is not None else ""
 
     def __str__(self) -> str:
-        return describe(self)
+        """ "0.000123 cpu0 virtio_blk_init+0x3a (blk.c:42)  write QueueReady = 1"; in a log of several devices
+        with the device."""
+        return self.line_of_text(self.named)
+
+    def line_of_text(self, named: bool) -> str:
+        """named: with the device."""
+        parts = [f"{self.time:.6f}"]
+        if self.cpu is not None:
+            parts.append(f"cpu{self.cpu}")
+        if self.pc is not None:
+            parts.append(self.function or f"{self.pc:#x}")
+        if source := self.source:
+            parts.append(f"({source})")
+        return f"{' '.join(parts)}  {self.told(named)}"
 
 
 class FunctionRow(Struct):
@@ -60,14 +75,21 @@ class ByFunction(list[FunctionRow]):
 
 
 class Trace:
-    """An access log that runs until `stop`, the end of its `with`, another log or the machine's end.
+    """An event log that runs until `stop`, the end of its `with`, another log or the machine's end.
 
-    The newest `last` accesses are kept."""
+    The newest `last` events are kept."""
 
-    def __init__(self, connection: Connection, last: int, symbols: Symbols | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        last: int,
+        wanted: TraceFilter = TraceFilter(),  # noqa: B008  frozen
+        symbols: Symbols | None = None,
+    ) -> None:
         self._connection = connection
         #: who names what the accesses' program counters point at
         self.symbols = symbols
+        self._named = wanted.devices is None or len(wanted.devices) != 1
         self._events: deque[TraceEvent] = deque(maxlen=last)
         self._taken = 0
         self._on = True
@@ -76,15 +98,27 @@ class Trace:
     @property
     def events(self) -> list[TraceEvent]:
         """What is kept, oldest first."""
+        return self.since(0)
+
+    @property
+    def total(self) -> int:
+        """Events that have come here so far, those that are not kept any more included."""
         self.fetch()
-        events = list(self._events)
+        return self._taken
+
+    def since(self, number: int) -> list[TraceEvent]:
+        """Those that are kept of the events from the `number`-th on, the first being 0; with the `total` of
+        the last look, what is new."""
+        self.fetch()
+        skip = max(0, number - (self._taken - len(self._events)))
+        events = list(self._events)[skip:]
         for event in events:
-            event.symbols = self.symbols
+            event.symbols, event.named = self.symbols, self._named
         return events
 
     @property
     def dropped(self) -> int:
-        """Accesses that were logged and are not kept any more."""
+        """Events that were logged and are not kept any more."""
         self.fetch()
         return self._lost + self._taken - len(self._events)
 
@@ -96,11 +130,15 @@ class Trace:
             except (MonitorLost, StateError):
                 self._on = False
                 return
-            self._events.extend(TraceEvent(*row) for row in reply.events)
+            self._events.extend(map(TraceEvent._make, reply.events))
             self._taken += len(reply.events)
             self._lost = reply.dropped
             if len(reply.events) < wire.TRACE_PART:
                 return
+
+    def replaced(self) -> None:
+        """Another log has begun in its place."""
+        self._on = False
 
     def stop(self) -> None:
         """Stop logging; the events stay."""
@@ -108,12 +146,14 @@ class Trace:
         if self._on:
             self._on = False
             with contextlib.suppress(MonitorLost, StateError):
-                self._connection.call(wire.Trace(False, 1, None), fault=False)
+                self._connection.call(wire.Trace(False), fault=False)
 
     def by_function(self) -> ByFunction:
         """Who accessed devices how often, the busiest first; where no symbol covers it, by address."""
         rows: dict[str, FunctionRow] = {}
         for event in self.events:
+            if event.write is None:
+                continue
             name = event.function.rpartition("+")[0] or (
                 "unknown" if event.pc is None else f"{event.pc:#x}"
             )
@@ -136,17 +176,32 @@ class Trace:
         return len(self.events)
 
     def __repr__(self) -> str:
-        return "\n".join(describe(event) for event in self.events[-20:]) or "<no access yet>"
+        """The newest, each with its device."""
+        return (
+            "\n".join(event.line_of_text(True) for event in self.events[-20:]) or "<no event yet>"
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.events)) or "<no event yet>"
 
 
-def describe(event: TraceEvent) -> str:
-    """One line: when, which CPU, from which instruction, what, where."""
-    what = "write" if event.write else "read "
-    name = f"{event.device}.{event.register}" if event.register else event.device or "unmapped"
-    pc = "" if event.pc is None else event.function or f"{event.pc:#x}"
-    if source := event.source:
-        pc += f" ({source})"
-    return (
-        f"{event.time * 1e3:10.3f} ms  cpu{event.cpu}  {pc:>18}  {what} {event.size}  {event.address:#012x}"
-        f"  {event.value:#0{2 + 2 * event.size}x}  {name}"
+def filter_of(device: Any, kinds: Any, register: Any, cpu: Any) -> TraceFilter:
+    """Of one name or several, each; ConfigError for what is neither."""
+    return TraceFilter(
+        _set_of("device", device, str),
+        _set_of("kinds", kinds, str),
+        _set_of("register", register, str),
+        _set_of("cpu", cpu, int),
     )
+
+
+def _set_of(name: str, given: Any, kind: type) -> frozenset[Any] | None:
+    if given is None:
+        return None
+    found = [given] if isinstance(given, kind) or not isinstance(given, Iterable) else [*given]
+    if not all(isinstance(one, kind) for one in found):
+        word = "a name" if kind is str else "a number"
+        raise ConfigError(f"trace({name}={given!r:.60}): {word}, or several of them in a list")
+    if not found:
+        raise ConfigError(f"trace({name}=...): none is named, so that nothing would be logged")
+    return frozenset(found)
