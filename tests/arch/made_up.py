@@ -189,6 +189,9 @@ class Paper:
     def cpu_here(self) -> int | None:
         return 0
 
+    def access_here(self, port: bool = False) -> tuple[int, int | None]:
+        return 0, None
+
     def watch_interrupts(self, seen: Callable[[str, int, int | None], None] | None) -> None:
         """It has none."""
 

@@ -35,7 +35,7 @@ def test_an_entry_for_each_access_with_its_registers_name() -> None:
     mmio, ports = buses()
     log, cpus = TraceLog(), iter([0, 1, 1, 0, 0])
     for bus in (mmio, ports):
-        log.watch(bus, lambda: next(cpus))
+        log.watch(bus, lambda: (next(cpus), None))
     mmio.write(0x1000, 4, 5)
     mmio.read(0x1004, 4)
     mmio.read(0x1000, 8)
@@ -60,7 +60,7 @@ def test_an_entry_for_each_access_with_its_registers_name() -> None:
 def test_the_last_n_are_kept() -> None:
     mmio, _ = buses()
     log = TraceLog(last=3)
-    log.watch(mmio, lambda: 0)
+    log.watch(mmio, lambda: (0, None))
     for value in range(10):
         mmio.write(0x1000, 4, value)
     events, dropped = log.take()
@@ -71,7 +71,7 @@ def test_the_last_n_are_kept() -> None:
 def test_one_device_only() -> None:
     mmio, _ = buses()
     log = TraceLog(wanted=TraceFilter(devices=frozenset({"pair0"})))
-    log.watch(mmio, lambda: 0)
+    log.watch(mmio, lambda: (0, None))
     mmio.read(0x9000, 1)
     mmio.read(0x1004, 4)
     assert [event.device for event in log.take()[0]] == ["pair0"]
@@ -80,7 +80,7 @@ def test_one_device_only() -> None:
 def test_the_program_counter_of_each_access() -> None:
     mmio, _ = buses()
     log, places = TraceLog(), iter([0x100, None, 0xFFFF_FFFF_8100_0000])
-    log.watch(mmio, lambda: 0, lambda: next(places))
+    log.watch(mmio, lambda: (0, next(places)))
     for _ in range(3):
         mmio.read(0x1004, 4)
     assert [event.pc for event in log.take()[0]] == [0x100, None, 0xFFFF_FFFF_8100_0000]
@@ -90,8 +90,8 @@ def test_off_means_off() -> None:
     mmio, ports = buses()
     plain = mmio.read
     log = TraceLog()
-    log.watch(mmio, lambda: 0)
-    log.watch(ports, lambda: 0)
+    log.watch(mmio, lambda: (0, None))
+    log.watch(ports, lambda: (0, None))
     log.stop()
     assert mmio.read == plain
     mmio.read(0x1000, 4)
@@ -102,7 +102,7 @@ def test_off_means_off() -> None:
 def test_looking_changes_no_count() -> None:
     mmio, _ = buses()
     log = TraceLog()
-    log.watch(mmio, lambda: 0)
+    log.watch(mmio, lambda: (0, None))
     mmio.read(0x1004, 4)
     device = mmio.ranges[0].device
     assert isinstance(device, Pair)

@@ -118,6 +118,14 @@ class TraceFilter(Struct, frozen=True):
         """Whether any of them is wanted."""
         return self.kinds is None or not self.kinds.isdisjoint(kinds)
 
+    @property
+    def takes_accesses(self) -> bool:
+        """Whether every access is wanted."""
+        others = (self.devices, self.registers, self.cpus)
+        return others == (None, None, None) and (
+            self.kinds is None or self.kinds.issuperset(ACCESSES)
+        )
+
     def wants(self, kind: str, device: str, register: str, cpu: int | None) -> bool:
         return (
             (self.kinds is None or kind in self.kinds)
@@ -149,62 +157,51 @@ class TraceLog:
 
     def __init__(self, last: int = 10_000, wanted: TraceFilter = TraceFilter()) -> None:  # noqa: B008  frozen
         self.wanted = wanted
-        self.dropped = 0
         self._events: deque[TraceRecord | _Run] = deque(maxlen=last)
         self._lock = threading.Lock()
         self._start = time.perf_counter()
         self._buses: list[Bus] = []
-        #: entries so far
-        self._count = 0
+        #: entries so far, and those that were taken
+        self._count = self._taken = 0
         self._runs: dict[tuple[str, str, int], _Run] = {}
         #: devices whose first access is told of
         self.unseen: set[str] = set()
 
-    def watch(
-        self,
-        bus: Bus,
-        current_cpu: Callable[[], int],
-        program_counter: Callable[[], int | None] = lambda: None,
-    ) -> None:
+    def watch(self, bus: Bus, where: Callable[[], tuple[int, int | None]]) -> None:
+        """where() -> (the CPU whose access it is, its program counter)."""
         if not self.wanted.has_kind(*ACCESSES, "seen"):
             return
         space, start, clock, lock = bus.name, self._start, time.perf_counter, self._lock
-        wants = self.wanted.wants if self.wanted != TraceFilter() else None
-        unseen, append, new = self.unseen, self._append, tuple.__new__
+        wants = None if self.wanted.takes_accesses else self.wanted.wants
+        unseen, append, new = self.unseen, self._events.append, tuple.__new__
 
         def seen(found: BusRange | None, address: int, size: int, value: int, write: bool) -> None:
             name = register = ""
             if found is not None:
                 name = found.name
                 register = found.register_at(address, size, write)
-            cpu, kind = current_cpu(), "write" if write else "read"
+            kind = "write" if write else "read"
+            cpu, pc = where()
             if unseen and name in unseen:
                 unseen.discard(name)
                 self.add("seen", name, cpu)
             if wants is not None and not wants(kind, name, register, cpu):
                 return
-            pc = program_counter()
             with lock:  # the clock as well: what is later in the log was not earlier
                 now = clock() - start
-                append(
-                    new(
-                        TraceRecord,
-                        (
-                            *(now, cpu, kind, name, register, size, value, pc),
-                            *(None, space, address, ""),
-                        ),
-                    )
-                )
+                # fmt: off
+                append(new(TraceRecord, (
+                    now, cpu, kind, name, register, size, value, pc, None, space, address, "",
+                )))
+                # fmt: on
+                self._count += 1
 
         bus.observe(seen)
         self._buses.append(bus)
 
     def _append(self, entry: TraceRecord | _Run) -> None:
         """The lock is held."""
-        events = self._events
-        if len(events) == events.maxlen:
-            self.dropped += 1
-        events.append(entry)
+        self._events.append(entry)
         self._count += 1
 
     def add(
@@ -261,7 +258,9 @@ class TraceLog:
         with self._lock:
             count = len(self._events) if limit is None else min(limit, len(self._events))
             taken = [self._events.popleft() for _ in range(count)]
-        return [one.told() if isinstance(one, _Run) else one for one in taken], self.dropped
+            self._taken += count
+            dropped = self._count - self._taken - len(self._events)
+        return [one.told() if isinstance(one, _Run) else one for one in taken], dropped
 
 
 def expanded(kinds: Iterable[str]) -> frozenset[str]:

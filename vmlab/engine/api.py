@@ -193,6 +193,10 @@ class Engine(Protocol):
         """The vCPU whose access is being handled on this thread; None where there is none."""
         ...
 
+    def access_here(self, port: bool = False) -> tuple[int, int | None]:
+        """(`current_cpu`, `program_counter`) at once."""
+        ...
+
     def watch_interrupts(self, seen: Callable[[str, int, int | None], None] | None) -> None:
         """Call `seen("ack", number, line)` when a CPU takes an interrupt, `seen("eoi", ...)` when it says
         that it was served, on that CPU's thread: vector, INTID or source, and the line that it came by, None

@@ -107,8 +107,7 @@ class Tracing:
         """They forget who observes them when the machine is powered on."""
         machine = self._machine
         for bus in (machine.ports, machine.mmio):
-            where = functools.partial(self._engine.program_counter, bus is machine.ports)
-            self.log.watch(bus, self._engine.current_cpu, where)
+            self.log.watch(bus, functools.partial(self._engine.access_here, bus is machine.ports))
 
     def end(self) -> None:
         self.log.stop()

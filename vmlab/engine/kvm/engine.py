@@ -95,6 +95,10 @@ class KvmEngine:
         vcpu = self._own_vcpu()
         return vcpu.index if vcpu is not None else None
 
+    def access_here(self, port: bool = False) -> tuple[int, int | None]:
+        vcpu = self._own_vcpu()
+        return (vcpu.index, vcpu.program_counter()) if vcpu is not None else (0, None)
+
     def watch_interrupts(self, seen: Callable[[str, int, int | None], None] | None) -> None:
         """KVM's controllers do not tell."""
 

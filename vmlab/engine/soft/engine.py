@@ -334,6 +334,12 @@ class SoftEngine:
             return None
         return running.number
 
+    def access_here(self, port: bool = False) -> tuple[int, int | None]:
+        running = self._running
+        if running is None or threading.current_thread() is not self._thread:
+            return 0, None
+        return running.number, running.access.program_counter(port)
+
     def watch_interrupts(self, seen: Callable[[str, int, int | None], None] | None) -> None:
         with self._lock:
             self._chipset.watch(seen)
