@@ -1,5 +1,5 @@
-"""What an event log costs: a guest writes one register for ever, with a log and without in turns, so that what
-else the host does meets both.
+"""What an event log costs: a guest writes one register for ever, with and without a log in turns, so that
+what else the host does meets both.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from msgspec import Struct, field
 from vmlab.core.trace import TraceFilter, TraceRecord
 from vmlab.errors import ConfigError, MonitorLost, StateError
 from vmlab.monitor import wire
+from vmlab.vm.backtrace import Names
 from vmlab.vm.connection import Connection
-from vmlab.vm.symbols import Symbols
 
 __all__ = ["ByFunction", "FunctionRow", "Trace", "TraceEvent"]
 
@@ -21,19 +21,20 @@ __all__ = ["ByFunction", "FunctionRow", "Trace", "TraceEvent"]
 class TraceEvent(TraceRecord):
     """What has happened, and which code did it; names are looked up when they are asked for."""
 
-    symbols: Symbols | None = None
+    #: who names code
+    names: Names | None = None
     #: whether it is printed with its device
     named: bool = True
 
     @property
     def function(self) -> str:
-        """ "virtio_blk_init+0x3a"; "" without `vm.load_symbols`, or where no symbol covers `pc`."""
-        return self.symbols.function(self.pc) if self.symbols is not None else ""
+        """ "virtio_blk_init+0x3a"; "" where no symbol covers `pc`."""
+        return self.names.function(self.pc) if self.names is not None else ""
 
     @property
     def source(self) -> str:
         """ "blk.c:42"; "" where no line is known."""
-        return self.symbols.source(self.pc) if self.symbols is not None else ""
+        return self.names.source(self.pc) if self.names is not None else ""
 
     def __str__(self) -> str:
         """ "0.000123 cpu0 virtio_blk_init+0x3a (blk.c:42)  write QueueReady = 1"; in a log of several devices
@@ -84,11 +85,10 @@ class Trace:
         connection: Connection,
         last: int,
         wanted: TraceFilter = TraceFilter(),  # noqa: B008  frozen
-        symbols: Symbols | None = None,
+        names: Names | None = None,
     ) -> None:
         self._connection = connection
-        #: who names what the accesses' program counters point at
-        self.symbols = symbols
+        self._names = names
         self._named = wanted.devices is None or len(wanted.devices) != 1
         self._events: deque[TraceEvent] = deque(maxlen=last)
         self._taken = 0
@@ -113,7 +113,7 @@ class Trace:
         skip = max(0, number - (self._taken - len(self._events)))
         events = list(self._events)[skip:]
         for event in events:
-            event.symbols, event.named = self.symbols, self._named
+            event.names, event.named = self._names, self._named
         return events
 
     @property

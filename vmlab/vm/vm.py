@@ -454,7 +454,7 @@ class VM:
         symbols = self.inspection.symbols
         if symbols is None:
             raise ConfigError(
-                f"{name!r}: no symbols are loaded; vm.load_symbols(path) does, or give an address"
+                f"{name!r}: the image has no symbols; vm.load_symbols(path) gives some, or give an address"
             )
         return symbols.address_of(name)
 
@@ -540,7 +540,8 @@ class VM:
         return self.inspection.trace(last, filter_of(device, kinds, register, cpu))
 
     def load_symbols(self, path: str | Path, at: int | None = None) -> Symbols:
-        """Name the guest's code, in logs of accesses too that are there: an ELF file with symbols (lines too,
+        """Name the guest's code by another file than its image, in logs too that are there: an ELF file with
+        symbols (lines too,
         from DWARF) or a System.map. at: where the file's lowest address lies in the guest, when that is not
         where it was linked. ConfigError when it has no symbols, or cannot be read."""
         return self.inspection.load_symbols(path, at)
