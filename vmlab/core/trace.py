@@ -13,7 +13,16 @@ from msgspec import Struct
 from vmlab.core.bus import Bus, BusRange
 from vmlab.core.safely import short
 
-__all__ = ["ACCESSES", "GROUPS", "KINDS", "TraceFilter", "TraceLog", "TraceRecord", "expanded"]
+__all__ = [
+    "ACCESSES",
+    "GROUPS",
+    "KINDS",
+    "TraceFilter",
+    "TraceLog",
+    "TraceRecord",
+    "expanded",
+    "known_kinds",
+]
 
 ACCESSES = ("read", "write")
 #: kind -> what has happened
@@ -113,6 +122,10 @@ class TraceFilter(Struct, frozen=True):
     kinds: frozenset[str] | None = None
     registers: frozenset[str] | None = None
     cpus: frozenset[int] | None = None
+
+    @property
+    def one_device(self) -> bool:
+        return self.devices is not None and len(self.devices) == 1
 
     def has_kind(self, *kinds: str) -> bool:
         """Whether any of them is wanted."""
@@ -266,3 +279,8 @@ class TraceLog:
 def expanded(kinds: Iterable[str]) -> frozenset[str]:
     """Groups as the kinds that they are; what is neither stays."""
     return frozenset(each for kind in kinds for each in GROUPS.get(kind, (kind,)))
+
+
+def known_kinds() -> list[str]:
+    """And the names for several of them."""
+    return [*KINDS, *GROUPS]

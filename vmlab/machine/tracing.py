@@ -12,7 +12,7 @@ from typing import Protocol
 from vmlab.arch.api import Arch
 from vmlab.core.bus import Bus
 from vmlab.core.counters import DeviceState
-from vmlab.core.trace import GROUPS, KINDS, TraceFilter, TraceLog, expanded
+from vmlab.core.trace import KINDS, TraceFilter, TraceLog, expanded, known_kinds
 from vmlab.engine.api import Engine
 from vmlab.errors import ConfigError, UnknownName
 from vmlab.hints import unknown
@@ -34,7 +34,7 @@ def checked(wanted: TraceFilter, devices: DeviceManager, cpus: int) -> TraceFilt
     kinds = None if wanted.kinds is None else expanded(wanted.kinds)
     for kind in sorted(kinds or ()):
         if kind not in KINDS:
-            raise UnknownName(unknown("kind of event", kind, [*KINDS, *GROUPS]))
+            raise UnknownName(unknown("kind of event", kind, known_kinds()))
     known = {name for one in chosen.values() for name in one.device.regs.by_name}
     for register in sorted(wanted.registers or ()):
         if register not in known:

@@ -36,7 +36,8 @@ from vmlab.vm.screen import Screen
 from vmlab.vm.state import State
 from vmlab.vm.stats import stats
 from vmlab.vm.symbols import Symbols
-from vmlab.vm.trace import Trace, filter_of
+from vmlab.vm.trace import Trace
+from vmlab.vm.trace_event import filter_of
 from vmlab.vm.views import AddressMap, Cpu, Devices, DeviceView, IrqTable, Traps, id_of
 
 log = Log(__name__)
