@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from vmlab.core.bus import Bus
 from vmlab.core.device import Device
-from vmlab.core.trace import TraceFilter, TraceLog
+from vmlab.core.trace import RUN, TEXT, TraceFilter, TraceLog
 from vmlab.regs import Registers, ro, rw
 
 
@@ -107,3 +110,57 @@ def test_looking_changes_no_count() -> None:
     device = mmio.ranges[0].device
     assert isinstance(device, Pair)
     assert device.counters.counts().traps == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1), st.binary(max_size=600))))
+def test_console_bytes_are_all_there_in_runs(sent: list[tuple[str, int, bytes]]) -> None:
+    log, wanted = TraceLog(), dict[tuple[str, int], str]()
+    for device, port, data in sent:
+        log.add_bytes("output", device, port, data, 0)
+        key = device, port
+        # a character that is cut in two is shown as its bytes
+        wanted[key] = wanted.get(key, "") + data.decode("latin-1")
+    told = dict[tuple[str, int], int]()
+    for event in log.take()[0]:
+        assert event.value is not None
+        assert event.size is not None
+        assert 0 < event.size <= RUN
+        assert "\n" not in event.text[:-1]
+        key = event.device, event.value
+        told[key] = told.get(key, 0) + event.size
+    assert told == {key: len(text) for key, text in wanted.items() if text}
+
+
+def test_a_run_of_bytes_that_was_taken_is_begun_anew() -> None:
+    log = TraceLog(last=2)
+    log.add_bytes("output", "com1", 0, b"ab", 0)
+    assert [one.text for one in log.take()[0]] == ["ab"]
+    log.add_bytes("output", "com1", 0, b"c", 0)
+    log.add_bytes("output", "com1", 0, b"d\ne", 0)
+    log.add_bytes("input", "com1", 0, b"x", None)
+    log.add_bytes("output", "com1", 0, b"f", 0)
+    events, dropped = log.take()
+    assert [(one.kind, one.text) for one in events] == [("output", "ef"), ("input", "x")]
+    assert dropped == 1
+
+
+def test_words_are_bounded() -> None:
+    log = TraceLog()
+    log.add("mistake", "d", text="x" * 10_000)
+    [event] = log.take()[0]
+    assert len(event.text) < TEXT + 100
+    assert "10,000 characters in all" in event.text
+
+
+def test_the_first_access_tells_that_a_device_was_seen() -> None:
+    mmio, _ = buses()
+    log = TraceLog()
+    log.watch(mmio, lambda: (1, None))
+    log.unseen.add("pair0")
+    mmio.write(0x1000, 4, 5)
+    mmio.write(0x1000, 4, 6)
+    assert [(one.kind, one.device, one.cpu) for one in log.take()[0]] == [
+        ("seen", "pair0", 1),
+        ("write", "pair0", 1),
+        ("write", "pair0", 1),
+    ]

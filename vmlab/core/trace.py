@@ -101,7 +101,7 @@ class TraceRecord(NamedTuple):
         if self.kind in GROUPS["irq"]:
             number = "" if self.value is None else f" {self.value}"
             line = "" if self.line is None else f" line {self.line}"
-            whose = f" of {self.device}" if self.device else ""
+            whose = f" of {self.device}" if device and self.device else ""
             return f"{self.kind:<5}{number}{line}{whose}" + (f", {self.text}" if self.text else "")
         if self.kind in GROUPS["console"]:
             port = f" port {self.value}" if self.value else ""
@@ -210,7 +210,8 @@ class TraceLog:
                 self._count += 1
 
         bus.observe(seen)
-        self._buses.append(bus)
+        if bus not in self._buses:
+            self._buses.append(bus)
 
     def _append(self, entry: TraceRecord | _Run) -> None:
         """The lock is held."""

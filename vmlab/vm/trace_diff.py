@@ -16,7 +16,7 @@ from vmlab.core.trace import TraceFilter
 from vmlab.vm.trace_event import TraceEvent, function_of
 from vmlab.vm.trace_select import selected
 
-__all__ = ["MOST", "Hunk", "TraceDiff", "compare"]
+__all__ = ["Hunk", "TraceDiff"]
 
 #: edits that are looked for; from there on the rest of both logs is one difference
 MOST = 500
