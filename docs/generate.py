@@ -14,6 +14,7 @@ import draw
 
 from vmlab import arch, catalogue
 from vmlab.core.device import Device
+from vmlab.core.trace import GROUPS, KINDS
 from vmlab.devices.hotplug import HotPlug
 from vmlab.machine import board
 from vmlab.machine.board import FixedHooks
@@ -28,7 +29,8 @@ PUBLIC = {
     "Views of a machine": "vmlab.vm.views",
     "Consoles": "vmlab.vm.console",
     "State": "vmlab.vm.state",
-    "Access log": "vmlab.vm.trace",
+    "Event log": "vmlab.vm.trace",
+    "Event logs compared": "vmlab.vm.trace_diff",
     "Device log": "vmlab.vm.device_log",
     "Device manager": "vmlab.core.manager",
     "Kernel command line": "vmlab.core.cmdline",
@@ -66,6 +68,7 @@ def pages() -> dict[str, str]:
     found = {f"reference/{name}.md": text for name, text in reference()}
     found["reference/registers.md"] = registers()
     found["reference/command.md"] = command()
+    found["reference/events.md"] = events()
     index = sorted(path.removeprefix("reference/").removesuffix(".md") for path in found)
     found["reference/index.md"] = (
         "# Reference\n\nA page for each public name; the register tables and the command line are printed from"
@@ -157,6 +160,15 @@ def row(register: Register) -> str:
 
 def cell(text: str) -> str:
     return escape(text).replace("|", "\\|")
+
+
+def events() -> str:
+    """The kinds of events, as a log names them."""
+    text = "# Kinds of events\n\n| kind | | also by |\n|---|---|---|\n"
+    for kind, about in KINDS.items():
+        groups = ", ".join(f"`{name}`" for name, kinds in GROUPS.items() if kind in kinds)
+        text += f"| `{kind}` | {cell(about)} | {groups} |\n"
+    return text
 
 
 # --- the command line -----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from vmlab.vm import VM
     from vmlab.vm.board import Board, Placed
+    from vmlab.vm.trace import load_trace
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ _REGS = (
 _DEVICE = ("Device", "command", "on_peek", "on_read", "on_write")
 _HOME = {
     "VM": "vmlab.vm.vm",
+    "load_trace": "vmlab.vm.trace",
     **dict.fromkeys(("Board", "Placed"), "vmlab.vm.board"),
     **dict.fromkeys(_REGS, "vmlab.regs"),
     **dict.fromkeys(_DEVICE, "vmlab.core.device"),
@@ -58,6 +60,7 @@ __all__ = [
     "block",
     "command",
     "kernels",
+    "load_trace",
     "on_peek",
     "on_read",
     "on_write",

@@ -186,6 +186,15 @@ class Paper:
     def current_cpu(self) -> int:
         return 0
 
+    def cpu_here(self) -> int | None:
+        return 0
+
+    def access_here(self, port: bool = False) -> tuple[int, int | None]:
+        return 0, None
+
+    def watch_interrupts(self, seen: Callable[[str, int, int | None], None] | None) -> None:
+        """It has none."""
+
     def program_counter(self, port: bool = False) -> int | None:
         return None
 

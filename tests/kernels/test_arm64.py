@@ -154,7 +154,7 @@ def test_accesses_of_every_width_are_seen_as_they_are(vm: VM, ask: Ask) -> None:
         ask("peek 0x9000000 2 2")
         ask("peek 0x9000000 1 4")
         ask("poke 0x9000008 5000")
-    seen = [(event.address & 0xFFF, event.size, event.write) for event in trace.events]
+    seen = [((event.address or 0) & 0xFFF, event.size, event.write) for event in trace.events]
     assert seen == [
         (0, 4, False),
         *[(at, 2, False) for at in (0, 2)],

@@ -177,7 +177,7 @@ def test_accesses_of_every_width_are_seen_as_they_are(vm: VM, ask: Ask) -> None:
         for width, count in ((4, 1), (2, 2), (1, 4), (8, 1)):
             ask(f"peek {platform.TIMER_BASE:#x} {width} {count}")
         ask(f"poke {platform.TIMER_BASE + 8:#x} 5000")
-    seen = [(event.address & 0xFFF, event.size, event.write) for event in trace.events]
+    seen = [((event.address or 0) & 0xFFF, event.size, event.write) for event in trace.events]
     assert seen == [
         (0, 4, False),
         *[(at, 2, False) for at in (0, 2)],

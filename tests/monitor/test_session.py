@@ -19,6 +19,7 @@ from tests.waiting import until
 from vmlab import Device
 from vmlab.core.counters import CounterPage
 from vmlab.core.memory import GuestMemory
+from vmlab.core.trace import TraceFilter
 from vmlab.errors import ConfigError, EngineError, MonitorLost, StateError
 from vmlab.machine.config import MachineConfig
 from vmlab.monitor import session as module
@@ -299,8 +300,13 @@ def every_command() -> list[wire.Command]:
         wire.HotRemove("com1", True),
         wire.HotRemove("nothing", False),
         wire.Send(b"x" * 3_000_000),
-        *(wire.Trace(True, last, device) for last in (0, 1, 1 << 60) for device in (None, "x")),
-        wire.Trace(False, 1, None),
+        *(
+            wire.Trace(True, last, TraceFilter(devices=devices))
+            for last in (0, 1, 1 << 60)
+            for devices in (None, frozenset("x"))
+        ),
+        wire.Trace(True, 1, TraceFilter(None, frozenset("x"), frozenset("x"), frozenset({-1}))),
+        wire.Trace(False),
         wire.TakeTrace(),
         wire.Exits(),
         wire.Wrote(0, 1 << 60),

@@ -84,11 +84,11 @@ def test_the_timeline_has_a_row_a_register(vm: VM, tmp_path: Path) -> None:
 
 def test_a_timeline_of_many_registers_has_a_row_a_device() -> None:
     require_module("matplotlib")
-    from vmlab.core.trace import AccessEvent
+    from vmlab.core.trace import TraceRecord
     from vmlab.notebook.plots import REGISTERS, plot_timeline
 
     events = [
-        AccessEvent(n / 1e3, 0, "mmio", 4 * n, f"d{n % 2}", f"R{n}", False, 4, 0)
+        TraceRecord(n / 1e3, 0, "read", f"d{n % 2}", f"R{n}", 4, 0, space="mmio", address=4 * n)
         for n in range(REGISTERS + 1)
     ]
     assert rows(plot_timeline(events[:REGISTERS]))[-1] == "d0.R0"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support import require_program
 from vmlab import VM, kernels
 from vmlab.errors import ConfigError
+from vmlab.vm.lines import MAX_DEBUG, MAX_LINES, Lines, read_lines
 from vmlab.vm.symbols import Symbols
 
 SOURCE = """\
@@ -116,12 +119,111 @@ def test_a_symbol_names_an_address(program: Path) -> None:
 
 
 def test_a_breakpoint_by_its_function(engine: str) -> None:
+    symbols = Symbols(kernels.path("monitor"))
     with VM(kernels.path("monitor"), engine=engine) as vm:
-        with pytest.raises(ConfigError, match="no symbols are loaded"):
-            vm.break_at("serial_put")
-        symbols = vm.load_symbols(kernels.path("monitor"))
         vm.console.expect("vmlab> ")
         vm.break_at("serial_put")
         vm.console.send("help\n")
         stopped = vm.wait_for_break(10)
         assert symbols.function(vm.cpus[stopped.cpu].regs["rip"]) == "serial_put+0x0"
+        assert repr(vm.cpus[0].backtrace()).splitlines()[0].endswith(" serial_put+0x0")
+
+
+def stripped_monitor(folder: Path) -> Path:
+    bare = folder / "bare.elf"
+    monitor = kernels.path("monitor")
+    subprocess.run([require_program("strip"), monitor, "-o", bare], check=True)
+    return bare
+
+
+def test_an_image_without_symbols(tmp_path: Path) -> None:
+    with VM(stripped_monitor(tmp_path), engine="soft") as vm:
+        vm.console.expect("vmlab> ")
+        with vm.trace() as log:
+            vm.console.run("peek 0xd0000000")
+        assert {event.function for event in log} == {""}
+        with pytest.raises(ConfigError, match=r"the image has no symbols; vm\.load_symbols"):
+            vm.break_at("serial_put")
+        with pytest.raises(ConfigError, match="no symbols: it is stripped"):
+            vm.load_symbols(vm.config.kernel)
+        vm.load_symbols(kernels.path("monitor"))
+        assert any(event.function.startswith("serial_put+") for event in log)
+        vm.pause()
+        assert re.search(r"#0   0x[0-9a-f]+ \w+\+0x", repr(vm.cpus[0].backtrace()))
+
+
+@pytest.mark.parametrize("arch", ["arm64", "riscv64"])
+def test_the_images_own_symbols(arch: str) -> None:
+    with VM("hello", arch=arch, engine="soft").start(paused=True) as vm:
+        log = vm.trace(kinds="write")
+        vm.resume()
+        vm.wait(30)
+        named = [event.function for event in log]
+    assert named
+    assert all(named)
+
+
+def test_symbols_are_not_read_before_they_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(self: Symbols, path: object, at: int | None = None) -> None:
+        pytest.fail("too early")
+
+    monkeypatch.setattr(Symbols, "__init__", read)
+    with VM("monitor", engine="soft") as vm:
+        vm.console.expect("vmlab> ")
+        with vm.trace() as log:
+            vm.console.run("peek 0xd0000000")
+        assert len(log.events) > 10
+
+
+# --- lines: a process of its own reads them ---------------------------------------------------------------
+
+
+def test_why_there_are_no_lines(program: Path, tmp_path: Path) -> None:
+    assert Symbols(program).lines.note == ""
+    assert Symbols(kernels.path("monitor")).lines.note == "it has no line table"
+    assert read_lines(tmp_path / "nothing").rows == []
+    late = read_lines(program, seconds=0.001)
+    assert late == Lines(note="its line table was not read within 0.001 s")
+
+
+def with_section(program: Path, name: str, size: int, folder: Path) -> Path:
+    """It, and a section of so many bytes."""
+    data, made = folder / "data", folder / "made"
+    with data.open("wb") as file:
+        file.truncate(size)
+    objcopy = require_program("objcopy")
+    subprocess.run([objcopy, "--add-section", f"{name}={data}", program, made], check=True)
+    return made
+
+
+def test_debugging_data_of_any_size(program: Path, tmp_path: Path) -> None:
+    huge = Symbols(with_section(program, ".debug_junk", MAX_DEBUG + 1, tmp_path))
+    at = address_of(program, "start")
+    assert huge.function(at) == "start+0x0"
+    assert huge.source(at) == ""
+    assert huge.lines.note.startswith("its debugging data has 64 MiB, and 64 at most")
+    assert "64 at most are read" in repr(huge)
+    long = Symbols(with_section(program, ".debug_line_too", MAX_LINES + 1, tmp_path))
+    assert long.lines.note.startswith("its line table has 4 MiB, and 4 at most")
+
+
+def test_a_line_table_without_end(program: Path, tmp_path: Path) -> None:
+    """DWARF 5 §6.2.4: directories without a format, 2^62 of them."""
+    from elftools.elf.elffile import ELFFile
+
+    data = bytearray(program.read_bytes())
+    with program.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(".debug_line")
+        assert section is not None
+        at = section["sh_offset"]
+    if data[at + 4] != 5:
+        pytest.skip("needs DWARF 5")
+    first = at + 18 + data[at + 17] - 1
+    data[first : first + 10] = b"\0" + b"\xff" * 8 + b"\x3f"
+    lying = tmp_path / "lying"
+    lying.write_bytes(data)
+    began = time.monotonic()
+    found = read_lines(lying, seconds=3)
+    assert found.rows == []
+    assert found.note
+    assert time.monotonic() - began < 20

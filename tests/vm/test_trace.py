@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmlab import VM, kernels
+from vmlab import VM
 from vmlab.errors import ConfigError
 
 
@@ -13,16 +13,15 @@ def test_functions_of_a_running_guest(engine: str) -> None:
         vm.console.expect("> ", 30)
         with vm.trace() as log:
             vm.console.run("peek 0xd0000000", timeout=30)
-        assert {event.function for event in log} == {""}
-        assert all(event.pc for event in log)
+        assert all(event.pc for event in log if event.write is not None)
         assert repr(log.by_function()).startswith("     reads     writes  function")
-        vm.load_symbols(kernels.path("monitor"))
-        places = {(event.write, event.function) for event in log if event.register == "THR"}
-        assert {name.partition("+")[0] for _, name in places} == {"serial_put"}
+        places = {event.function for event in log if event.register == "THR"}
+        assert {name.partition("+")[0] for name in places} == {"serial_put"}
         rows = {row.function: row for row in log.by_function()}
         assert rows["serial_put"].devices == {"com1"}
         assert rows["serial_put"].writes > 10
-        assert sum(row.reads + row.writes for row in rows.values()) == len(log)
-        assert "serial_put+0x" in str(log.events[-1])
+        accesses = [event for event in log if event.write is not None]
+        assert sum(row.reads + row.writes for row in rows.values()) == len(accesses)
+        assert "serial_put+0x" in str(accesses[-1])
         with pytest.raises(ConfigError, match="No such file"):
             vm.load_symbols("/nowhere/kernel.elf")

@@ -402,7 +402,7 @@ def test_what_a_device_prints_is_shown(engine: str, capfd: pytest.CaptureFixture
 def test_the_log_names_what_it_saw(engine: str, isolate: bool) -> None:
     with monitor(engine, isolate=isolate) as vm:
         vm.hot_add(Dice(), id="d")
-        with vm.trace(device="d") as log:
+        with vm.trace(device="d", kinds="access") as log:
             vm.console.run(f"poke {FIRST + 4:#x} 20", timeout=PATIENCE)
             vm.console.run(f"peek {FIRST:#x} 4 2", timeout=PATIENCE)
             vm.console.run(f"peek {FIRST + 0x100:#x} 2", timeout=PATIENCE)

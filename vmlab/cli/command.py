@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vmlab import __version__, kernels
 from vmlab.arch import DEFAULT
+from vmlab.cli import trace
 from vmlab.core.safely import named
 from vmlab.errors import ConfigError, VmlabError
 
@@ -131,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", metavar="SECONDS", type=_seconds)
     run.add_argument("--stats", metavar="FILE", help="write counts as JSON; - is standard output")
     run.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write an event log: accesses, interrupts, console, devices; vmlab trace shows it",
+    )
+    run.add_argument(
         "--checklist",
         action="store_true",
         help="at the end, say on standard error how far the guest's drivers of virtio devices came",
@@ -181,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the guest's; default: %(default)s",
     )
     fetch.set_defaults(action=_fetch)
+    trace.add_parser(commands)
     listing = commands.add_parser("kernels", help="the bundled guest kernels")
     listing.add_argument(
         "--arch",
@@ -194,11 +201,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """Each command's, by what is typed: what the documentation prints."""
-    parser = _parser()
-    found = {"vmlab": parser}
+    return _with_parts("vmlab", _parser())
+
+
+def _with_parts(name: str, parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = {name: parser}
     for action in parser._actions:
         if isinstance(action.choices, dict):
-            found |= {f"vmlab {name}": each for name, each in action.choices.items()}
+            for word, each in action.choices.items():
+                found |= _with_parts(f"{name} {word}", each)
     return found
 
 
@@ -232,14 +243,19 @@ def _run(options: argparse.Namespace) -> int:
             _check_stats(options.stats)
         if options.screen and options.gdb is not None:
             raise ConfigError("--gdb and --screen: gdb's words need the terminal; choose one")
+        log = trace.begin(vm, options.trace) if options.trace is not None else None
         began = time.monotonic()
         if options.screen:
             finished = _attach_screen(vm, options.timeout)
         else:
             finished = _attach(vm, options.timeout, options.live, options.gdb)
         status = _verdict(vm, finished, options.timeout, time.monotonic() - began)
+        if log is not None:
+            log.fetch()  # while the machine is there
     finally:
         ended = _end(vm)
+    if log is not None:
+        _tell(trace.finish(log, options.trace))
     if options.checklist:
         _write_checklists(vm)
     if options.stats is not None:

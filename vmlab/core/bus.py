@@ -50,7 +50,9 @@ class BusRange(NamedTuple):
         if describe is None:
             return ""
         try:
-            return short(describe(address - self.start + self.offset, size, write))
+            name = describe(address - self.start + self.offset, size, write)
+            # most names are what they should be
+            return name if type(name) is str and len(name) < 100 and name.isascii() else short(name)
         except BaseException:  # noqa: BLE001  a device's own: it may raise anything, return anything
             return ""
 
@@ -243,8 +245,11 @@ class Bus:
         assert watcher is not None
 
         def notice(address: int, size: int, value: int, write: bool) -> None:
+            starts, ranges = self._map  # `find`, without the call
+            one = ranges[bisect_right(starts, address) - 1]
+            found = one if address - one.start < one.size else None
             try:
-                watcher(self.find(address), address, size, value, write)
+                watcher(found, address, size, value, write)
             except BaseException:  # it may be anybody's
                 log.exception("the observer of the %s bus raised and is taken off", self.name)
                 self.observe(None)

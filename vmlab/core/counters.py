@@ -25,7 +25,7 @@ A block belongs to one device, three words a row: reads, writes, bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -102,6 +102,8 @@ class Block:
         self.start = start
         self.words = words
         self.names = tuple(names)
+        #: told of a new state
+        self.on_state: Callable[[str], None] | None = None
 
     @classmethod
     def private(cls, names: Sequence[str]) -> Block:
@@ -132,7 +134,11 @@ class Block:
 
     @state.setter
     def state(self, state: str) -> None:
-        self.words[2 * ROW + 2] = DEVICE_STATES.index(state)
+        new, at = DEVICE_STATES.index(state), 2 * ROW + 2
+        if self.words[at] != new:
+            self.words[at] = new
+            if self.on_state is not None:
+                self.on_state(state)
 
     def counts(self) -> DeviceCounts:
         w = self.words

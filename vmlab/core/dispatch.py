@@ -84,6 +84,8 @@ class Accessors:
         self._index = {row.name: index for index, row in enumerate(device.regs.table)}
         self._readers: dict[int, Reader] = {}
         self._writers: dict[int, Writer] = {}
+        #: where and how wide -> the name, or the rows that take turns there
+        self._named: dict[int, str | list[Register]] = {}
         for row in device.regs.table:
             if row.access == "block":
                 continue
@@ -129,9 +131,17 @@ class Accessors:
             return int(self._storage(row)[0]())
 
     def name_at(self, offset: int, size: int, write: bool) -> str:
-        rows = self._rows(offset, size, write) or self._pieces(offset, size, write)
-        names = [row.name for row in rows if self._there(row)]
-        return names[0] if len(names) == 1 else "+".join(names)
+        key = offset << 5 | size << 1 | write
+        found = self._named.get(key)
+        if found is None:
+            rows = self._rows(offset, size, write) or self._pieces(offset, size, write)
+            banked = any(row.when is not None for row in rows)
+            found = rows if banked else "+".join(row.name for row in rows)
+            if len(self._named) < KEPT:
+                self._named[key] = found
+        if isinstance(found, str):
+            return found
+        return "+".join(row.name for row in found if self._there(row))
 
     # --- rows -----------------------------------------------------------------------------------
 

@@ -83,11 +83,21 @@ class IrqLine:
 
     def tap(self, rises: Callable[[], None] | None) -> None:
         """Call `rises()` before each rising edge or pulse reaches the engine; None: no more."""
+        self._listen(rises, self._sink.seen if isinstance(self._sink, _Tap) else None)
+
+    def watch(self, seen: Callable[[str, bool], None] | None) -> None:
+        """Call `seen(what, pulse)` with "raise" and "lower" before the engine hears of it, and with "deliver"
+        when its controllers took it; None: no more."""
+        self._listen(self._sink.rises if isinstance(self._sink, _Tap) else None, seen)
+
+    def _listen(
+        self, rises: Callable[[], None] | None, seen: Callable[[str, bool], None] | None
+    ) -> None:
         sink = self._sink
         if isinstance(sink, _Tap):
             sink = sink.sink
         if sink is not None:
-            self._sink = sink if rises is None else _Tap(sink, rises)
+            self._sink = _Tap(sink, rises, seen) if rises or seen else sink
 
     def signal(self, level: bool) -> None:
         """As `set`, for something new that no access of the guest's has caused."""
@@ -125,18 +135,39 @@ class IrqLine:
 class _Tap:
     """A sink with somebody who listens."""
 
-    def __init__(self, sink: LineSink, rises: Callable[[], None]) -> None:
-        self.sink, self._rises = sink, rises
+    def __init__(
+        self,
+        sink: LineSink,
+        rises: Callable[[], None] | None,
+        seen: Callable[[str, bool], None] | None,
+    ) -> None:
+        self.sink, self.rises, self.seen = sink, rises, seen
         self.close = sink.close
 
     def set(self, level: bool) -> bool | None:
-        if level:
-            self._rises()
-        return self.sink.set(level)
+        if level and self.rises is not None:
+            self.rises()
+        seen = self.seen
+        if seen is None:
+            return self.sink.set(level)
+        seen("raise" if level else "lower", False)
+        taken = self.sink.set(level)
+        if level and taken:
+            seen("deliver", False)
+        return taken
 
     def pulse(self) -> bool | None:
-        self._rises()
-        return self.sink.pulse()
+        if self.rises is not None:
+            self.rises()
+        seen = self.seen
+        if seen is None:
+            return self.sink.pulse()
+        seen("raise", True)
+        taken = self.sink.pulse()
+        if taken:
+            seen("deliver", True)
+        seen("lower", True)
+        return taken
 
 
 class SharedLine:

@@ -161,7 +161,7 @@ class Uart16550(Device):
         SCR = rw(7, "scratch", 8, spec="§8.9")
 
     def __init__(self, sink: Callable[[bytes], None] | None = None) -> None:
-        self._sink = sink
+        self.sink = sink
         #: bytes of input that were lost: the backlog or, in loopback, the FIFO was full
         self.overruns = 0
         self._pause: clock.Timer | None = None
@@ -247,8 +247,8 @@ class Uart16550(Device):
             self.update()
         if self.r.MCR & self.regs.MCR.LOOP:
             self._loop(value)
-        elif self._sink is not None:
-            self._sink(bytes((value,)))
+        elif self.sink is not None:
+            self.sink(bytes((value,)))
         self._thr_emptied = True
 
     def _loop(self, value: int) -> None:

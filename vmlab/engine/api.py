@@ -189,6 +189,21 @@ class Engine(Protocol):
         """The vCPU whose access is being handled on this thread; 0 where there is none."""
         ...
 
+    def cpu_here(self) -> int | None:
+        """The vCPU whose access is being handled on this thread; None where there is none."""
+        ...
+
+    def access_here(self, port: bool = False) -> tuple[int, int | None]:
+        """(`current_cpu`, `program_counter`) at once."""
+        ...
+
+    def watch_interrupts(self, seen: Callable[[str, int, int | None], None] | None) -> None:
+        """Call `seen("ack", number, line)` when a CPU takes an interrupt, `seen("eoi", ...)` when it says
+        that it was served, on that CPU's thread: vector, INTID or source, and the line that it came by, None
+        where it is none or not known. An engine whose controllers are in the host's kernel never calls. None:
+        no more."""
+        ...
+
     def program_counter(self, port: bool = False) -> int | None:
         """Where the instruction lies whose access, of memory or of a port, is being handled on this thread:
         its first byte or, of a write under KVM on x86_64, one of its bytes. None where there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vmlab.core.trace import AccessEvent
+from vmlab.core.trace import ACCESSES, TraceFilter, TraceRecord
 from vmlab.errors import ConfigError, VmlabError
 from vmlab.hints import unknown
 from vmlab.machine.machine import Machine
@@ -67,7 +67,7 @@ class Commands:
 
     def _trace(self, rest: str) -> str:
         if rest in ("on", "off"):
-            self._machine.trace(rest == "on", _KEPT)
+            self._machine.trace(rest == "on", _KEPT, TraceFilter(kinds=frozenset(ACCESSES)))
             return f"the access log is {rest}"
         if rest:
             raise ConfigError(f"trace {rest!r}: on, off or nothing")
@@ -96,10 +96,5 @@ class Commands:
         return "\n".join(rows) or "none"
 
 
-def _told(event: AccessEvent) -> str:
-    what = "write" if event.write else "read"
-    name = ".".join(filter(None, (event.device, event.register))) or "unmapped"
-    return (
-        f"{event.time * 1e3:10.3f} ms cpu{event.cpu} {what:<5} {event.size} {event.address:#x}"
-        f" {event.value:#x} {name}"
-    )
+def _told(event: TraceRecord) -> str:
+    return f"{event.time:.6f} cpu{event.cpu} {event.told()}"

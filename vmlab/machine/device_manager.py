@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Protocol
 
 from vmlab.arch.api import Arch
 from vmlab.core.bus import Bus
@@ -33,6 +34,18 @@ from vmlab.virtio.mmio import MmioTransport
 from vmlab.virtio.window import MmioWindow
 
 __all__ = ["DeviceManager"]
+
+
+class Watcher(Protocol):
+    """Who is told what happens to devices, by their ids."""
+
+    def changed(self, kind: str, id: str, text: str = "") -> None:
+        """It has come or gone, or the guest is further with it."""
+        ...
+
+    def kicked(self, id: str, queue: int, count: int) -> None: ...
+    def received(self, id: str, port: int, data: bytes) -> None: ...
+    def mistaken(self, id: str, text: str) -> None: ...
 
 
 class DeviceManager:
@@ -68,6 +81,8 @@ class DeviceManager:
         self.on_output: Callable[[str, int, bytes], None] = lambda *_: None
         #: told of (id, what a guest did that the device's data sheet forbids)
         self.on_mistake: Callable[[str, str], None] = lambda *_: None
+        #: the log that is told of what happens to devices
+        self.watcher: Watcher | None = None
         self.devices: dict[str, Plugged] = {}
         #: whose reset was the last to fail
         self.refused = ""
@@ -76,6 +91,7 @@ class DeviceManager:
         #: who keeps a device's code from returning is known here
         self.watch = Watch(self._name_of)
         self.introspection = Introspection(self.devices, self.watch)
+        self.introspection.on_input = self._received
         self.watch.owners += [self, self.introspection, mmio, clock]
         self.force = Force(self.watch)
         #: held by whoever plugs, unplugs or resets devices
@@ -96,6 +112,7 @@ class DeviceManager:
             device.irq = self.wires.line(irq)
             device.clock, device.memory = self._clock, self._memory
             device._wire(block)
+            block.on_state = lambda state: self._moved(device, state)
             if isinstance(device, MmioWindow):
                 # where the guest is: of engines that know
                 device.program_counter = self._engine.program_counter
@@ -209,6 +226,7 @@ class DeviceManager:
             with self.reserve.suspended():
                 base, irq = self._left.register(bus_device, kind, name, size, at, wanted)
             self.devices[name] = Plugged(bus_device, "mmio", base, size, irq, kind)
+            self._tell("added", name, bus_device.type)
             slot = self._slot(base)
             if slot is not None:
                 self._hear(bus_device, slot)
@@ -269,7 +287,34 @@ class DeviceManager:
 
     def _listen(self, device: Device, id: str) -> None:
         device.on_output = lambda data, port: self.on_output(id, port, data)
-        device.on_mistake = lambda _, text: self.on_mistake(id, text)
+        device.on_mistake = lambda _, text: self._mistaken(id, device, text)
+        if isinstance(device, MmioWindow):
+            device.on_kick = lambda queue, count: self._kicked(id, queue, count)
+
+    # --- what a log is told -----------------------------------------------------------------------
+
+    def _tell(self, kind: str, id: str, text: str = "") -> None:
+        if self.watcher is not None and id:
+            self.watcher.changed(kind, id, text)
+
+    def _moved(self, device: Device, state: str) -> None:
+        """The guest is further with a device."""
+        if self.watcher is not None and state != DeviceState.ADDED:
+            self._tell(state, self._name_of(device))
+
+    def _kicked(self, id: str, queue: int, count: int) -> None:
+        if self.watcher is not None:
+            self.watcher.kicked(id, queue, count)
+
+    def _received(self, id: str, port: int, data: bytes) -> None:
+        if self.watcher is not None:
+            self.watcher.received(id, port, data)
+
+    def _mistaken(self, id: str, device: Device, text: str) -> None:
+        if self.watcher is not None:
+            clause = device.journal.clause if isinstance(device, MmioWindow) else ""
+            self.watcher.mistaken(id, f"{text} ({clause})" if clause and "§" not in text else text)
+        self.on_mistake(id, text)
 
     def _slot(self, base: int) -> int | None:
         index = (base - self.manager.mmio_base) // MMIO_LEN
@@ -311,6 +356,7 @@ class DeviceManager:
                     self.manager.unregister(plugged.kind, id)
             del self.devices[id]
             self._page.outdate()
+            self._tell("removed", id, "by force" if force else "")
             if slot is not None:
                 self.hotplug.empty(slot, announce=bound or (running and not consented))
 
@@ -358,6 +404,7 @@ class DeviceManager:
                 raise
             line = self.manager.get_device_info()[kind, id].irq
             plugged = self.devices[id] = plugged._replace(device=bus_device, irq=line)
+            self._tell("replaced", id, bus_device.type)
             slot = self._slot(plugged.base)
             if slot is not None:
                 self._hear(bus_device, slot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmlab.core.device import Device, commands
@@ -27,6 +27,8 @@ class Introspection:
     def __init__(self, devices: Mapping[str, Plugged], watch: Watch) -> None:
         self._devices = devices
         self._watch = watch
+        #: told of (id, port, bytes) that a console is sent
+        self.on_input: Callable[[str, int, bytes], None] = lambda *_: None
 
     def directory(self) -> list[DeviceEntry]:
         """Every device, by address, ports first."""
@@ -92,9 +94,11 @@ class Introspection:
             raise ConfigError(f"{id!r} ({device.type}) has no command {method!r}; {what}")
         call = getattr(target, method)
         try:
-            inspect.signature(call).bind(*arguments, **options)
+            bound = inspect.signature(call).bind(*arguments, **options)
         except TypeError as error:
             raise ConfigError(f"{id}.{method}{known[method][0]}: {text_of(error)}") from error
+        if method == "send" and device.consoles:
+            self._note_input(id, bound.arguments)
         if target is not device:
             # a virtio device's own thread may be in a request of any length: it guards itself
             return call(*arguments, **options)
@@ -102,6 +106,12 @@ class Introspection:
             result = call(*arguments, **options)
             device.update()
             return result
+
+    def _note_input(self, id: str, arguments: Mapping[str, Any]) -> None:
+        data, port = arguments.get("data", b""), arguments.get("port", 0)
+        data = data.encode("utf-8", "replace") if isinstance(data, str) else data
+        if isinstance(data, bytes) and isinstance(port, int):
+            self.on_input(id, port, data)
 
 
 def _described(row: Register) -> RegisterEntry:

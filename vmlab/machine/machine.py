@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from vmlab.core.device import Device
 from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
-from vmlab.core.trace import AccessEvent, AccessLog
+from vmlab.core.trace import TraceFilter, TraceLog, TraceRecord
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Hit, Stop
 from vmlab.errors import ConfigError, StateError
@@ -40,6 +39,7 @@ from vmlab.virtio.device import VirtioDevice
 if TYPE_CHECKING:
     from vmlab.machine.debug.breakpoints import Breakpoints
     from vmlab.machine.debug.records import BreakEvent
+    from vmlab.machine.tracing import Tracing
 
 __all__ = ["Machine"]
 
@@ -85,7 +85,7 @@ class Machine:
         self._engine_started = self._closed = self._muted = False
         #: what the guest has asked for, and waits until its CPUs have stopped
         self._pending: Callable[[], None] | None = None
-        self._log: AccessLog | None = None
+        self._tracing: Tracing | None = None
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
         self.arch = config.platform
@@ -282,8 +282,8 @@ class Machine:
             bus.unmute()
         if self._breakpoints is not None:
             self._breakpoints.rearm()
-        if self._log is not None:
-            self._watch(self._log)
+        if self._tracing is not None:
+            self._tracing.watch_buses()
 
     def stop(self) -> bool:
         """Power off; the machine's memory and registers can still be looked at until `close`. False when a
@@ -437,6 +437,8 @@ class Machine:
             if self._muted:
                 return False
             self.fault = failed
+            if self._tracing is not None:
+                self._tracing.failed(failed)
             self.clock.pause()
             self._enter("paused")
         return self.engine.park()
@@ -568,24 +570,27 @@ class Machine:
 
     def receive(self, data: bytes) -> int:
         """Bytes for the serial port; how many it took: as many as it has room for."""
-        return self._serial.receive(data[: self._serial.room])
+        data = data[: self._serial.room]
+        if self._tracing is not None:
+            self._tracing.received("", 0, data)
+        return self._serial.receive(data)
 
-    # --- the access log -------------------------------------------------------------------------
+    # --- the event log --------------------------------------------------------------------------
 
-    def trace(self, on: bool, last: int = 10_000, device: str | None = None) -> None:
+    def trace(self, on: bool, last: int = 10_000, wanted: TraceFilter = TraceFilter()) -> None:  # noqa: B008  frozen
+        """Begin a log of `wanted`, of the newest `last` entries; or end the one that there is. As
+        `tracing.checked` for what there is not."""
+        from vmlab.machine.tracing import Tracing, checked
+
+        wanted = checked(wanted, self.device_manager, self.config.cpus)
         with self._lock:
-            if self._log is not None:
-                self._log.stop()
-            self._log = None
+            if self._tracing is not None:
+                self._tracing.end()
+            self._tracing = None
             if on:
-                self._log = AccessLog(last, device)
+                self._tracing = Tracing(self, self._serial, TraceLog(last, wanted))
                 if self.state not in ENDED:
-                    self._watch(self._log)
+                    self._tracing.begin()
 
-    def take_trace(self, limit: int | None = None) -> tuple[list[AccessEvent], int]:
-        return self._log.take(limit) if self._log is not None else ([], 0)
-
-    def _watch(self, log: AccessLog) -> None:
-        for bus in (self.ports, self.mmio):
-            where = functools.partial(self.engine.program_counter, bus is self.ports)
-            log.watch(bus, self.engine.current_cpu, where)
+    def take_trace(self, limit: int | None = None) -> tuple[list[TraceRecord], int]:
+        return self._tracing.log.take(limit) if self._tracing is not None else ([], 0)

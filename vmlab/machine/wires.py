@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from vmlab.core.counters import CounterPage
@@ -23,6 +24,8 @@ class Wires:
         #: what was wired, and who is told of the rising edges of which line
         self._wired: list[IrqLine] = []
         self._taps: dict[int, Callable[[], None]] = {}
+        #: told of (line, what, pulse), as `IrqLine.watch` says
+        self._seen: Callable[[int, str, bool], None] | None = None
 
     def line(self, number: int | None) -> IrqLine:
         """A new end; closing it gives it back."""
@@ -40,7 +43,22 @@ class Wires:
         self._wired = [*(one for one in self._wired if one.connected), line]
         if number in self._taps:
             line.tap(self._taps[number])
+        self._watch(line)
         return line
+
+    def watch(self, seen: Callable[[int, str, bool], None] | None) -> None:
+        """Tell of each edge of every line, as `IrqLine.watch` does; None: no more."""
+        self._seen = seen
+        for line in self._wired:
+            self._watch(line)
+
+    def _watch(self, line: IrqLine) -> None:
+        seen = self._seen
+        number = line.number
+        if seen is None or number is None:
+            line.watch(None)
+        else:
+            line.watch(functools.partial(seen, number))
 
     def tap(self, number: int, rises: Callable[[], None] | None) -> None:
         """Tell of the line's rising edges, whoever holds it; None: no more."""

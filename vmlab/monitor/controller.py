@@ -13,8 +13,7 @@ from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import short, shown, text_of, trace_of
-from vmlab.errors import ConfigError, DeviceNotFound, StateError
-from vmlab.hints import unknown
+from vmlab.errors import ConfigError, StateError
 from vmlab.machine.debug import virtual
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
@@ -28,7 +27,7 @@ __all__ = ["Controller"]
 
 #: instructions of one Step command; a longer run is a `resume`
 MAX_STEPS = 1_000_000
-#: accesses that a log keeps; each is about 200 bytes in the monitor's memory
+#: events that a log keeps; each is about 250 bytes in the monitor's memory
 MAX_TRACE = 1_000_000
 #: bytes of one ReadVirtual
 MAX_READ = 1 << 20
@@ -255,15 +254,13 @@ class Controller:
 
     def _trace(self, command: wire.Trace) -> wire.Reply:
         if not 1 <= command.last <= MAX_TRACE:
-            raise ConfigError(f"a log of {command.last} accesses; it keeps 1 to {MAX_TRACE:,}")
-        if command.device is not None and command.device not in self._up.device_manager.devices:
-            raise DeviceNotFound(unknown("device", command.device, self._up.device_manager.devices))
-        self._up.trace(command.on, command.last, command.device)
+            raise ConfigError(f"a log of {command.last} events; it keeps 1 to {MAX_TRACE:,}")
+        self._up.trace(command.on, command.last, command.wanted)
         return wire.Done()
 
     def _take_trace(self, command: wire.TakeTrace) -> wire.Reply:
         events, dropped = self._up.take_trace(wire.TRACE_PART)
-        return wire.AccessList([*events], dropped)
+        return wire.TraceRecords(events, dropped)
 
     def close(self) -> None:
         gdb, self._gdb = self._gdb, None

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from vmlab import errors
 from vmlab.core.safely import short
+from vmlab.core.trace import TraceFilter, TraceRecord
 from vmlab.errors import ConfigError, DeviceFault, VmlabError, WireError
 from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig, StateName
 from vmlab.machine.debug.records import BreakEntry, BreakEvent, BreakSpec
@@ -27,8 +28,8 @@ __all__ = ["MAX_MESSAGE", "Command", "Event", "Reply"]
 
 #: bytes; memory is shared, so nothing large needs to travel
 MAX_MESSAGE = 16 << 20
-#: accesses of the log in one answer, about 100 bytes each
-TRACE_PART = 50_000
+#: entries of the log in one answer; most have 100 bytes, some a text of `core.trace.TEXT` characters
+TRACE_PART = 10_000
 
 
 # --- commands: what the notebook asks ---------------------------------------------------------------
@@ -134,9 +135,11 @@ class Send(Struct, tag=True):
 
 
 class Trace(Struct, tag=True):
+    """wanted: kinds may be groups of them."""
+
     on: bool
-    last: int
-    device: str | None
+    last: int = 1
+    wanted: TraceFilter = TraceFilter()
 
 
 class TakeTrace(Struct, tag=True):
@@ -260,10 +263,10 @@ class Checked(Struct, tag=True):
     steps: DriverSteps
 
 
-class AccessList(Struct, tag=True):
-    """Rows as `core.trace.AccessEvent`. Full when there may be more: ask again."""
+class TraceRecords(Struct, tag=True):
+    """Full when there may be more: ask again."""
 
-    events: list[tuple[float, int, str, int, str, str, bool, int, int, int | None]]
+    events: list[TraceRecord]
     dropped: int
 
 
@@ -285,7 +288,7 @@ class Bytes(Struct, tag=True):
 
 
 Reply = (
-    Done | Failed | Built | Devices | Added | Told | Registers | Peeked | Checked | AccessList
+    Done | Failed | Built | Devices | Added | Told | Registers | Peeked | Checked | TraceRecords
     | ExitCounts
     | Breaks | Bytes
 )  # fmt: skip
@@ -299,7 +302,7 @@ _ANSWERS: dict[type, type] = {
     Peek: Peeked,
     Checklist: Checked,
     GetRegs: Registers,
-    TakeTrace: AccessList,
+    TakeTrace: TraceRecords,
     Exits: ExitCounts,
     AddBreak: Breaks,
     ListBreaks: Breaks,

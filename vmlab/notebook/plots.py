@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vmlab.core.trace import AccessEvent
+from vmlab.core.trace import TraceRecord
 from vmlab.core.units import show_span
 from vmlab.errors import ConfigError, DeviceNotFound
 from vmlab.notebook.palette import BLUE, GREY, KINDS, ORANGE, VERMILION
@@ -232,7 +232,7 @@ def plot_irqs(vm: VM, *, device: str | None = None, log: bool = False) -> Pictur
 
 
 def plot_timeline(
-    events: Sequence[AccessEvent],
+    events: Sequence[TraceRecord],
     *,
     device: str | None = None,
     log: bool = False,
@@ -242,7 +242,9 @@ def plot_timeline(
     too many.
 
     device: only its accesses. log: a logarithmic axis of time. machine: whose they are, for the title."""
-    chosen = [event for event in events if device in (None, event.device)]
+    chosen = [
+        event for event in events if event.write is not None and device in (None, event.device)
+    ]
     names = sorted({_place(event) for event in chosen}, reverse=True)
     row_of = _place
     if len(names) > REGISTERS:
@@ -277,15 +279,15 @@ def plot_timeline(
     return figure
 
 
-def _device(event: AccessEvent) -> str:
+def _device(event: TraceRecord) -> str:
     return event.device or "unmapped"
 
 
-def _place(event: AccessEvent) -> str:
+def _place(event: TraceRecord) -> str:
     return f"{event.device}.{event.register}" if event.register else _device(event)
 
 
-def _told(events: Sequence[AccessEvent], names: Sequence[str], row_of: Any) -> str:
+def _told(events: Sequence[TraceRecord], names: Sequence[str], row_of: Any) -> str:
     if not events:
         return "The log is empty"
     counts = dict.fromkeys(names, 0)

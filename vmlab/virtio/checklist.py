@@ -125,7 +125,7 @@ def _identify(facts: _Facts) -> list[Finding]:
         problem += (
             f": the driver is one for version {other}, and the device has Version {facts.version}"
         )
-    return [Finding(steps.IDENTIFY, "§4.2.3.1.1", not unread, note, problem, mark)]
+    return [Finding(steps.IDENTIFY, steps.clause(steps.IDENTIFY), not unread, note, problem, mark)]
 
 
 def _reset(facts: _Facts) -> list[Finding]:
@@ -137,12 +137,10 @@ def _reset(facts: _Facts) -> list[Finding]:
         if facts.journal.previous:
             note += f"; the one before it ended with {facts.journal.previous}"
     problem, _ = facts.said(steps.RESET)
-    return [Finding(steps.RESET, "§3.1.1 step 1", mark is not None, note, problem, mark)]
+    return [Finding(steps.RESET, steps.clause(steps.RESET), mark is not None, note, problem, mark)]
 
 
-def _bit(
-    name: str, number: int, bit: int, before: tuple[str, int, str]
-) -> Callable[[_Facts], list[Finding]]:
+def _bit(name: str, bit: int, before: tuple[str, int, str]) -> Callable[[_Facts], list[Finding]]:
     """A step that sets a bit of Status. before: (its name, its bit, its words) of the step that must not come
     earlier."""
 
@@ -156,7 +154,7 @@ def _bit(
         elif mark is not None and mark.value & ~mark.status & later_bit:
             note = f"in one write with {later} (Status {mark.value:#x})"
         reached = bool(facts.status & bit)
-        return [Finding(name, f"§3.1.1 step {number}", reached, note, problem, mark)]
+        return [Finding(name, steps.clause(name), reached, note, problem, mark)]
 
     return find
 
@@ -180,7 +178,7 @@ def _features(facts: _Facts) -> list[Finding]:
             problems.append(f"{take} was written before DRIVER (step 3)")
         if not facts.journal.reads_before(mark, offer):
             problems.append(f"{take} was written before {offer} was read")
-    clause = "§3.1.1 step 4"
+    clause = steps.clause(steps.FEATURES)
     return [Finding(steps.FEATURES, clause, mark is not None, note, "; ".join(problems), mark)]
 
 
@@ -203,7 +201,9 @@ def _features_ok(facts: _Facts) -> list[Finding]:
         problem = f"the device refused FEATURES_OK: {said}; {_accepted(facts)}"
     elif not mark.status & DRIVER and not mark.value & DRIVER:
         problem = "FEATURES_OK was set before DRIVER (step 3)"
-    return [Finding(steps.FEATURES_OK, "§3.1.1 step 5", set_now, note, problem, mark)]
+    return [
+        Finding(steps.FEATURES_OK, steps.clause(steps.FEATURES_OK), set_now, note, problem, mark)
+    ]
 
 
 def _read_again(facts: _Facts) -> list[Finding]:
@@ -220,7 +220,7 @@ def _read_again(facts: _Facts) -> list[Finding]:
             note = "Status was not read after it: a device that refuses the features clears FEATURES_OK"
         elif reads and not facts.status & FEATURES_OK:
             note = "Status was read, and FEATURES_OK is clear"
-    clause = "§3.1.1 step 6"
+    clause = steps.clause(steps.READ_AGAIN)
     return [Finding(steps.READ_AGAIN, clause, reads > 0 and not problem, note, problem)]
 
 
@@ -228,7 +228,11 @@ def _page_size(facts: _Facts) -> list[Finding]:
     mark = facts.marks.get(steps.PAGE_SIZE)
     problem, _ = facts.said(steps.PAGE_SIZE)
     note = f"{mark.value:#x} bytes, the unit of QueuePFN" if mark is not None else ""
-    return [Finding(steps.PAGE_SIZE, "§4.2.4", mark is not None, note, problem, mark)]
+    return [
+        Finding(
+            steps.PAGE_SIZE, steps.clause(steps.PAGE_SIZE), mark is not None, note, problem, mark
+        )
+    ]
 
 
 # --- queues -----------------------------------------------------------------------------------------------
@@ -241,7 +245,7 @@ def _queues(facts: _Facts) -> list[Finding]:
     problem, mark = facts.said(steps.QUEUES)
     if problem or len(touched) > QUEUES:
         note = f"{len(touched) - QUEUES} more queues are set up" if len(touched) > QUEUES else ""
-        found.append(Finding(steps.QUEUES, "§4.2.3.2", True, note, problem, mark))
+        found.append(Finding(steps.QUEUES, steps.clause(steps.QUEUES), True, note, problem, mark))
     return found
 
 
@@ -263,7 +267,7 @@ def _queue(facts: _Facts, index: int) -> Finding:
     start = written.get("QueuePFN" if facts.version == 1 else "QueueReady")
     if start is not None and not start.value and not ready:
         problems.append(f"{'QueuePFN' if facts.version == 1 else 'QueueReady'} was written 0")
-    clause = "§4.2.4 (virtqueue configuration)" if facts.version == 1 else "§3.1.1 step 7, §4.2.3.2"
+    clause = steps.clause(steps.queue(index), facts.version)
     return Finding(
         *(steps.queue(index), clause, ready, note, "; ".join(problems)),
         complained or start or first,
@@ -320,10 +324,14 @@ def _driver_ok(facts: _Facts) -> list[Finding]:
         note = "the device has set DEVICE_NEEDS_RESET (§2.1.2): only a reset helps"
     elif reached and not facts.window.queues and facts.window.device.queue_sizes:
         note = "no queue is ready: the device can do nothing"
-    found = [Finding(steps.DRIVER_OK, "§3.1.1 step 8", reached, note, problem, mark or first)]
+    found = [
+        Finding(
+            steps.DRIVER_OK, steps.clause(steps.DRIVER_OK), reached, note, problem, mark or first
+        )
+    ]
     said, when = facts.said(steps.STATUS)
     if said:  # no step of its own: it is there when something is wrong
-        found.append(Finding(steps.STATUS, "§2.1.1", True, "", said, when))
+        found.append(Finding(steps.STATUS, steps.clause(steps.STATUS), True, "", said, when))
     return found
 
 
@@ -331,8 +339,8 @@ def _and(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-_ACKNOWLEDGE = _bit(steps.ACKNOWLEDGE, 2, 1, (steps.DRIVER, DRIVER, "DRIVER was set"))
-_DRIVER = _bit(steps.DRIVER, 3, DRIVER, (steps.DRIVER_OK, DRIVER_OK, "DRIVER_OK was set"))
+_ACKNOWLEDGE = _bit(steps.ACKNOWLEDGE, 1, (steps.DRIVER, DRIVER, "DRIVER was set"))
+_DRIVER = _bit(steps.DRIVER, DRIVER, (steps.DRIVER_OK, DRIVER_OK, "DRIVER_OK was set"))
 _MODERN: tuple[Callable[[_Facts], list[Finding]], ...] = (
     *(_identify, _reset, _ACKNOWLEDGE, _DRIVER, _features, _features_ok, _read_again),
     *(_queues, _driver_ok),

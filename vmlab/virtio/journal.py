@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from vmlab.core.counters import Block
 from vmlab.core.irq import IrqLine
 from vmlab.regs import Registers
+from vmlab.virtio import steps
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import Virtqueue
 
@@ -97,9 +98,15 @@ class Journal:
         mark = before.mark if before is not None else self._moment(0)
         self._complaints[step, text] = Complaint(step, text, times, progress, mark)
 
-    def complaints(self, *steps: str) -> list[Complaint]:
-        """Those of the steps, the one that came last at the end."""
-        return [one for one in self._complaints.values() if one.step in steps]
+    @property
+    def clause(self) -> str:
+        """What the last complaint is about; "" where there is none."""
+        last = next(reversed(self._complaints.values()), None)
+        return steps.clause(last.step) if last is not None else ""
+
+    def complaints(self, *names: str) -> list[Complaint]:
+        """Those of these steps, the one that came last at the end."""
+        return [one for one in self._complaints.values() if one.step in names]
 
     def reads_before(self, mark: Mark, register: str) -> int:
         """How often a register was read in this life, up to then."""

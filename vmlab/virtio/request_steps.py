@@ -12,15 +12,6 @@ from vmlab.virtio.steps import DONE, MISSING, NOT_YET, WRONG, Step
 
 __all__ = ["request_steps"]
 
-CLAUSES = {
-    steps.DESCRIPTORS: "virtio 1.2 §2.7.13.1",
-    steps.AVAILABLE: "virtio 1.2 §2.7.13.2, §2.7.13.3",
-    steps.NOTIFY: "virtio 1.2 §2.7.13.4, §4.2.3.3",
-    steps.TAKEN: "virtio 1.2 §2.7.6",
-    steps.USED: "virtio 1.2 §2.7.8",
-    steps.INTERRUPT: "virtio 1.2 §2.7.7, §4.2.3.4",
-    steps.ACK: "virtio 1.2 §4.2.3.4",
-}
 #: a state and a note
 _Found = tuple[str, str]
 
@@ -48,7 +39,7 @@ def _row(window: DrivenWindow, name: str, state: str, note: str) -> Step:
     if mark is None and name == steps.NOTIFY:
         mark = window.journal.marks.get(name)
     where, when = (mark.where, mark.when) if mark is not None else (None, None)
-    return Step(name, CLAUSES[name], done, note, state, where, when)
+    return Step(name, f"virtio 1.2 {steps.clause(name)}", done, note, state, where, when)
 
 
 def _chosen(window: DrivenWindow) -> int | None:

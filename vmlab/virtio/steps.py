@@ -37,9 +37,40 @@ REQUEST = (DESCRIPTORS, AVAILABLE, NOTIFY, TAKEN, USED, INTERRUPT, ACK)
 _BITS = ((1, ACKNOWLEDGE), (2, DRIVER), (8, FEATURES_OK), (4, DRIVER_OK), (128, FAILED))
 
 
+#: step -> where virtio 1.2 asks for it
+_CLAUSES = {
+    IDENTIFY: "§4.2.3.1.1",
+    RESET: "§3.1.1 step 1",
+    ACKNOWLEDGE: "§3.1.1 step 2",
+    DRIVER: "§3.1.1 step 3",
+    FEATURES: "§3.1.1 step 4",
+    FEATURES_OK: "§3.1.1 step 5",
+    READ_AGAIN: "§3.1.1 step 6",
+    PAGE_SIZE: "§4.2.4",
+    QUEUES: "§4.2.3.2",
+    DRIVER_OK: "§3.1.1 step 8",
+    STATUS: "§2.1.1",
+    FAILED: "§2.1.1",
+    DESCRIPTORS: "§2.7.13.1",
+    AVAILABLE: "§2.7.13.2, §2.7.13.3",
+    NOTIFY: "§2.7.13.4, §4.2.3.3",
+    TAKEN: "§2.7.6",
+    USED: "§2.7.8",
+    INTERRUPT: "§2.7.7, §4.2.3.4",
+    ACK: "§4.2.3.4",
+}
+
+
 def queue(index: int) -> str:
     """The step that sets up a queue."""
     return f"queue {index}"
+
+
+def clause(step: str, version: int = 2) -> str:
+    """Where virtio 1.2 asks for the step; version: of the transport."""
+    if step in _CLAUSES:
+        return _CLAUSES[step]
+    return "§4.2.4 (virtqueue configuration)" if version == 1 else "§3.1.1 step 7, §4.2.3.2"
 
 
 def named(status: int) -> list[str]:

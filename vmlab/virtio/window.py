@@ -49,6 +49,8 @@ class MmioWindow(VirtioTransport):
     wants_irq = True
     #: called when the driver has reset the device; set by the machine
     on_let_go: Callable[[], None] | None = None
+    #: told of (queue, how often) it was notified without a trap; set by the machine
+    on_kick: Callable[[int, int], None] | None = None
     #: where the guest is, on the thread of the vCPU whose access this is; None: not known. Set by the machine
     program_counter: Callable[[], int | None] | None = None
     #: registers whose reads the journal compares
@@ -142,6 +144,8 @@ class MmioWindow(VirtioTransport):
         def ring(count: int) -> None:
             with self.lock:
                 self.counters.kick(count)
+                if self.on_kick is not None:
+                    self.on_kick(index, count)
                 self._notified(index)
 
         return ring

@@ -10,11 +10,11 @@ the guest's and may say anything: frames go upwards, are aligned, and there are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vmlab.arch import machine
 
-__all__ = ["Backtrace", "Frame", "backtrace"]
+__all__ = ["Backtrace", "Frame", "Names", "backtrace"]
 
 #: a frame that is so much further up is none
 _STEP = 1 << 20
@@ -27,11 +27,30 @@ class Frame(NamedTuple):
     frame: int
 
 
+class Names(Protocol):
+    """Who names code."""
+
+    def function(self, pc: int | None) -> str: ...
+    def source(self, pc: int | None) -> str: ...
+
+
 class Backtrace(list[Frame]):
-    """Innermost first; prints a line each."""
+    """Innermost first; prints a line each, with the names that are known."""
+
+    names: Names | None = None
 
     def __repr__(self) -> str:
-        return "\n".join(f"#{n:<3} {one.pc:#x}" for n, one in enumerate(self)) or "<no frames>"
+        return "\n".join(map(self._line, range(len(self)))) or "<no frames>"
+
+    def _line(self, number: int) -> str:
+        frame, names = self[number], self.names
+        text = f"#{number:<3} {frame.pc:#x}"
+        if names is None:
+            return text
+        # a caller goes on behind its call, which may be the last instruction of its line
+        source = names.source(frame.pc - (number > 0))
+        words = [text, names.function(frame.pc), f"({source})" if source else ""]
+        return " ".join(filter(None, words))
 
 
 class _Convention(NamedTuple):
@@ -52,13 +71,18 @@ _CONVENTIONS = {
 
 
 def backtrace(
-    arch: str, regs: dict[str, int], read: Callable[[int, int], bytes], depth: int
+    arch: str,
+    regs: dict[str, int],
+    read: Callable[[int, int], bytes],
+    depth: int,
+    names: Names | None = None,
 ) -> Backtrace:
     """read(address, size): the guest's memory, or fewer bytes. `depth` frames at most."""
     way = _CONVENTIONS[arch]
     frame = regs[way.frame]
     counter = regs[machine(arch).program_counter]
     found = Backtrace([Frame(counter, frame)])
+    found.names = names
     entered = _entered_from(arch, counter, regs, read)
     if entered and depth > 1:
         found.append(Frame(entered, frame))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vmlab.core.trace import AccessEvent
+from vmlab.core.trace import TraceRecord
 from vmlab.errors import ConfigError
 from vmlab.vm.connection import in_notebook
 
@@ -132,7 +132,7 @@ def plot_irqs(vm: VM, *, device: str | None = None, log: bool = False) -> Figure
 
 
 def plot_timeline(
-    vm: VM, events: Sequence[AccessEvent], *, device: str | None = None, log: bool = False
+    vm: VM, events: Sequence[TraceRecord], *, device: str | None = None, log: bool = False
 ) -> Figure:
     """Accesses over time by register: the entries of a `vm.trace()`, of all devices or of one; log: a
     logarithmic axis of time."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vmlab.core.memory import GuestMemory
+from vmlab.core.trace import TraceFilter
 from vmlab.monitor import wire
+from vmlab.vm.code_names import CodeNames
 from vmlab.vm.connection import Connection
 from vmlab.vm.symbols import Symbols
 from vmlab.vm.trace import Trace
@@ -29,7 +31,8 @@ class Inspection:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._trace: Trace | None = None
-        self._symbols: Symbols | None = None
+        #: who names the guest's code
+        self.names = CodeNames(connection)
 
     @property
     def devices(self) -> Devices:
@@ -59,7 +62,9 @@ class Inspection:
 
     @property
     def cpus(self) -> list[Cpu]:
-        return [Cpu(self.connection, index) for index in range(self.connection.config.cpus)]
+        return [
+            Cpu(self.connection, index, self.names) for index in range(self.connection.config.cpus)
+        ]
 
     @property
     def exits(self) -> dict[str, int]:
@@ -70,21 +75,22 @@ class Inspection:
         found = self.connection.observation.exits().unmapped
         return {(space, at): (reads, writes) for space, at, reads, writes in found}
 
-    def trace(self, last: int, device: str | None) -> Trace:
-        self.stop_trace()
-        self.connection.call(wire.Trace(True, last, device))
-        self._trace = Trace(self.connection, last, self._symbols)
+    def trace(self, last: int, wanted: TraceFilter) -> Trace:
+        before = self._trace
+        if before is not None:
+            before.fetch()
+        self.connection.call(wire.Trace(True, last, wanted))
+        if before is not None:
+            before.replaced()
+        self._trace = Trace(self.connection, last, wanted, self.names)
         return self._trace
 
     @property
     def symbols(self) -> Symbols | None:
-        return self._symbols
+        return self.names.symbols
 
     def load_symbols(self, path: str | Path, at: int | None) -> Symbols:
-        self._symbols = Symbols(path, at)
-        if self._trace is not None:
-            self._trace.symbols = self._symbols
-        return self._symbols
+        return self.names.load(path, at)
 
     def stop_trace(self) -> None:
         if self._trace is not None:

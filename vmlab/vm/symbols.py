@@ -1,7 +1,7 @@
 """Names and source lines of a guest's code, from an ELF file or a System.map.
 
 The file is not trusted: what is taken of it is bounded, and what cannot be read is a ConfigError.
-Lines are looked for when the first one is asked for.
+Lines are looked for when the first one is asked for (`vm.lines`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 
 from vmlab import hints
 from vmlab.errors import ConfigError
+from vmlab.vm.lines import Lines, read_lines
 
 __all__ = ["Symbols"]
 
 #: symbols that are kept; a large kernel with everything has a tenth of that
 MAX_SYMBOLS = 2_000_000
-#: bytes of .debug_line that are decoded (seconds): of more, functions are named and lines are not
-MAX_LINES = 4 << 20
+#: sections that are looked through
+MAX_SECTIONS = 100_000
 #: bytes of a System.map; Debian's has 6 MiB
 MAX_MAP = 64 << 20
 #: how far behind its last byte a function without a size reaches
@@ -35,12 +36,12 @@ class Symbols:
     def __init__(self, path: str | Path, at: int | None = None) -> None:
         self.path = Path(path)
         self._names: list[tuple[int, int, str]] = []
-        self._lines: list[tuple[int, str]] | None = None
+        self._lines: Lines | None = None
         self._shift = 0
         try:
             with self.path.open("rb") as file:
-                is_elf = file.read(4) == b"\x7fELF"
-                self._read_elf(file, at) if is_elf else self._read_map(file, at)
+                self._is_elf = file.read(4) == b"\x7fELF"
+                self._read_elf(file, at) if self._is_elf else self._read_map(file, at)
         except OSError as error:
             raise ConfigError(f"{self.path}: {error.strerror}") from error
         if not self._names:
@@ -120,29 +121,22 @@ class Symbols:
         """ "blk.c:42"; "" where no line is known."""
         if pc is None:
             return ""
-        if self._lines is None:
-            self._lines = self._read_lines()
-        place = bisect_right(self._lines, (pc - self._shift, "\U0010ffff")) - 1
-        return self._lines[place][1] if place >= 0 else ""
+        rows = self.lines.rows
+        place = bisect_right(rows, (pc - self._shift, "\U0010ffff")) - 1
+        return rows[place][1] if place >= 0 else ""
 
-    def _read_lines(self) -> list[tuple[int, str]]:
-        """(address, "file:line"), sorted; "" from an end of a sequence on."""
-        found: list[tuple[int, str]] = []
-        try:
-            with self.path.open("rb") as file:
-                elf = _open(file, self.path)
-                section = elf.get_section_by_name(".debug_line")
-                if section is None or section.data_size > MAX_LINES:
-                    return []
-                dwarf = elf.get_dwarf_info()
-                for unit in dwarf.iter_CUs():
-                    found += _lines_of(dwarf.line_program_for_CU(unit))
-        except Exception:  # noqa: BLE001  lying debugging data: what was read so far holds
-            pass
-        return sorted(found)
+    @property
+    def lines(self) -> Lines:
+        """The line table, read when it is first asked for; its `note` says why there is no more of it."""
+        if self._lines is None:
+            self._lines = (
+                read_lines(self.path) if self._is_elf else Lines(note="a System.map has no lines")
+            )
+        return self._lines
 
     def __repr__(self) -> str:
-        return f"<Symbols of {self.path.name}: {len(self._names):,}>"
+        note = f"; {self._lines.note}" if self._lines is not None and self._lines.note else ""
+        return f"<Symbols of {self.path.name}: {len(self._names):,}{note}>"
 
 
 def _open(file: Any, path: Path) -> Any:
@@ -154,7 +148,10 @@ def _open(file: Any, path: Path) -> Any:
         ) from None
     try:
         file.seek(0)
-        return ELFFile(file)
+        elf = ELFFile(file)
+        if elf.num_sections() > MAX_SECTIONS:
+            raise ValueError(f"{elf.num_sections():,} sections")
+        return elf
     except Exception as error:
         raise ConfigError(f"{path}: not an ELF file that can be read: {error!r:.200}") from error
 
@@ -163,20 +160,3 @@ def _part(file: Any, offset: int, size: int) -> bytes:
     file.seek(offset)
     data: bytes = file.read(size)
     return data
-
-
-def _lines_of(program: Any) -> list[tuple[int, str]]:
-    if program is None:
-        return []
-    files = program.header.file_entry
-    first = 0 if program.header.version >= 5 else 1
-    rows = []
-    for entry in program.get_entries():
-        state = entry.state
-        if state is None:
-            continue
-        number = state.file - first
-        name = files[number].name.decode("utf-8", "replace") if 0 <= number < len(files) else "?"
-        short = name.rpartition("/")[2]
-        rows.append((state.address, "" if state.end_sequence else f"{short}:{state.line}"))
-    return rows

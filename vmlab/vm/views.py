@@ -19,6 +19,7 @@ from vmlab.monitor import wire
 from vmlab.virtio.steps import no_checklist
 from vmlab.vm.backtrace import Backtrace, backtrace
 from vmlab.vm.checklist import Checklist
+from vmlab.vm.code_names import CodeNames
 from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console
 
@@ -360,8 +361,8 @@ class Traps(Mapping[str, DeviceCounts]):
 class Cpu:
     """A vCPU of a paused machine: `regs` is a dict, name -> value; assign with `set`."""
 
-    def __init__(self, connection: Connection, index: int) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, index: int, names: CodeNames | None = None) -> None:
+        self._connection, self._names = connection, names
         self.index = index
 
     @property
@@ -378,7 +379,7 @@ class Cpu:
         """The present function and those that called it, by frame pointers: code that was compiled without
         them (-fomit-frame-pointer) hides callers."""
         regs = self.regs
-        return backtrace(self._connection.config.arch, regs, self.read, depth)
+        return backtrace(self._connection.config.arch, regs, self.read, depth, self._names)
 
     def set(self, **values: int) -> None:
         """Write general registers, the program counter or the flags."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -37,6 +37,7 @@ from vmlab.vm.state import State
 from vmlab.vm.stats import stats
 from vmlab.vm.symbols import Symbols
 from vmlab.vm.trace import Trace
+from vmlab.vm.trace_event import filter_of
 from vmlab.vm.views import AddressMap, Cpu, Devices, DeviceView, IrqTable, Traps, id_of
 
 log = Log(__name__)
@@ -454,7 +455,7 @@ class VM:
         symbols = self.inspection.symbols
         if symbols is None:
             raise ConfigError(
-                f"{name!r}: no symbols are loaded; vm.load_symbols(path) does, or give an address"
+                f"{name!r}: the image has no symbols; vm.load_symbols(path) gives some, or give an address"
             )
         return symbols.address_of(name)
 
@@ -521,17 +522,27 @@ class VM:
         those past the first 4,096."""
         return self.inspection.unmapped
 
-    def trace(self, last: int = 10_000, device: str | None = None) -> Trace:
-        """Begin an access log; the last `last` accesses are kept, of one device or of all.
+    def trace(
+        self,
+        last: int = 10_000,
+        device: str | Iterable[str] | None = None,
+        kinds: str | Iterable[str] | None = None,
+        register: str | Iterable[str] | None = None,
+        cpu: int | Iterable[int] | None = None,
+    ) -> Trace:
+        """Begin an event log; the newest `last` events are kept, of all devices, kinds, registers and CPUs or
+        of those that are named. Kinds are in `vmlab.core.trace.KINDS`; "access", "irq", "console" and
+        "hotplug" stand for several. DeviceNotFound, UnknownName or ConfigError for one that there is not.
 
-        with vm.trace() as log:
-            vm.console.run("peek 0xd0000000")
-        log.events
+        with vm.trace(device="disk0", kinds=("access", "irq")) as log:
+            vm.console.run("blk read 0")
+        print(log)
         """
-        return self.inspection.trace(last, device)
+        return self.inspection.trace(last, filter_of(device, kinds, register, cpu))
 
     def load_symbols(self, path: str | Path, at: int | None = None) -> Symbols:
-        """Name the guest's code, in logs of accesses too that are there: an ELF file with symbols (lines too,
+        """Name the guest's code by another file than its image, in logs too that are there: an ELF file with
+        symbols (lines too,
         from DWARF) or a System.map. at: where the file's lowest address lies in the guest, when that is not
         where it was linked. ConfigError when it has no symbols, or cannot be read."""
         return self.inspection.load_symbols(path, at)

@@ -166,7 +166,7 @@ class Pl011(Device):
         PRIMECELL_ID0, PRIMECELL_ID1, PRIMECELL_ID2, PRIMECELL_ID3 = CELL_ID
 
     def __init__(self, sink: Callable[[bytes], None] | None = None) -> None:
-        self._sink = sink
+        self.sink = sink
         #: bytes of input that were lost: the backlog or, in loopback, the FIFO was full
         self.overruns = 0
         self._wake: clock.Timer | None = None
@@ -267,8 +267,8 @@ class Pl011(Device):
             self.update()
         if self.r.CR & self.regs.CR.LBE:
             self._loop(value)
-        elif self._sink is not None:
-            self._sink(bytes((value,)))
+        elif self.sink is not None:
+            self.sink(bytes((value,)))
         self._raised |= _TX
 
     def _loop(self, value: int) -> None:

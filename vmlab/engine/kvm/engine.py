@@ -89,8 +89,18 @@ class KvmEngine:
         return totals
 
     def current_cpu(self) -> int:
+        return self.cpu_here() or 0
+
+    def cpu_here(self) -> int | None:
         vcpu = self._own_vcpu()
-        return vcpu.index if vcpu is not None else 0
+        return vcpu.index if vcpu is not None else None
+
+    def access_here(self, port: bool = False) -> tuple[int, int | None]:
+        vcpu = self._own_vcpu()
+        return (vcpu.index, vcpu.program_counter()) if vcpu is not None else (0, None)
+
+    def watch_interrupts(self, seen: Callable[[str, int, int | None], None] | None) -> None:
+        """KVM's controllers do not tell."""
 
     def program_counter(self, port: bool = False) -> int | None:
         vcpu = self._own_vcpu()

@@ -38,6 +38,7 @@ class _Wiring(Protocol):
 
     @property
     def timers(self) -> Timers: ...
+    def watch(self, seen: Callable[[str, int, int | None], None] | None) -> None: ...
     def reset(self) -> None: ...
     def close(self) -> None: ...
 
@@ -325,10 +326,23 @@ class SoftEngine:
         undo.apply()
 
     def current_cpu(self) -> int:
+        return self.cpu_here() or 0
+
+    def cpu_here(self) -> int | None:
         running = self._running
         if running is None or threading.current_thread() is not self._thread:
-            return 0
+            return None
         return running.number
+
+    def access_here(self, port: bool = False) -> tuple[int, int | None]:
+        running = self._running
+        if running is None or threading.current_thread() is not self._thread:
+            return 0, None
+        return running.number, running.access.program_counter(port)
+
+    def watch_interrupts(self, seen: Callable[[str, int, int | None], None] | None) -> None:
+        with self._lock:
+            self._chipset.watch(seen)
 
     def program_counter(self, port: bool = False) -> int | None:
         running = self._running

@@ -26,6 +26,9 @@ __all__ = ["Board", "Described", "Fixed", "FixedHooks", "Serial", "get"]
 class Serial(Protocol):
     """The device in which `vm.console` ends."""
 
+    #: takes what the guest sends
+    sink: Callable[[bytes], None] | None
+
     @property
     def room(self) -> int:
         """Bytes of input that would be taken now."""

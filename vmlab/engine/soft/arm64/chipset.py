@@ -105,6 +105,14 @@ class Chipset(NoPorts):
         if level or before:
             self._wake(cpu, level and not before)
 
+    def watch(self, seen: Callable[[str, int, int | None], None] | None) -> None:
+        """See `Engine.watch_interrupts`."""
+        self.gic.seen = None
+        if seen is not None:
+            self.gic.seen = lambda what, intid: seen(
+                what, intid, intid if intid >= PRIVATE else None
+            )
+
     # -- for the engine ------------------------------------------------------------------------------
 
     def reset(self) -> None:

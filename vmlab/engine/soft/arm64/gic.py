@@ -90,6 +90,8 @@ class Gic:
         self.cpus = cpus
         self._point = point
         self._signal = signal
+        #: told of INTIDs that are acknowledged ("ack") and ended ("eoi")
+        self.seen: Callable[[str, int], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -168,6 +170,8 @@ class Gic:
         found = self.ready(cpu, groups)
         if found is NONE:
             return SPURIOUS
+        if self.seen is not None:
+            self.seen("ack", found.intid)
         self.bank(cpu, found.intid).active |= 1 << found.intid
         self._consume(cpu, found.intid)
         self.interfaces[cpu].running.append((found.intid, found.priority))
@@ -193,6 +197,8 @@ class Gic:
                 break
         else:
             return
+        if self.seen is not None:
+            self.seen("eoi", intid)
         if interface.split:
             self.update_cpu(cpu)
         else:

@@ -78,6 +78,12 @@ class Chipset(NoPorts):
         with self.lock:
             return self.plic.pulse(source)
 
+    def watch(self, seen: Callable[[str, int, int | None], None] | None) -> None:
+        """See `Engine.watch_interrupts`."""
+        self.plic.seen = None
+        if seen is not None:
+            self.plic.seen = lambda what, source: seen(what, source, source)
+
     # -- timers --------------------------------------------------------------------------------------
 
     def _timer(self, hart: int) -> None:

@@ -34,6 +34,8 @@ class Plic:
     def __init__(self, contexts: int, signal: Callable[[int, bool], None]) -> None:
         self._signal = signal
         self._contexts = contexts
+        #: told of claims ("ack") and completions ("eoi") of a source
+        self.seen: Callable[[str, int], None] | None = None
         self.level = 0
         self.reset()
 
@@ -102,6 +104,8 @@ class Plic:
         if source:
             self.claimed |= 1 << source
             self.pending &= ~(1 << source)
+            if self.seen is not None:
+                self.seen("ack", source)
             self.update()
         return source
 
@@ -121,5 +125,7 @@ class Plic:
                     self.threshold[context] = value & _HIGHEST
                 elif register == _CLAIM and value < SOURCES and self.enabled[context] >> value & 1:
                     # a completion of what the context does not have is ignored (§9)
+                    if self.seen is not None and self.claimed >> value & 1:
+                        self.seen("eoi", value)
                     self.claimed &= ~(1 << value)
         self.update()

@@ -48,6 +48,7 @@ class Chipset:
     ) -> None:
         self.lock = threading.Condition(lock)
         self._wake, self._signal = wake, signal
+        self._seen: Callable[[str, int, int | None], None] | None = None
         #: per CPU: an interrupt is waiting that its local APIC would let through
         self.line = [False] * cpus
         self.levels = [False] * GSIS
@@ -173,12 +174,28 @@ class Chipset:
         with self.lock:
             apic = self.lapics[cpu]
             vector: int | None = None
+            line: int | None = None
             if self.pic.output and apic.takes_extint:
                 vector = self.pic.acknowledge()
+                line = self.pic.line_of(vector)
             elif apic.pending() is not None:
                 vector = apic.acknowledge()
+                line = self.ioapic.line_of(vector) if self._seen is not None else None
+            if vector is not None and self._seen is not None:
+                self._seen("ack", vector, line)
             self._refresh()
             return vector
+
+    def watch(self, seen: Callable[[str, int, int | None], None] | None) -> None:
+        """See `Engine.watch_interrupts`."""
+        self._seen = seen
+        self.pic.watch(None if seen is None else lambda vector, line: seen("eoi", vector, line))
+        for apic in self.lapics:
+            apic.ended = self._ended if seen is not None else None
+
+    def _ended(self, vector: int) -> None:
+        if self._seen is not None:
+            self._seen("eoi", vector, self.ioapic.line_of(vector))
 
     # -- registers ---------------------------------------------------------------------------------
 

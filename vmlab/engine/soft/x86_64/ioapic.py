@@ -33,6 +33,13 @@ class IoApic:
         self.index = 0
         self.id = 0
 
+    def line_of(self, vector: int) -> int | None:
+        """The line whose interrupts have that vector; None: those of no line."""
+        for pin, entry in enumerate(self.entries):
+            if entry & (0xFF | _MASKED) == vector and entry >> 8 & 7 in (FIXED, LOWEST):
+                return 0 if pin == 2 else pin
+        return None
+
     def set_line(self, pin: int, level: bool) -> None:
         bit = 1 << pin
         rising = level and not self.lines & bit

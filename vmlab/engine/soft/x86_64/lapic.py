@@ -63,6 +63,8 @@ class LocalApic:
     ) -> None:
         self.number = number
         self._clock, self._send, self._eoi, self._arm = clock, send, eoi, arm
+        #: told of each vector that was served
+        self.ended: Callable[[int], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -140,6 +142,8 @@ class LocalApic:
             return
         vector = self.isr.bit_length() - 1
         self.isr &= ~(1 << vector)
+        if self.ended is not None:
+            self.ended(vector)
         if self.tmr >> vector & 1:
             self._eoi(vector)
 

@@ -7,6 +7,8 @@ cannot use.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 __all__ = ["CASCADE", "Pic", "PicPair"]
 
 CASCADE = 2
@@ -19,6 +21,8 @@ class Pic:
 
     def __init__(self, elcr_mask: int) -> None:
         self.elcr_mask = elcr_mask
+        #: told of each input that was served
+        self.ended: Callable[[int], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -135,15 +139,20 @@ class Pic:
             distance = self._first(served)
             if distance < 8:
                 line = self.lowest + 1 + distance & 7
-                self.isr &= ~(1 << line)
+                self._end(line)
                 if command == 5:
                     self.lowest = line
         elif command in (3, 7):  # specific EOI, and with rotation
-            self.isr &= ~(1 << level)
+            self._end(level)
             if command == 7:
                 self.lowest = level
         elif command == 6:  # set priority
             self.lowest = level
+
+    def _end(self, line: int) -> None:
+        if self.isr >> line & 1 and self.ended is not None:
+            self.ended(line)
+        self.isr &= ~(1 << line)
 
     def _ocw3(self, value: int) -> None:
         if value & 4:
@@ -178,6 +187,11 @@ class PicPair:
         if not output:
             self.master.irr &= ~(1 << CASCADE)
 
+    def line_of(self, vector: int) -> int:
+        """The input that has just been acknowledged with `vector`."""
+        slave = self.slave.base <= vector < self.slave.base + 8
+        return 8 + vector - self.slave.base if slave else vector - self.master.base
+
     @property
     def output(self) -> bool:
         return self.master.output
@@ -192,6 +206,14 @@ class PicPair:
         self.master.set_line(CASCADE, False)
         self._cascade()
         return vector
+
+    def watch(self, ended: Callable[[int, int], None] | None) -> None:
+        """Call `ended(vector, line)` when an input was served; None: no more."""
+        self.master.ended = self.slave.ended = None
+        if ended is not None:
+            master, slave = self.master, self.slave
+            slave.ended = lambda line: ended(slave.base + line, 8 + line)
+            master.ended = lambda line: ended(master.base + line, line) if line != CASCADE else None
 
     def read(self, port: int) -> int:
         if port in (0x4D0, 0x4D1):
