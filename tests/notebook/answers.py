@@ -250,4 +250,39 @@ WRONG: dict[str, list[Answer]] = {
         ),
         Answer("nothing", "def said(vm):\n    pass\n", says=("got       False", "expected  True")),
     ],
+    "write-sector": [
+        Answer(
+            "a read", "header.type = 0;", "header.type = 1;", says=(*GOT, "sector 1 begins with")
+        ),
+        Answer("another sector", "header.sector = 0;", "header.sector = 1;"),
+        Answer("data for the device to write", "512, NEXT | WRITE)", "512, NEXT)"),
+        Answer(
+            "no index",
+            "available.idx += 0;",
+            "available.idx += 1;",
+            says=("available ring", "A hint:"),
+        ),
+        Answer("no text", "data[at] = 0;", "data[at] = text[at];"),
+        Answer(
+            "text to the end",
+            "for (u32 at = 0; at < 512; at++)\n        data[at] = text[at % 13];",
+            "for (u32 at = 0; text[at]; at++)\n        data[at] = text[at];",
+            says=(*GOT, "zeroes"),
+            hidden=True,
+        ),
+    ],
+    "talker": [
+        Answer(
+            "of every device", " for event in log)", " for event in log if event.device == device)"
+        ),
+        Answer("with the distance", "Counter(event.function", "Counter(name(event.function)"),
+        Answer("the name alone", "found.most_common(1)[0][0]", "found.most_common(1)[0]"),
+        Answer(
+            "nobody",
+            "return found.most_common(1)[0]",
+            "return found.most_common(1)[0] if found else (None, 0)",
+            says=("IndexError",),
+            hidden=True,
+        ),
+    ],
 }

@@ -31,6 +31,8 @@ TITLES = [
     "08-measuring",
     "09-linux",
     "10-two-machines",
+    "11-write-a-driver",
+    "12-your-kernel",
 ]
 #: boots a Linux
 LINUX = HERE / "09-linux.ipynb"
@@ -115,6 +117,15 @@ def compare(paths: list[Path], engine: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_a_driver_is_written_without_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps and the exercise's solution from the prepared images, to the same outputs."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    compare([HERE / "11-write-a-driver.ipynb"], "soft", tmp_path)
 
 
 def test_all_of_them_are_there() -> None:

@@ -366,6 +366,8 @@ def test_a_driver_that_goes_wrong(
     assert note in found[step].note, found
     assert clause in found[step].clause
     assert note.split()[0] in repr(found) if note else True
+    said = found[step].note.split("; ")
+    assert len(said) == len(set(said)), "nothing is said twice"
 
 
 def test_a_mistake_of_long_ago_is_no_fault_of_the_last_request(raw: Driver) -> None:

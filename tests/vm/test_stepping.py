@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import require_module
-from vmlab import VM
+from vmlab import VM, kernels
 from vmlab.errors import ConfigError, ExpectTimeout, StateError
 from vmlab.vm.backtrace import backtrace
 from vmlab.vm.stepping import call_length
@@ -80,3 +80,19 @@ def test_over_a_call_and_out_again(arch: str) -> None:
         vm.resume()
         with pytest.raises(StateError, match="pause it"):
             vm.step_over()
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "arm64", "riscv64"])
+def test_out_of_a_function_that_symbols_say_has_just_begun(arch: str) -> None:
+    """Whatever its first instruction is: compilers put the saving of registers off."""
+    require_module("unicorn")
+    require_module("elftools")
+    image = kernels.path("irqlab", arch)
+    with VM(image, engine="soft", arch=arch, cmdline="ticks=50 period=20000") as vm:
+        symbols = vm.load_symbols(image)
+        vm.break_at("tick")
+        vm.wait_for_break(timeout=20)
+        caller = vm.cpus[0].backtrace(2)[1].pc
+        assert symbols.function(caller)
+        vm.step_out()
+        assert vm.cpus[0].regs["rip" if arch == "x86_64" else "pc"] == caller

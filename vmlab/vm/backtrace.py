@@ -83,7 +83,8 @@ def backtrace(
     counter = regs[machine(arch).program_counter]
     found = Backtrace([Frame(counter, frame)])
     found.names = names
-    entered = _entered_from(arch, counter, regs, read)
+    first = names is not None and names.function(counter).endswith("+0x0")
+    entered = _entered_from(arch, counter, regs, read, first)
     if entered and depth > 1:
         found.append(Frame(entered, frame))
     while len(found) < depth and frame and frame % way.word == 0:
@@ -103,19 +104,24 @@ def backtrace(
 
 
 def _entered_from(
-    arch: str, counter: int, regs: dict[str, int], read: Callable[[int, int], bytes]
+    arch: str,
+    counter: int,
+    regs: dict[str, int],
+    read: Callable[[int, int], bytes],
+    first: bool,
 ) -> int:
-    """Where the function returns to that stands at its first instruction; 0: it does not."""
+    """Where the function returns to that stands at its first instruction; 0: it does not. first: whether
+    symbols say that it does; without them its code tells, where it begins as most do."""
     code = read(counter, 5)
     word = int.from_bytes(code[:4], "little")
     if arch == "x86_64":
         # PUSH of it, maybe behind ENDBR64
-        first = code[4:5] if code[:4] == b"\xf3\x0f\x1e\xfa" else code[:1]
-        return int.from_bytes(read(regs["rsp"], 8), "little") if first == b"\x55" else 0
+        pushes = (code[4:5] if code[:4] == b"\xf3\x0f\x1e\xfa" else code[:1]) == b"\x55"
+        return int.from_bytes(read(regs["rsp"], 8), "little") if first or pushes else 0
     if arch == "arm64":
         # STP x29, x30, [sp, #-n]!
-        return regs["x30"] if word & 0xFFC0_7FFF == 0xA980_7BFD else 0
+        return regs["x30"] if first or word & 0xFFC0_7FFF == 0xA980_7BFD else 0
     # ADDI sp, sp, -n; C.ADDI and C.ADDI16SP of sp, negative
     full = word & 0xFFFFF == 0x10113 and word >> 31
     short = word & 0x1F83 == 0x1101 and word >> 13 & 7 in (0, 3)
-    return regs["x1"] if full or short else 0
+    return regs["x1"] if first or full or short else 0

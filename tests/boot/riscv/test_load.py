@@ -57,6 +57,9 @@ def placed(
         (elf(), RAM, False),
         (elf(RAM + 0x1000), RAM + 0x1000, False),
         (elf(RAM + 0x20_0000), RAM + 0x20_0000, True),
+        # a linker put the file's own headers on the page before
+        (elf(RAM + 0x1F_F000, entry=RAM + 0x20_0010, memory=0x2000), RAM + 0x20_0010, True),
+        (elf(entry=RAM + 0x20_0000, memory=0x30_0000), RAM + 0x20_0000, False),
         (image(), RAM + 0x20_0000, True),
     ],
 )

@@ -271,8 +271,10 @@ class Breakpoints:
             name, register = found.name, found.register_at(address, size, value is not None)
             if one.spec.register and register and register != one.spec.register:
                 return None  # another bank of the same address
-        cpu = self._machine.engine.current_cpu()
-        return self._event(one, cpu, 0, address, size, value, value is not None, name, register)
+        cpu, pc = self._machine.engine.access_here(port=bus is self._machine.ports)
+        return self._event(
+            *(one, cpu, pc or 0, address, size, value, value is not None, name, register)
+        )
 
     def _event(
         self,
