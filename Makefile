@@ -27,7 +27,7 @@ PREPARE := PYTHON='$(PYTHON)' bash .ci/prepare
 BIN := .venv/bin
 step = @printf '== %s\n' $(1)
 
-.PHONY: help setup demo lab lab-teacher test packages check pytest coverage docs newest lock bench fuzz kernels clean
+.PHONY: help setup demo lab lab-teacher test check pytest coverage docs newest lock bench fuzz compiled pure kernels clean
 
 help:
 	@echo "make demo      a guest, its devices and every trap, live in this terminal (no root, no compiler)"
@@ -42,6 +42,8 @@ help:
 	@echo "make lock      requirements/ anew, from the newest versions (then: make test)"
 	@echo "make bench     the figures, as ratios measured in one run"
 	@echo "make fuzz      ten million hostile accesses to the virtio devices, on all cores"
+	@echo "make compiled  the trap path as machine code, beside its sources (needs a C compiler)"
+	@echo "make pure      without it again"
 	@echo "make kernels   build the guest kernels again (needs gcc or clang)"
 	@echo "make clean     remove .venv and everything else that was made here"
 
@@ -126,10 +128,18 @@ fuzz:
 	@$(PREPARE) venv all
 	@"$(BIN)"/python -m tests.fuzz $(FUZZ_ARGS)
 
+compiled:
+	@$(PREPARE) venv all
+	@"$(BIN)"/python .ci/compiled.py
+
+pure:
+	@rm -f *__mypyc.*.so
+	@find vmlab -name '*.so' -delete
+
 kernels:
 	@$(MAKE) -C kernels
 
-clean:
+clean: pure
 	@rm -rf .venv build dist htmlcov coverage.xml .coverage .coverage.* .hypothesis \
 		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache kernels/*/build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

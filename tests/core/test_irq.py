@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from vmlab.core import irq
 from vmlab.core.counters import CounterPage
 from vmlab.core.irq import IrqLine, SharedLine
 
@@ -128,6 +129,9 @@ def test_a_line_that_is_closed_counts_and_drives_nothing() -> None:
     assert sink.calls == [True, "close"]
 
 
+@pytest.mark.skipif(
+    not irq.__file__.endswith(".py"), reason="a compiled line has no __setattr__ to be late in"
+)
 def test_a_call_that_outlives_its_line_writes_no_level() -> None:
     """Between its check and its write the line is closed."""
     page = CounterPage()

@@ -94,7 +94,8 @@ def test_a_line_that_is_shared_loses_nothing(boot: Boot, linux_engine: str) -> N
     assert count > 50
     assert row.raised >= count // 2
     assert guest.complaints() == ""
-    assert "nobody cared" not in guest.run("dmesg")
+    # (all of dmesg on a serial line takes the box minutes)
+    assert guest.run("dmesg | grep -c 'nobody cared'") == "0"
 
 
 def test_64_slots(boot: Boot) -> None:

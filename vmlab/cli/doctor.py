@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import NamedTuple
 
 from vmlab import __version__, engine, kernels
+from vmlab.core import bus, dispatch, irq
 from vmlab.core.host import HOST
 from vmlab.errors import EngineUnavailable
 
-__all__ = ["Finding", "examine", "findings"]
+__all__ = ["Finding", "examine", "findings", "trap_path"]
 
 
 class Finding(NamedTuple):
@@ -39,6 +41,7 @@ def findings() -> list[Finding]:
         found.append(Finding("engine auto", True, f"{chosen}: {why}"))
     except EngineUnavailable as error:
         found.append(Finding("engine auto", False, str(error)))
+    found.append(trap_path())
     images = kernels.names()
     found.append(
         Finding(
@@ -50,6 +53,22 @@ def findings() -> list[Finding]:
     found.append(_try_a_guest())
     packages = ("unicorn", "ipywidgets", "anywidget", "matplotlib", "jupyterlab")
     return found + [_package(name) for name in packages]
+
+
+def trap_path() -> Finding:
+    """Whether what every access goes through is machine code (`make compiled`), and of these sources."""
+    compiled = [Path(module.__file__ or "") for module in (bus, dispatch, irq)]
+    compiled = [path for path in compiled if path.suffix != ".py"]
+    if not compiled:
+        return Finding("trap path", None, "pure Python (in a clone: make compiled)")
+    sources = [path.with_name(path.name.partition(".")[0] + ".py") for path in compiled]
+    if any(
+        source.stat().st_mtime > path.stat().st_mtime
+        for source, path in zip(sources, compiled, strict=True)
+        if source.exists()
+    ):
+        return Finding("trap path", False, "compiled of older sources: make compiled, or make pure")
+    return Finding("trap path", None, "compiled")
 
 
 def _try_a_guest() -> Finding:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import Protocol
-
-from msgspec import Struct
-from msgspec.structs import replace
+from typing import NamedTuple, Protocol
 
 from vmlab.core.counters import UNMAPPED_READS, UNMAPPED_WRITES, CounterPage
 from vmlab.core.log import Log
@@ -34,7 +31,7 @@ class BusDevice(Protocol):
     def write(self, offset: int, size: int, value: int) -> None: ...
 
 
-class BusRange(Struct, frozen=True):
+class BusRange(NamedTuple):
     """[start, start + size) belongs to `device`; its first byte is the device's `offset`."""
 
     start: int
@@ -60,14 +57,14 @@ class BusRange(Struct, frozen=True):
             return ""
 
 
-class Fault(Struct, frozen=True):
-    """A device's code raised while it handled an access."""
+class Fault:
+    """A device's code raised while it handled an access; value: what was written, None for a read."""
 
-    range: BusRange
-    address: int
-    size: int
-    value: int | None
-    error: BaseException
+    def __init__(
+        self, range: BusRange, address: int, size: int, value: int | None, error: BaseException
+    ) -> None:
+        self.range, self.address, self.size = range, address, size
+        self.value, self.error = value, error
 
 
 class Bus:
@@ -131,7 +128,7 @@ class Bus:
         with self._lock:
             self._swap(
                 [
-                    replace(one, device=new, name=one.name if name is None else name)
+                    one._replace(device=new, name=one.name if name is None else name)
                     if one.device is old
                     else one
                     for one in self.ranges
@@ -179,10 +176,12 @@ class Bus:
 
     def _failed(self, fault: Fault) -> int:
         if self.on_fault is None:
-            raise BusError(
+            error = BusError(
                 f"{fault.range.name or type(fault.range.device).__name__} at"
                 f" {fault.address:#x}: {text_of(fault.error)}"
-            ) from fault.error
+            )
+            error.__cause__ = fault.error  # mypyc does not hear `from`
+            raise error
         while self.on_fault(fault):
             # looked up anew: the device may have been replaced meanwhile
             one = self.find(fault.address)

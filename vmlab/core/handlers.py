@@ -39,6 +39,7 @@ def no_number(handler: Callable[..., Any], kind: str, name: str, value: object) 
     got = "None (is a `return` missing?)" if value is None else f"{value!r:.60}, a {_kind(value)}"
     error = TypeError(f"{called}, {_role(kind)} of {name}, must return an int; it returned {got}")
     error.vmlab_handler = handler  # type: ignore[attr-defined]  # see `core.sources.told`
+    error.__suppress_context__ = True  # as `from None` says, which mypyc does not hear
     return error
 
 
