@@ -35,8 +35,8 @@ def main() -> int:
     kvm = kvm_opens()
     plan: list[tuple[str, bool, Callable[[], list[Figure]]]] = [
         ("traps", True, lambda: traps.measure(rounds, 8 if options.quick else 20)),
-        ("trace-kvm", True, lambda: tracing.measure("kvm", 8 * rounds)),
-        ("trace-soft", False, lambda: tracing.measure("soft", 8 * rounds)),
+        ("trace-kvm", True, lambda: tracing.measure("kvm", 16 * rounds)),
+        ("trace-soft", False, lambda: tracing.measure("soft", 16 * rounds)),
         ("exec", True, lambda: startup.start_to_first_byte(2 * rounds + 1)),
         ("start-kvm", True, lambda: startup.start_in_process("kvm", 2 * rounds + 1, 150)),
         ("start-soft", False, lambda: startup.start_in_process("soft", 2 * rounds + 1, 400)),

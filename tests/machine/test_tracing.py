@@ -91,8 +91,8 @@ def test_the_order_of_each_cpu(engine: str) -> None:
             vm.resume()
             vm.wait_until(lambda v: v.traps["d"].writes >= 600, PATIENCE)
     assert [event.time for event in log] == sorted(event.time for event in log)
-    for cpu in (0, 1):
-        assert [event.value for event in log if event.cpu == cpu] == list(range(300, 0, -1))
+    for number in (0, 1):
+        assert [event.value for event in log if event.cpu == number] == list(range(300, 0, -1))
     assert len(log) == 600
 
 

@@ -244,23 +244,30 @@ class Bus:
         watcher = self._seen
         assert watcher is not None
 
-        def notice(address: int, size: int, value: int, write: bool) -> None:
-            starts, ranges = self._map  # `find`, without the call
-            one = ranges[bisect_right(starts, address) - 1]
-            found = one if address - one.start < one.size else None
-            try:
-                watcher(found, address, size, value, write)
-            except BaseException:  # it may be anybody's
-                log.exception("the observer of the %s bus raised and is taken off", self.name)
-                self.observe(None)
+        def gone() -> None:
+            log.exception("the observer of the %s bus raised and is taken off", self.name)
+            self.observe(None)
 
         def read(address: int, size: int) -> int:
             value = self._read(address, size)
-            notice(address, size, value, False)
+            # `find`, without the call
+            starts, ranges = self._map
+            one = ranges[bisect_right(starts, address) - 1]
+            found = one if address - one.start < one.size else None
+            try:
+                watcher(found, address, size, value, False)
+            except BaseException:  # noqa: BLE001  it may be anybody's
+                gone()
             return value
 
         def write(address: int, size: int, value: int) -> None:
-            notice(address, size, value, True)
+            starts, ranges = self._map
+            one = ranges[bisect_right(starts, address) - 1]
+            found = one if address - one.start < one.size else None
+            try:
+                watcher(found, address, size, value, True)
+            except BaseException:  # noqa: BLE001
+                gone()
             self._write(address, size, value)
 
         return read, write
