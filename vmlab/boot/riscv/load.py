@@ -46,7 +46,7 @@ class Told(NamedTuple):
 
 
 def _is_payload(entry: int, first: int, ram: int) -> bool:
-    """Whether a kernel leaves a firmware its room: linkers put an ELF file's own headers on the page before."""
+    """Whether a kernel leaves a firmware its room (an ELF file's headers may come with it, a page before)."""
     return first > ram and entry >= platform.SBI_ENTRY
 
 
