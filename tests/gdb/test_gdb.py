@@ -37,8 +37,8 @@ def test_it_breaks_and_goes_on(pair: Pair) -> None:
     said = gdb.run("continue")
     assert "Breakpoint 1" in said
     assert "in serial_put" in said
-    assert vm.state == "paused"
-    assert "breakpoint" in vm.state.reason
+    # gdb may be told before the VM
+    vm.wait_until(lambda v: v.state == "paused" and "breakpoint" in v.state.reason)
     gdb.run("delete")
     gdb.begin("continue")
     vm.wait_until(lambda v: v.state == "running")

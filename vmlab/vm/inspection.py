@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vmlab.core.memory import GuestMemory
+from vmlab.errors import ConfigError
 from vmlab.monitor import wire
 from vmlab.vm.connection import Connection
 from vmlab.vm.symbols import Symbols
@@ -85,6 +86,14 @@ class Inspection:
         if self._trace is not None:
             self._trace.symbols = self._symbols
         return self._symbols
+
+    def address_of(self, symbol: str) -> int:
+        """From the symbols that are loaded."""
+        if self._symbols is None:
+            raise ConfigError(
+                f"{symbol!r}: no symbols are loaded; vm.load_symbols(path) does, or give an address"
+            )
+        return self._symbols.address_of(symbol)
 
     def stop_trace(self) -> None:
         if self._trace is not None:
