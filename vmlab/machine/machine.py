@@ -17,7 +17,7 @@ from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import Patient, Taken, taken, waited
 from vmlab.core.trace import AccessEvent, AccessLog
 from vmlab.engine import choose, create
-from vmlab.engine.api import EngineConfig, Hit
+from vmlab.engine.api import EngineConfig, Hit, Stop
 from vmlab.errors import StateError
 from vmlab.machine.board import Serial
 from vmlab.machine.config import (
