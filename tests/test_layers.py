@@ -89,6 +89,20 @@ def test_public_names_are_there() -> None:
     fresh("from vmlab import VM, Device, Registers, kernels; kernels.path('hello')")
 
 
+def test_what_a_machine_needs_comes_with_the_first_one() -> None:
+    """msgspec, the wire's records and the processes' module are most of what a VM costs to import."""
+    needs = {
+        "msgspec",
+        "subprocess",
+        "vmlab.core.device",
+        "vmlab.monitor.wire",
+        "vmlab.vm.connection",
+    }
+    code = "import sys; {}; print('\\n'.join(sys.modules))"
+    assert not needs & set(fresh(code.format("from vmlab import VM")).split())
+    assert needs - {"subprocess"} <= set(fresh(code.format("import vmlab; vmlab.VM()")).split())
+
+
 def test_every_module_but_the_kvm_engine_imports_without_linux() -> None:
     code = f"""
         import importlib, json, sys

@@ -1,4 +1,4 @@
-"""A VM's life: functions that `VM` has as methods."""
+"""A VM's life: functions that `VM` has as methods; what they need is loaded when first asked for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from vmlab.errors import ConfigError, MonitorLost, StateError
-from vmlab.machine.config import ENDED, Exit
-from vmlab.monitor import wire
-from vmlab.monitor.local import PAUSE_TIMEOUT
-from vmlab.vm.state import State
 
 if TYPE_CHECKING:
+    from vmlab.machine.config import Exit
     from vmlab.vm.vm import VM
 
     Held = TypeVar("Held", bound=VM)
@@ -38,6 +35,10 @@ WAIT = 0.5
 def start(vm: Held, paused: bool = False) -> Held:
     """Power on. A machine that was stopped starts afresh. paused: before its first instruction, for
     `step` and `resume`."""
+    from vmlab.machine.config import ENDED
+    from vmlab.monitor import wire
+    from vmlab.vm.state import State
+
     connection = vm.connection
     with connection.lock:
         if connection.state in ENDED:
@@ -52,6 +53,9 @@ def start(vm: Held, paused: bool = False) -> Held:
 def pause(vm: VM) -> None:
     """No vCPU executes any more when this returns. StateError within three seconds when code of a
     device does not return and keeps one: it says whose, and its notes have the stack."""
+    from vmlab.monitor import wire
+    from vmlab.monitor.local import PAUSE_TIMEOUT
+
     try:
         vm.connection.call(wire.Pause(), timeout=PAUSE_TIMEOUT)
     except (StateError, MonitorLost) as error:
@@ -62,6 +66,8 @@ def pause(vm: VM) -> None:
 
 def resume(vm: VM) -> None:
     """Go on. After a device's failure: try that access again."""
+    from vmlab.monitor import wire
+
     vm.connection.fault_shown = False
     vm.connection.call(wire.Resume(), fault=False)
 
@@ -69,6 +75,8 @@ def resume(vm: VM) -> None:
 def step(vm: VM, count: int = 1, cpu: int = 0) -> int:
     """Execute `count` instructions of a paused machine. Returns how many were executed: fewer when it
     ends, when a device fails, and when the CPU is halted and no interrupt waits."""
+    from vmlab.monitor import wire
+
     if not all(isinstance(number, int) for number in (count, cpu)):
         raise ConfigError(f"step({count!r:.40}, cpu={cpu!r:.40}): both are whole numbers")
     total = 0
@@ -82,6 +90,8 @@ def step(vm: VM, count: int = 1, cpu: int = 0) -> int:
 
 def reset(vm: VM) -> None:
     """The reset button: the kernel starts anew, devices stay plugged in."""
+    from vmlab.monitor import wire
+
     vm.connection.call(wire.Reset(), fault=False)
 
 
@@ -112,6 +122,8 @@ def wait(
     """Until the machine ends, or `until()` (asked after each change). Returns why it ended; None
     when it has not, because `timeout` seconds were over or `until()` was true. DeviceFault when
     the guest waits at a device's failure: it would wait for ever."""
+    from vmlab.machine.config import ENDED
+
     connection = vm.connection
     if connection.state == "created":
         raise StateError("the machine is created, not started: start() it")

@@ -1,37 +1,36 @@
-"""`VM`: what people hold."""
+"""`VM`: what people hold.
+
+What only a machine needs is loaded with the first one, not by who imports this."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from vmlab.core.memory import GuestMemory
-from vmlab.core.units import show_size
 from vmlab.errors import ConfigError
-from vmlab.linux.kernel import LinuxKernel
-from vmlab.machine.config import Exit, MachineConfig
 from vmlab.vm import display, lifecycle, stopping, waiting
-from vmlab.vm.board import Board, Placed, base, everything
-from vmlab.vm.breakpoints import Breakpoints
-from vmlab.vm.connection import Connection
-from vmlab.vm.console import Console, Consoles
-from vmlab.vm.copies import AnyDevice, check_devices
-from vmlab.vm.device_log import DeviceLog
-from vmlab.vm.inspection import Inspection
-from vmlab.vm.options import check_files, complete, file_of, firmware_of, memory_of, named
-from vmlab.vm.plugging import TAKING, Plugging
-from vmlab.vm.reruns import christen
-from vmlab.vm.screen import Screen
-from vmlab.vm.state import State
-from vmlab.vm.stats import stats
-from vmlab.vm.symbols import Symbols
-from vmlab.vm.trace import Trace
-from vmlab.vm.views import AddressMap, Cpu, Devices, DeviceView, IrqTable, Traps, id_of
+from vmlab.vm.waiting import TAKING
 
-__all__ = ["VM", "Trace"]
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from vmlab.core.memory import GuestMemory
+    from vmlab.linux.kernel import LinuxKernel
+    from vmlab.machine.config import Exit, MachineConfig
+    from vmlab.vm.board import Board, Placed
+    from vmlab.vm.breakpoints import Breakpoints
+    from vmlab.vm.console import Console, Consoles
+    from vmlab.vm.copies import AnyDevice
+    from vmlab.vm.device_log import DeviceLog
+    from vmlab.vm.screen import Screen
+    from vmlab.vm.state import State
+    from vmlab.vm.symbols import Symbols
+    from vmlab.vm.trace import Trace
+    from vmlab.vm.views import AddressMap, Cpu, Devices, DeviceView, IrqTable, Traps
+
+__all__ = ["VM"]
 
 
 class VM:
@@ -83,32 +82,41 @@ class VM:
         firmware: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
+        from vmlab.machine.config import MachineConfig
+        from vmlab.vm import options
+        from vmlab.vm.board import base, everything
+        from vmlab.vm.connection import Connection
+        from vmlab.vm.copies import check_devices
+        from vmlab.vm.inspection import Inspection
+        from vmlab.vm.plugging import Plugging
+        from vmlab.vm.reruns import christen
+
         board, arch, machine = base(machine, arch)
-        guest = complete(kernel, initrd, cmdline, arch, machine)
+        guest = options.complete(kernel, initrd, cmdline, arch, machine)
         if memory is None and board is not None:
             memory = board.memory
         config = MachineConfig(
             kernel=guest.kernel,
             engine=engine,
-            memory=memory_of(guest.usual if memory is None else memory),
+            memory=options.memory_of(guest.usual if memory is None else memory),
             cpus=cpus,
             cmdline=guest.cmdline,
-            initrd=file_of("initrd", guest.initrd),
+            initrd=options.file_of("initrd", guest.initrd),
             debug_exit=debug_exit,
             slots=guest.slots,
             arch=guest.arch,
             machine=guest.machine,
             board=(board.name or type(board).__name__) if board is not None else "",
             gic=gic,
-            dtb=file_of("dtb", dtb),
+            dtb=options.file_of("dtb", dtb),
             screen=screen,
-            firmware=firmware_of(firmware),
+            firmware=options.firmware_of(firmware),
         )
         config.check()
         for what, value in (("isolate", isolate), ("debug_exit", debug_exit)):
             if not isinstance(value, int):
                 raise ConfigError(f"{what}={value!r:.60}: it is True or False")
-        wanted = everything(board, named(devices))
+        wanted = everything(board, options.named(devices))
         check_devices([one[1] for one in wanted])
         #: the session with the machine, and what is known of it: for what shows a VM, not for its users
         self.connection = Connection(config, wanted, isolate)
@@ -116,7 +124,7 @@ class VM:
         self._plugging = Plugging(self.inspection)
         #: which run of a notebook's cell has made it, and the cell's text
         self.cell: tuple[int, str] = (-1, "")
-        check_files(config)
+        options.check_files(config)
         self.connection.name = christen(self, name, config.name)
 
     # --- what it is -----------------------------------------------------------------------------
@@ -222,7 +230,7 @@ class VM:
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug the device; its window and line are free again. force: under the guest, and out of code
         of the device that does not return."""
-        self._plugging.remove(id_of(id, "hot_remove"), force)
+        self._plugging.remove(id, force)
 
     def replace(self, id: str, device: AnyDevice | None = None, force: bool = False) -> DeviceView:
         """Put `device` in the place of the one called `id`: same window, same line.
@@ -233,12 +241,12 @@ class VM:
         class and today's globals make it. ConfigError when nothing of that is newer.
         force: also when the old one's code does not return (it is left in the middle), and when a guest has
         not let it go."""
-        return self._plugging.replace(id_of(id, "replace"), device, force)
+        return self._plugging.replace(id, device, force)
 
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
         """Call a method of the device in the machine, one that its class marks with `command`;
         `vm.devices[id].method(...)` does the same."""
-        return self.connection.tell(id_of(id, "tell"), method, *arguments, **options)
+        return self._plugging.tell(id, method, *arguments, **options)
 
     # --- stopping -------------------------------------------------------------------------------
 
@@ -273,6 +281,8 @@ class VM:
     @property
     def screen(self) -> Screen:
         """The text screen of a PC, and the keyboard before it: `.text`, `.expect`, `.type`, `.press`."""
+        from vmlab.vm.screen import Screen
+
         return Screen(self.connection)
 
     @property
@@ -337,6 +347,8 @@ class VM:
 
     def stats(self) -> dict[str, Any]:
         """Everything that `--stats` writes."""
+        from vmlab.vm.stats import stats
+
         return stats(self.inspection)
 
     lab = display.lab
@@ -379,6 +391,8 @@ class VM:
         )
 
     def __repr__(self) -> str:
+        from vmlab.core.units import show_size
+
         state = self.state
         why = f", {state.reason}" if state.reason else ""
         return (
