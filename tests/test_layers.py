@@ -100,7 +100,34 @@ def test_what_a_machine_needs_comes_with_the_first_one() -> None:
     }
     code = "import sys; {}; print('\\n'.join(sys.modules))"
     assert not needs & set(fresh(code.format("from vmlab import VM")).split())
-    assert needs - {"subprocess"} <= set(fresh(code.format("import vmlab; vmlab.VM()")).split())
+    made = set(fresh(code.format("import vmlab; vmlab.VM()")).split())
+    assert needs - {"subprocess"} <= made
+    assert not {"inspect", "typing_extensions", "logging", "html"} & made
+
+
+def test_msgspec_comes_without_typing_extensions_and_leaves_it_as_it_was() -> None:
+    code = """
+        import sys, threading
+        from vmlab.core.lean import load_msgspec
+        if {waits}:
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        load_msgspec()
+        print("msgspec" in sys.modules, "typing_extensions" in sys.modules)
+        from msgspec import Struct
+        from typing_extensions import Required, TypedDict
+        import msgspec
+        class Row(TypedDict, total=False):
+            name: Required[str]
+        print(msgspec.json.decode(b'{{"name": "a"}}', type=Row)["name"])
+        try:
+            msgspec.json.decode(b"{{}}", type=Row)
+        except msgspec.ValidationError as error:
+            print(error)
+        """
+    missing = "Object missing required field `name`"
+    assert fresh(code.format(waits=False)).splitlines() == ["True False", "a", missing]
+    # it would be missing for the other thread
+    assert fresh(code.format(waits=True)).splitlines() == ["False False", "a", missing]
 
 
 def test_every_module_but_the_kvm_engine_imports_without_linux() -> None:

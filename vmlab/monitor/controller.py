@@ -15,7 +15,6 @@ from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import short, shown, text_of, trace_of
 from vmlab.errors import ConfigError, DeviceNotFound, StateError
 from vmlab.hints import unknown
-from vmlab.machine.debug import virtual
 from vmlab.machine.machine import Machine
 from vmlab.monitor import wire
 from vmlab.monitor.plain import Plain
@@ -245,6 +244,8 @@ class Controller:
     def _read_virtual(self, command: wire.ReadVirtual) -> wire.Reply:
         if not 0 <= command.size <= MAX_READ:
             raise ConfigError(f"{command.size} bytes; one call reads 0 to {MAX_READ}")
+        from vmlab.machine.debug import virtual  # only here: few machines are debugged
+
         cpu = self._stopped_cpu(command.cpu)
         return wire.Bytes(virtual.read(self._up, command.address, command.size, cpu))
 

@@ -82,6 +82,9 @@ class VM:
         firmware: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
+        from vmlab.core.lean import load_msgspec
+
+        load_msgspec()
         from vmlab.machine.config import MachineConfig
         from vmlab.vm import options
         from vmlab.vm.board import base, everything
