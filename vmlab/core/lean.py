@@ -9,9 +9,9 @@ __all__ = ["load_msgspec"]
 
 
 def load_msgspec() -> None:
-    """Without typing_extensions, which it prefers, and which loads `inspect`: half of what msgspec costs. Since
-    Python 3.11 `typing` has all that it takes from there. Others import typing_extensions as ever: for the
-    moment in which that would fail no other thread may be there, else msgspec comes as it is."""
+    """Without typing_extensions, which it prefers, and which loads `inspect`: half of what msgspec costs.
+    Since Python 3.11 `typing` has all that it takes from there. Others import typing_extensions as ever: for
+    the moment in which that would fail no other thread may be there, else msgspec comes as it is."""
     if "msgspec" in sys.modules or "typing_extensions" in sys.modules:
         return
     if threading.active_count() > 1:
