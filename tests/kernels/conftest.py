@@ -26,7 +26,12 @@ def build(compiler: str, to: Path, source: Path = SOURCE, arch: str = "x86_64") 
     images = to / "images"
     make = [require_program("make"), "-C", str(source), f"CC={require_program(compiler)}"]
     binutils = compiler.removesuffix("gcc") if compiler.endswith("-gcc") else ""
-    make += [f"ARCH={arch}", f"LD={lld or require_program(binutils + 'ld')}", f"IMAGES={images}", f"BUILD={to / 'build'}"]
+    make += [
+        f"ARCH={arch}",
+        f"LD={lld or require_program(binutils + 'ld')}",
+        f"IMAGES={images}",
+        f"BUILD={to / 'build'}",
+    ]
     done = subprocess.run(make, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, "the kernels compile without a warning"
@@ -37,7 +42,10 @@ def build_guest(name: str, to: Path, compiler: str = "gcc", arch: str = "x86_64"
     """Compile a guest of the tests' own, from the folder of that name here."""
     make = [require_program("make"), "-C", str(Path(__file__).parent / name), f"IMAGES={to}"]
     make += [f"BUILD={to}/build", f"COMMON_KERNELS={SOURCE}/common", f"ARCH={arch}"]
-    make += [f"CC={require_program(compiler)}", f"LD={require_program(compiler.removesuffix('gcc') + 'ld')}"]
+    make += [
+        f"CC={require_program(compiler)}",
+        f"LD={require_program(compiler.removesuffix('gcc') + 'ld')}",
+    ]
     environment = {**os.environ, "LC_ALL": "C"}
     done = subprocess.run(make, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
