@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,9 +54,31 @@ def build_guest(name: str, to: Path, compiler: str = "gcc", arch: str = "x86_64"
     return to / f"{name}.elf"
 
 
-@pytest.fixture(scope="session", params=["committed", "gcc", *_clang()])
-def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+#: of each architecture, where "gcc" is asked for
+GCC = {
+    "x86_64": "gcc",
+    "arm64": "aarch64-linux-gnu-gcc",
+    "riscv64": "riscv64-linux-gnu-gcc",
+}
+ORIGINS = ["committed", "gcc", *_clang()]
+Built = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """(origin, architecture) -> a folder of images; each is compiled once."""
+
+    @functools.cache
+    def images(origin: str, arch: str) -> Path:
+        if origin == "committed":
+            return IMAGES if arch == "x86_64" else IMAGES / arch
+        compiler = GCC[arch] if origin == "gcc" else origin
+        return build(compiler, tmp_path_factory.mktemp(origin), SOURCE, arch)
+
+    return images
+
+
+@pytest.fixture(scope="session", params=ORIGINS)
+def images(request: pytest.FixtureRequest, built: Built) -> Path:
     """A folder of images, one for each origin."""
-    if request.param == "committed":
-        return IMAGES
-    return build(request.param, tmp_path_factory.mktemp(request.param))
+    return built(request.param, "x86_64")

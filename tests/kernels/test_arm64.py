@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernels.conftest import SOURCE, _clang, build
+from tests.kernels.conftest import ORIGINS, Built
 from tests.kernels.counting import counts
 from tests.support import IMAGES, require_module, require_program
 from tests.vms import PATIENCE, PROMPT, Counter, command, run
@@ -41,12 +41,9 @@ def options(machine: Machine) -> dict[str, Any]:
     return {"arch": "arm64", "engine": engine, "gic": gic}
 
 
-@pytest.fixture(scope="session", params=["committed", "gcc", *_clang()])
-def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == "committed":
-        return IMAGES / "arm64"
-    compiler = "aarch64-linux-gnu-gcc" if request.param == "gcc" else request.param
-    return build(compiler, tmp_path_factory.mktemp(request.param), SOURCE, "arm64")
+@pytest.fixture(scope="session", params=ORIGINS)
+def images(request: pytest.FixtureRequest, built: Built) -> Path:
+    return built(request.param, "arm64")
 
 
 def finished(
