@@ -65,7 +65,7 @@ def test_every_entry_is_a_device_with_options_that_can_be_listed(name: str) -> N
 
 @pytest.mark.usefixtures("sample")
 def test_options_are_the_constructors() -> None:
-    kinds = {key: one.annotation for key, one in options("sample").items()}
+    kinds = {key: one.kind for key, one in options("sample").items()}
     assert kinds == {"path": Path, "size": int, "read_only": bool, "serial": str, "limit": int}
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT, require_module
+from vmlab import VM
 
 #: what no script that only says `import vmlab` should wait for
 HEAVY = [
@@ -87,6 +89,47 @@ def test_public_names_are_there() -> None:
     fresh("from vmlab import VM, Device, Registers, kernels; kernels.path('hello')")
 
 
+def test_what_a_machine_needs_comes_with_the_first_one() -> None:
+    """msgspec, the wire's records and the processes' module are most of what a VM costs to import."""
+    needs = {
+        "msgspec",
+        "subprocess",
+        "vmlab.core.device",
+        "vmlab.monitor.wire",
+        "vmlab.vm.connection",
+    }
+    code = "import sys; {}; print('\\n'.join(sys.modules))"
+    assert not needs & set(fresh(code.format("from vmlab import VM")).split())
+    made = set(fresh(code.format("import vmlab; vmlab.VM()")).split())
+    assert needs - {"subprocess"} <= made
+    assert not {"inspect", "typing_extensions", "logging", "html"} & made
+
+
+def test_msgspec_comes_without_typing_extensions_and_leaves_it_as_it_was() -> None:
+    code = """
+        import sys, threading
+        from vmlab.core.lean import load_msgspec
+        if {waits}:
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        load_msgspec()
+        print("msgspec" in sys.modules, "typing_extensions" in sys.modules)
+        from msgspec import Struct
+        from typing_extensions import Required, TypedDict
+        import msgspec
+        class Row(TypedDict, total=False):
+            name: Required[str]
+        print(msgspec.json.decode(b'{{"name": "a"}}', type=Row)["name"])
+        try:
+            msgspec.json.decode(b"{{}}", type=Row)
+        except msgspec.ValidationError as error:
+            print(error)
+        """
+    missing = "Object missing required field `name`"
+    assert fresh(code.format(waits=False)).splitlines() == ["True False", "a", missing]
+    # it would be missing for the other thread
+    assert fresh(code.format(waits=True)).splitlines() == ["False False", "a", missing]
+
+
 def test_every_module_but_the_kvm_engine_imports_without_linux() -> None:
     code = f"""
         import importlib, json, sys
@@ -119,14 +162,19 @@ def test_every_module_but_the_kvm_engine_imports_without_linux() -> None:
 
 def test_no_two_modules_import_each_other() -> None:
     """Nor any longer circle. What is imported for type checkers alone does not run: of these, only the
-    notebook's views and the VM that shows them name each other."""
+    notebook's views, and the functions that VM has as methods, name it back."""
     grimp = require_module("grimp")
     # without its cache, which goes by the times of files: one left from an older checkout hid a circle
     graph = functools.partial(grimp.build_graph, "vmlab", cache_dir=None)
     assert circles(graph(exclude_type_checking_imports=True)) == []
     for circle in circles(graph()):
         others = {name for name in circle if not name.startswith("vmlab.notebook.")}
-        assert others <= {"vmlab.vm", "vmlab.vm.vm", "vmlab.vm.display"}
+        assert others <= {"vmlab.vm", *methods_of(VM)}
+
+
+def methods_of(cls: type) -> set[str]:
+    """The modules where they are."""
+    return {value.__module__ for value in vars(cls).values() if inspect.isfunction(value)}
 
 
 def circles(graph: Any) -> list[list[str]]:

@@ -10,13 +10,13 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
 from vmlab.hints import perhaps
 
-__all__ = ["CATALOGUE", "class_of", "make", "options"]
+__all__ = ["CATALOGUE", "Parameter", "class_of", "make", "options", "parameters"]
 
 #: name -> "module:Class"
 CATALOGUE: dict[str, str] = {
@@ -26,6 +26,9 @@ CATALOGUE: dict[str, str] = {
     "rng": "vmlab.virtio.rng:Rng",
     "timer": "vmlab.devices.timer:Timer",
 }
+
+#: the types that a text can stand for, the narrower first
+_PLAIN = (bool, int, float, Path, str)
 
 _WORDS = {"on": True, "yes": True, "true": True, "1": True}
 _WORDS |= {"off": False, "no": False, "false": False, "0": False}
@@ -56,23 +59,47 @@ def make(spec: str) -> tuple[Any, str | None]:
         elif key in given:
             raise ConfigError(f"{spec!r}: option {key} is given twice")
         else:
-            given[key] = _convert(name, key, known[key].annotation, text if equals else None)
+            given[key] = _convert(name, key, known[key].kind or str, text if equals else None)
     for key, parameter in known.items():
-        if parameter.default is parameter.empty and key not in given:
+        if parameter.required and key not in given:
             raise ConfigError(f"device {name} needs {key}=...; it takes: {_listed(known)}")
     return class_of(name)(**given), id
 
 
-def options(name: str) -> dict[str, inspect.Parameter]:
-    """What the device's constructor takes and a text can say. `annotation` is the type itself."""
-    init = cast("Callable[..., None]", class_of(name).__init__)
-    hints = get_type_hints(init)
-    found = {}
-    for key, parameter in inspect.signature(init).parameters.items():
-        kind = _plain(hints.get(key, str))
-        if key != "self" and kind is not None and parameter.kind is not parameter.VAR_POSITIONAL:
-            found[key] = parameter.replace(annotation=kind)
-    return {key: one for key, one in found.items() if one.kind is not one.VAR_KEYWORD}
+def options(name: str) -> dict[str, Parameter]:
+    """What the device's constructor takes and a text can say."""
+    return {one.name: one for one in parameters(class_of(name)) if one.kind is not None}
+
+
+class Parameter(NamedTuple):
+    """An argument of a device's constructor. hint: its type as it is annotated, else that of its default;
+    kind: the type that a text is converted to, None where none can stand for it."""
+
+    name: str
+    hint: Any
+    kind: type | None
+    required: bool
+    default: Any = None
+
+
+def parameters(cls: Callable[..., Any]) -> list[Parameter]:
+    """In their order; *args and **kwargs are none. TypeError, ValueError where there is no signature."""
+    init = inspect.getattr_static(cls, "__init__")
+    if init is object.__init__:
+        return []
+    try:
+        hints = get_type_hints(init)
+    except Exception:  # noqa: BLE001 - an annotation may name what is not there
+        hints = {}
+    found = []
+    for key, one in list(inspect.signature(init).parameters.items())[1:]:
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+            continue
+        required = one.default is one.empty
+        default = None if required else one.default
+        hint = hints.get(key, str if default is None else type(default))
+        found.append(Parameter(key, hint, _plain(hint), required, default))
+    return found
 
 
 def class_of(name: str) -> Callable[..., Any]:
@@ -91,13 +118,12 @@ def _plain(annotation: Any) -> type | None:
     choices = (
         get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     )
-    for kind in (bool, int, Path, str):
-        if kind in choices:
-            return kind
-    return None
+    if Any in choices:
+        return str
+    return next((kind for kind in _PLAIN if kind in choices), None)
 
 
-def _listed(known: dict[str, inspect.Parameter]) -> str:
+def _listed(known: dict[str, Parameter]) -> str:
     return ", ".join(["id", *known])
 
 
@@ -110,9 +136,7 @@ def _convert(name: str, key: str, kind: type, text: str | None) -> Any:
         return _WORDS[text.lower()]
     if not text:
         raise ConfigError(f"device {name}: {key} needs a value, {key}=...")
-    if kind is not int:
-        return kind(text)
     try:
-        return parse_size(text)
-    except ConfigError as error:
+        return parse_size(text) if kind is int else kind(text)
+    except (ConfigError, ValueError) as error:
         raise ConfigError(f"device {name}: {key}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from tests.support import require_module
 from vmlab import VM, Device, Registers, command, rw
 from vmlab.core.device import commands
+from vmlab.devices.hotplug import HotPlug
+from vmlab.devices.pc.i8042 import I8042
 from vmlab.errors import ConfigError, DeviceFault, DeviceNotFound
+from vmlab.virtio.console import Console
 from vmlab.virtio.device import VirtioDevice
 
 
@@ -47,6 +51,35 @@ class Bell(VirtioDevice):
     @command
     def ring(self, times: int) -> str:
         return "ding" * times
+
+
+class Plain(Device):
+    """Methods that are described without `inspect`, one that is not, and what it says of them all."""
+
+    @command
+    def all_of_it(self, note: str, size: int = 4, names: tuple[str, ...] = ("a", "b")) -> list[int]:
+        """First line.
+
+        Second paragraph,
+            indented.
+        """
+        return []
+
+    @command
+    def bare(self, one, two=None):  # type: ignore[no-untyped-def]
+        """Without annotations."""
+
+    @command
+    def many(self, *rest: int) -> None:
+        """Any number."""
+
+
+@pytest.mark.parametrize("device", [Plain(), Pad(), HotPlug(), I8042(), Console()])
+def test_what_is_said_of_a_command_is_what_inspect_says(device: object) -> None:
+    for name, (signature, doc) in commands(device).items():
+        method = getattr(device, name)
+        assert signature.replace("'", "") == str(inspect.signature(method)).replace("'", "")
+        assert doc == inspect.getdoc(method)
 
 
 def test_commands_are_listed_with_signature_and_docstring() -> None:

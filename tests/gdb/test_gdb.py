@@ -31,14 +31,13 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 def test_it_breaks_and_goes_on(pair: Pair) -> None:
     vm, gdb = pair
-    assert vm.state == "paused"
+    vm.wait_until(lambda v: v.state == "paused")  # gdb may be told before the VM
     gdb.run("break serial_put")
     vm.console.send("a")
     said = gdb.run("continue")
     assert "Breakpoint 1" in said
     assert "in serial_put" in said
-    assert vm.state == "paused"
-    assert "breakpoint" in vm.state.reason
+    vm.wait_until(lambda v: v.state == "paused" and "breakpoint" in v.state.reason)
     gdb.run("delete")
     gdb.begin("continue")
     vm.wait_until(lambda v: v.state == "running")

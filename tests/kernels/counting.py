@@ -11,7 +11,7 @@ __all__ = ["counts"]
 
 
 def counts(kernel: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Of a whole run: the accesses of each device and register, what is unmapped, the map, what was raised."""
+    """Of a whole run: accesses of each device and register, what is unmapped, the map, what was raised."""
     with VM(kernel, **options) as vm:
         assert vm.wait(PATIENCE) is not None
     stats = vm.stats()

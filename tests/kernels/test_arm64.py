@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernels.conftest import SOURCE, _clang, build
+from tests.kernels.conftest import ORIGINS, Built
 from tests.kernels.counting import counts
 from tests.support import IMAGES, require_module, require_program
 from tests.vms import PATIENCE, PROMPT, Counter, command, run
@@ -25,7 +25,7 @@ NAMES = ["hello", "irqlab", "monitor", "smp"]
 
 
 KVM = pytest.mark.arm64_kvm
-#: each engine, and each version of the interrupt controller that it has (QEMU's GICv3 does not stand in for a 2)
+#: each engine, and each version of the interrupt controller that it has (QEMU's GICv3 is none for a 2)
 MACHINES = pytest.mark.parametrize(
     "machine",
     [("soft", 2), ("soft", 3), pytest.param(("kvm", 3), marks=KVM)],
@@ -41,15 +41,14 @@ def options(machine: Machine) -> dict[str, Any]:
     return {"arch": "arm64", "engine": engine, "gic": gic}
 
 
-@pytest.fixture(scope="session", params=["committed", "gcc", *_clang()])
-def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == "committed":
-        return IMAGES / "arm64"
-    compiler = "aarch64-linux-gnu-gcc" if request.param == "gcc" else request.param
-    return build(compiler, tmp_path_factory.mktemp(request.param), SOURCE, "arm64")
+@pytest.fixture(scope="session", params=ORIGINS)
+def images(request: pytest.FixtureRequest, built: Built) -> Path:
+    return built(request.param, "arm64")
 
 
-def finished(kernel: str | Path, machine: Machine = ("soft", 2), **more: Any) -> tuple[str, int, str]:
+def finished(
+    kernel: str | Path, machine: Machine = ("soft", 2), **more: Any
+) -> tuple[str, int, str]:
     """(what it said, its exit status, why it ended)"""
     with VM(kernel, **options(machine), **more) as vm:
         ended = vm.wait(PATIENCE)
@@ -238,7 +237,9 @@ def test_every_run_counts_alike(machine: Machine) -> None:
     first = counts("irqlab", made)
     assert first == counts("irqlab", made)
     accesses = {
-        id: found["reads"] + found["writes"] for id, found in first["devices"].items() if id in IRQLAB
+        id: found["reads"] + found["writes"]
+        for id, found in first["devices"].items()
+        if id in IRQLAB
     }
     assert accesses == IRQLAB
     assert first["raised"][160] == 5
@@ -275,7 +276,7 @@ def test_the_command(tmp_path: Path) -> None:
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="made for arm64; this machine is x86_64; arch='arm64'"):
         VM(IMAGES / "arm64/hello.elf", arch="x86_64")
-    with pytest.raises(KernelError, match="unknown bundled kernel for arm64|no such file"):
+    with pytest.raises(KernelError, match=r"unknown bundled kernel for arm64|no such file"):
         VM("helo", arch="arm64")
     for gic in (1, 4, "3", 2.0, True):
         with pytest.raises(ConfigError, match="there are the versions 2 and 3"):
@@ -286,12 +287,18 @@ def test_bad_input(tmp_path: Path) -> None:
         with pytest.raises(EngineUnavailable, match="KVM runs guests of the host's architecture"):
             VM("hello", arch="arm64", engine="kvm").start()
     with VM("monitor", arch="arm64") as vm:
-        for at, words in ((0x8000_0000, "is RAM"), (0x0A00_1000, "overlap"), (0x4000_0000, "end below")):
+        for at, words in (
+            (0x8000_0000, "is RAM"),
+            (0x0A00_1000, "overlap"),
+            (0x4000_0000, "end below"),
+        ):
             with pytest.raises(Exception, match=words):
                 vm.hot_add(Timer(), at=at)
         with pytest.raises(ConfigError, match="line 31: devices have the lines 32 to 159"):
             vm.hot_add(Timer(), irq=31)
-        with pytest.raises(ConfigError, match="line 160 belongs to 'timer0'|devices have the lines"):
+        with pytest.raises(
+            ConfigError, match=r"line 160 belongs to 'timer0'|devices have the lines"
+        ):
             vm.hot_add(Timer(), irq=160)
 
 
@@ -309,7 +316,10 @@ def test_a_device_tree_of_ones_own(tmp_path: Path) -> None:
             VM("hello", arch="arm64", dtb=file)
     with pytest.raises(KernelError, match="no such file"):
         VM("hello", arch="arm64", dtb=tmp_path / "none")
-    source = b"/dts-v1/; / { #address-cells=<2>; #size-cells=<2>; memory@80000000 { reg = <0 0x80000000 0 0x100000>; }; };"
+    source = (
+        b"/dts-v1/; / { #address-cells=<2>; #size-cells=<2>;"
+        b" memory@80000000 { reg = <0 0x80000000 0 0x100000>; }; };"
+    )
     subprocess.run([dtc, "-q", "-O", "dtb", "-o", file], input=source, check=True)
     with VM("monitor", arch="arm64", dtb=file, cmdline="from here") as vm:
         vm.console.expect(PROMPT, PATIENCE)
@@ -317,13 +327,13 @@ def test_a_device_tree_of_ones_own(tmp_path: Path) -> None:
         assert re.search(r"^0x80000000-0x800fffff +ram$", vm.console.run("regions"), re.MULTILINE)
     data = file.read_bytes()
     file.write_bytes(data[:-4])
-    with pytest.raises(ConfigError, match="own.dtb: cut"):
+    with pytest.raises(ConfigError, match=r"own\.dtb: cut"):
         VM("hello", arch="arm64", dtb=file)
 
 
 def test_a_button_that_nobody_hears() -> None:
     with VM("monitor", arch="arm64") as vm:
         vm.console.expect(PROMPT, PATIENCE)
-        with pytest.raises(StateError, match="still runs 0.2 s after its power button"):
+        with pytest.raises(StateError, match=r"still runs 0\.2 s after its power button"):
             vm.shutdown(0.2)
         assert vm.devices["gpio"].peek("MIS") == 0

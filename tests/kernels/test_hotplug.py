@@ -6,18 +6,18 @@ import concurrent.futures
 import re
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.vms import PATIENCE, PROMPT, Dice
+from tests.waiting import until
 from vmlab import VM, Device, virtio
 from vmlab.errors import StateError
 from vmlab.virtio import Disk, Rng
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.queue import Chain
-from tests.waiting import until
 
 FIRST = "0xd0000000 irq 5"
 
@@ -288,7 +288,14 @@ def test_every_line_can_have_a_device(vm: VM) -> None:
         says(vm, f"hot-plug: slot {slot}: rng at 0xd00{slot:02x}000 irq {17 + (slot - 11) % 5}")
     answers = {ask(vm, f"rng 8 {unit}") for unit in range(64)}
     assert len(answers) == 64
-    assert {row.line for row in vm.irqs if not row.level} == {1, 3, 4, 16, *range(5, 16), *range(17, 22)}
+    assert {row.line for row in vm.irqs if not row.level} == {
+        1,
+        3,
+        4,
+        16,
+        *range(5, 16),
+        *range(17, 22),
+    }
     assert "rng at 0xd000b000" in ask(vm, "irqs")
     vm.hot_remove("rng11")
     says(vm, "hot-plug: slot 11: released")

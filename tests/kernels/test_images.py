@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.conftest import SOURCE, build
+from tests.kernels.conftest import SOURCE, Built, build
 from tests.support import require_module
 
 KERNELS = ["hello", "irqlab", "monitor", "smp"]
@@ -84,10 +84,10 @@ def test_small_and_without_debris(image: Path) -> None:
     assert str(SOURCE).encode() not in image.read_bytes()
 
 
-def test_same_source_same_bytes_wherever_it_lies(tmp_path: Path) -> None:
+def test_same_source_same_bytes_wherever_it_lies(tmp_path: Path, built: Built) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(SOURCE, moved, ignore=shutil.ignore_patterns("build", "images"))
-    here = build("gcc", tmp_path / "a")
+    here = built("gcc", "x86_64")
     there = build("gcc", tmp_path / "b", source=moved)
     for name in KERNELS:
         assert (here / f"{name}.elf").read_bytes() == (there / f"{name}.elf").read_bytes()

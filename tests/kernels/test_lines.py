@@ -1,4 +1,4 @@
-"""Every line of both engines, as an edge and as a level: none of a device's interrupts is lost, and each is one."""
+"""Every line of both engines, as an edge and as a level: no interrupt of a device is lost or doubled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KNOCKS = 20
 
 
 class Knocker(Device):
-    """Wants to be served KNOCKS times, each time as soon as it was served: before the end of the interrupt."""
+    """Wants to be served KNOCKS times, each as soon as it was served: before the end of the interrupt."""
 
     class regs(Registers):
         CAUSE = ro(0x0, "1: it wants to be served")
@@ -51,7 +51,9 @@ def knock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("flip", [0, 1], ids=["declared", "flipped"])
 def test_each_knock_is_one_interrupt(engine: str, knock: Path, flip: int) -> None:
     """Also where a guest takes an edge for a level or a level for an edge, as devices drive true levels."""
-    vm = VM(knock, engine=engine, memory="16M", cmdline=f"knocks={KNOCKS} flip={flip}", isolate=False)
+    vm = VM(
+        knock, engine=engine, memory="16M", cmdline=f"knocks={KNOCKS} flip={flip}", isolate=False
+    )
     for line in LINES:
         vm.hot_add(Knocker(), irq=line)
     with vm:
@@ -65,7 +67,9 @@ def test_each_knock_is_one_interrupt(engine: str, knock: Path, flip: int) -> Non
 
 
 def test_a_level_waits_for_its_pin_to_be_unmasked(engine: str, knock: Path) -> None:
-    vm = VM(knock, engine=engine, memory="16M", cmdline=f"knocks={KNOCKS} late=1 flip=1", isolate=False)
+    vm = VM(
+        knock, engine=engine, memory="16M", cmdline=f"knocks={KNOCKS} late=1 flip=1", isolate=False
+    )
     for line in LINES[:11]:
         vm.hot_add(Knocker(), irq=line)
     with vm:

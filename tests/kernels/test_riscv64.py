@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernels.conftest import SOURCE, _clang, build, build_guest
+from tests.kernels.conftest import GCC, ORIGINS, SOURCE, Built, build, build_guest
 from tests.kernels.counting import counts
 from tests.support import IMAGES, require_module, require_program
 from tests.vms import PATIENCE, PROMPT, Counter, run
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("unicorn")
 
 NAMES = ["hello", "irqlab", "monitor", "smp"]
 HELLO = "Hello from the guest!\n"
-COMPILER = "riscv64-linux-gnu-gcc"
+COMPILER = GCC["riscv64"]
 #: bytes that a kernel may be
 LIMIT = 64 << 10
 
@@ -36,12 +36,9 @@ def unicorn() -> None:
     require_module("unicorn")
 
 
-@pytest.fixture(scope="session", params=["committed", "gcc", *_clang()])
-def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if request.param == "committed":
-        return IMAGES / "riscv64"
-    compiler = COMPILER if request.param == "gcc" else request.param
-    return build(compiler, tmp_path_factory.mktemp(request.param), SOURCE, "riscv64")
+@pytest.fixture(scope="session", params=ORIGINS)
+def images(request: pytest.FixtureRequest, built: Built) -> Path:
+    return built(request.param, "riscv64")
 
 
 def finished(kernel: str | Path, **more: Any) -> tuple[str, int, str]:
@@ -72,10 +69,10 @@ def test_small_and_where_a_firmware_expects_them(images: Path) -> None:
         assert not {name for name in sections if name.startswith((".debug", ".comment", ".riscv"))}
 
 
-def test_same_source_same_bytes_wherever_it_lies(tmp_path: Path) -> None:
+def test_same_source_same_bytes_wherever_it_lies(tmp_path: Path, built: Built) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(SOURCE, moved, ignore=shutil.ignore_patterns("build", "images"))
-    here = build(COMPILER, tmp_path / "a", SOURCE, "riscv64")
+    here = built("gcc", "riscv64")
     there = build(COMPILER, tmp_path / "b", moved, "riscv64")
     for name in NAMES:
         assert (here / f"{name}.elf").read_bytes() == (there / f"{name}.elf").read_bytes()

@@ -248,7 +248,7 @@ def test_a_bare_vm_shows_one_dashboard_in_a_notebook_and_text_elsewhere(
     vm: VM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert vm._repr_mimebundle_() == {"text/plain": repr(vm)}
-    monkeypatch.setattr("vmlab.vm.display.in_notebook", lambda: True)
+    monkeypatch.setattr("vmlab.vm.connection.in_notebook", lambda: True)
     first, _ = vm._repr_mimebundle_()
     second, _ = vm._repr_mimebundle_()
     assert first == second

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from vmlab.boot import payload
@@ -16,6 +15,8 @@ from vmlab.core.safely import named
 from vmlab.errors import KernelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vmlab.boot import fdt
 
 __all__ = [

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import CodeType
+from textwrap import dedent
+from types import CodeType, FunctionType
 from typing import Any, ClassVar, TypeVar
 
 from vmlab.core.clock import Clock
@@ -79,6 +80,10 @@ def command(function: Handler) -> Handler:
     return function
 
 
+#: flags of code objects: *args, **kwargs
+_VARIADIC = 0x04 | 0x08
+
+
 def commands(device: object) -> dict[str, tuple[str, str]]:
     """name -> (signature, docstring) of the methods that `command` marks, by name."""
     found = {}
@@ -92,8 +97,9 @@ def commands(device: object) -> dict[str, tuple[str, str]]:
 def _about(method: Callable[..., Any]) -> tuple[str, str]:
     """Its signature as it is written, also where annotations are kept as text (their names may not be
     there), and its docstring."""
-    # only here: it is large, and most machines have no device with a command
-    import inspect
+    if (plain := _plainly(method)) is not None:
+        return plain
+    import inspect  # only here: it is large, and every `start` would wait for it
 
     def shown(annotation: Any) -> Any:
         return _Written(annotation) if isinstance(annotation, str) else annotation
@@ -103,6 +109,25 @@ def _about(method: Callable[..., Any]) -> tuple[str, str]:
     result = shown(signature.return_annotation)
     text = str(signature.replace(parameters=parts, return_annotation=result))
     return text, inspect.getdoc(method) or ""
+
+
+def _plainly(method: Callable[..., Any]) -> tuple[str, str] | None:
+    """The same of a method that is written as most are, which takes no `inspect`; None of others."""
+    function, doc = getattr(method, "__func__", None), method.__doc__
+    if type(function) is not FunctionType or set(vars(function)) != {"_vmlab_command"} or not doc:
+        return None
+    code, notes = function.__code__, function.__annotations__
+    names = code.co_varnames[1 : code.co_argcount]
+    defaults = function.__defaults__ or ()
+    odd = code.co_flags & _VARIADIC or code.co_posonlyargcount or code.co_kwonlyargcount
+    if odd or len(defaults) > len(names) or not all(type(note) is str for note in notes.values()):
+        return None
+    parts = [f"{name}: {notes[name]}" if name in notes else name for name in names]
+    for at, value in enumerate(defaults, len(names) - len(defaults)):
+        parts[at] += f" = {value!r}" if names[at] in notes else f"={value!r}"
+    result = f" -> {notes['return']}" if "return" in notes else ""
+    first, _, rest = doc.expandtabs().partition("\n")
+    return f"({', '.join(parts)}){result}", f"{first}\n{dedent(rest)}".strip()
 
 
 class _Written(str):

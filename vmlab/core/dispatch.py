@@ -1,8 +1,8 @@
 """From a register table to what an access runs: one dictionary look-up, then one closure.
 
 Each key is an offset and a size; each closure does the whole access: lock, value, handler,
-interrupt level, counters. Accesses of odd sizes are put together when they first happen and kept, up to
-a bound, so that a guest cannot make the tables grow for ever.
+interrupt level, counters. It is made when such an access first happens: plugging a device in makes none.
+Those of odd sizes and places are kept up to a bound, so that a guest cannot make the tables grow for ever.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Device(Protocol):
     def mistake(self, text: str) -> None: ...
 
 
-#: composed accesses kept per device and direction
+#: accesses kept per device and direction
 KEPT = 4096
 
 Reader = Callable[[], int]
@@ -76,26 +76,18 @@ def _common(row: Register, offset: int, size: int) -> int:
 
 
 class Accessors:
-    """The compiled tables of one device."""
+    """The tables of one device, which its accesses fill."""
 
     def __init__(self, device: Device, block: Block) -> None:
         self._device = device
         self._block = block
         self._index = {row.name: index for index, row in enumerate(device.regs.table)}
+        #: those of registers are always kept
+        self._room = KEPT - len(self._index)
         self._readers: dict[int, Reader] = {}
         self._writers: dict[int, Writer] = {}
         #: where and how wide -> the name, or the rows that take turns there
         self._named: dict[int, str | list[Register]] = {}
-        for row in device.regs.table:
-            if row.access == "block":
-                continue
-            key = row.offset << 4 | row.size
-            if key not in self._readers and (
-                found := self._rows(row.offset, row.size, write=False)
-            ):
-                self._readers[key] = self._reader(found)
-            if key not in self._writers and (found := self._rows(row.offset, row.size, write=True)):
-                self._writers[key] = self._writer(found)
 
     # --- what the bus calls ---------------------------------------------------------------------
 
@@ -103,19 +95,29 @@ class Accessors:
         try:
             reader = self._readers[offset << 4 | size]
         except KeyError:
-            reader = self._compose_read(offset, size)
-            if len(self._readers) < KEPT:
-                self._readers[offset << 4 | size] = reader
+            reader = self._new_reader(offset, size)
         return reader()
 
     def write(self, offset: int, size: int, value: int) -> None:
         try:
             writer = self._writers[offset << 4 | size]
         except KeyError:
-            writer = self._compose_write(offset, size)
-            if len(self._writers) < KEPT:
-                self._writers[offset << 4 | size] = writer
+            writer = self._new_writer(offset, size)
         writer(value)
+
+    def _new_reader(self, offset: int, size: int) -> Reader:
+        rows = self._rows(offset, size, write=False)
+        reader = self._reader(rows) if rows else self._compose_read(offset, size)
+        if rows or len(self._readers) < self._room:
+            self._readers[offset << 4 | size] = reader
+        return reader
+
+    def _new_writer(self, offset: int, size: int) -> Writer:
+        rows = self._rows(offset, size, write=True)
+        writer = self._writer(rows) if rows else self._compose_write(offset, size)
+        if rows or len(self._writers) < self._room:
+            self._writers[offset << 4 | size] = writer
+        return writer
 
     def peek(self, name: str) -> int | None:
         device = self._device

@@ -7,7 +7,6 @@ a traceback shows them, under the name that the author knows, without what vmlab
 
 from __future__ import annotations
 
-import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +35,8 @@ _shown: dict[str, str] = {}
 
 def gather(codes: Iterable[CodeType]) -> Sources:
     """The lines of these functions, as this process has them now."""
+    import linecache  # here and below: most monitor processes never need it
+
     spans: dict[str, list[int]] = {}
     for code in codes:
         spans.setdefault(code.co_filename, []).extend(_lines(code))
@@ -60,6 +61,8 @@ def _lines(code: CodeType) -> Iterator[int]:
 
 def keep(sources: Sources) -> None:
     """From now on tracebacks of this process have these lines."""
+    import linecache
+
     for name, (shown, first, lines) in sources.items():
         whole = ["\n"] * (first - 1) + lines
         # without a time of change: nothing asks the file whether it is newer
@@ -86,6 +89,8 @@ def place_of(function: Any) -> str:
 
 def _def_line(code: CodeType) -> int:
     """The line of its `def`: what Python calls its first may be a decorator's."""
+    import linecache
+
     for number in range(code.co_firstlineno, code.co_firstlineno + DECORATORS):
         if linecache.getline(code.co_filename, number).lstrip().startswith(("def ", "async def ")):
             return number
@@ -94,7 +99,7 @@ def _def_line(code: CodeType) -> int:
 
 def in_words(error: BaseException) -> str:
     """The last line of its traceback: the type, the text, and what Python thinks was meant."""
-    from traceback import TracebackException  # here and below: most machines never need it
+    from traceback import TracebackException
 
     from vmlab.core.values import mended
 

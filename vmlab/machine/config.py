@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Literal, get_args
 
 from msgspec import Struct
@@ -90,8 +90,8 @@ class MachineConfig(Struct, frozen=True):
     @property
     def name(self) -> str:
         """For people: the image's, or its folder's where the image is plainly called `kernel`."""
-        image = Path(self.kernel)
-        return image.parent.name if image.name == "kernel" else image.name.removesuffix(".elf")
+        folder, name = os.path.split(self.kernel)
+        return os.path.basename(folder) if name == "kernel" else name.removesuffix(".elf")
 
     def check(self) -> None:
         """ConfigError, in words, for what no machine can be."""

@@ -20,6 +20,7 @@ from vmlab.core.safely import report, short, shown
 from vmlab.devices.hotplug import SLOT_COUNT, HotPlug, Slot
 from vmlab.engine.api import Doorbell, Engine
 from vmlab.errors import ConfigError, DeviceNotFound, UpdateFailed
+from vmlab.machine.board import Fixed
 from vmlab.machine.busy import Watch
 from vmlab.machine.hotplug.force import Force
 from vmlab.machine.hotplug.placeholders import Placeholders
@@ -166,6 +167,15 @@ class DeviceManager:
         block.free()
 
     # --- plugging -------------------------------------------------------------------------------
+
+    def fix_all(self, fixed: list[Fixed], ports: Bus, cmdline: Cmdline | None) -> None:
+        """The devices that a board has. cmdline: see `fix_in_window`."""
+        for one in fixed:
+            if one.kind is not None:
+                self.fix_in_window(one.id, one.device, one.kind, cmdline)
+            else:
+                bus = ports if one.space == "port" else self.manager.bus
+                self.fix(one.id, one.device, bus, one.places, one.irq, one.shows)
 
     def fix(
         self,

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
-from vmlab.boot.image import read_initrd, read_tree
 from vmlab.core.bus import Bus
 from vmlab.core.bus import Fault as BusFault
 from vmlab.core.clock import Clock
-from vmlab.core.cmdline import Cmdline
 from vmlab.core.counters import STATE, CounterPage
 from vmlab.core.device import Device
-from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
-from vmlab.core.patience import LOOK, Patient, Taken, taken, waited
+from vmlab.core.patience import Patient, Taken, taken, waited
 from vmlab.core.trace import TraceFilter, TraceLog, TraceRecord
 from vmlab.engine import choose, create
 from vmlab.engine.api import EngineConfig, Hit, Stop
-from vmlab.errors import ConfigError, StateError
-from vmlab.machine import board
-from vmlab.machine.board import Described, FixedHooks, Serial
+from vmlab.errors import StateError
+from vmlab.machine.board import Serial
 from vmlab.machine.config import (
     ENDED,
     STATES,
@@ -33,7 +28,10 @@ from vmlab.machine.config import (
     StateName,
 )
 from vmlab.machine.device_manager import DeviceManager
+from vmlab.machine.endings import Endings
 from vmlab.machine.failure import RESET_FAILED, failure, reset_failed
+from vmlab.machine.requests import GuestRequests
+from vmlab.machine.software import Software
 from vmlab.virtio.device import VirtioDevice
 
 if TYPE_CHECKING:
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from vmlab.machine.tracing import Tracing
 
 __all__ = ["Machine"]
-
-log = Log(__name__)
 
 #: seconds that a machine which is stopped waits for a device's code
 STOPPING = 1.0
@@ -82,20 +78,14 @@ class Machine:
         self.on_state: Callable[[], None] = _nothing
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._engine_started = self._closed = self._muted = False
-        #: what the guest has asked for, and waits until its CPUs have stopped
-        self._pending: Callable[[], None] | None = None
+        self._engine_started = False
         self._tracing: Tracing | None = None
         self.clock = Clock()
         self.mmio = Bus("mmio", page=page)
         self.arch = config.platform
         self.ports = Bus("port", self.arch.port_bits or 0, page=page)
-        image = self.arch.read_image(config.kernel, config.memory)
-        self._kernel = self.arch.parse(image, config.kernel, config.memory)
-        self._initrd = read_initrd(config.initrd, config.memory) if config.initrd else None
-        self._tree = read_tree(config.dtb) if config.dtb else None
-        self.screen = self._has_screen()
-        self._firmware = config.read_firmware()
+        #: kernel, initrd, command line, and what they are told of the machine
+        self.software = Software(config)
         self.engine_name, self.engine_reason = choose(config.engine, self.linux, self.arch.name)
         self.engine = create(
             self.engine_name,
@@ -121,47 +111,23 @@ class Machine:
         #: held by whoever takes the machine from one state to another, its waiting for vCPUs included;
         #: never taken on a vCPU's thread. `_lock` guards the fields, for a moment.
         self._control = Patient(self.watch.words, "the machine cannot take this now")
-        self._board = board.get(self.arch)
+        self.requests = GuestRequests(
+            *(self._control, self._lock, self.engine, (self.mmio, self.ports), self.watch.words)
+        )
+        self.endings = Endings(self.requests, self._end, self._reset, self.device_manager.quiet)
         try:
-            self._cmdline = (
-                self._board.command_line(config.cmdline, self.engine_name)
-                if self.linux
-                else Cmdline(text=config.cmdline)
-            )
+            self.software.write_cmdline(self.engine_name)
             self._plug_fixed(on_console)
-            if self.linux:
-                self._prepare_slots()
-            elif self.arch.transports:
-                self.device_manager.keep_windows(self.arch.transports, kept=False)
+            self.software.prepare_slots(self.device_manager)
         except BaseException:
             self.engine.close()
             raise
         for bus in (self.mmio, self.ports):
             bus.on_fault = self._on_fault
 
-    def _prepare_slots(self) -> None:
-        """Where a Linux finds devices that come later."""
-        slots = self.arch.transports or self.config.slots
-        if slots:
-            # without ACPI it has the 8259As' lines, which are edges, and the windows that it is told of
-            self.device_manager.manager.lines.shared = range(0)
-            self.device_manager.manager.slots = slots
-            self.device_manager.keep_windows(slots, kept=True)
-            self._board.announce(self.device_manager.reserve, self._cmdline)
-        else:
-            self.device_manager.hotplug.acpi = self.device_manager.manager.paired = True
-
-    def _has_screen(self) -> bool:
-        """Whether there is a text screen; what was asked for, else what the kernel expects."""
-        if self.config.screen and self.linux:
-            raise ConfigError("screen: a Linux here has none; its console is the serial port")
-        if self.config.screen is None:
-            return bool(getattr(self._kernel, "screen", False))
-        return self.config.screen
-
     @property
     def linux(self) -> bool:
-        return bool(self._kernel.linux)
+        return self.software.linux
 
     # --- states ---------------------------------------------------------------------------------
 
@@ -182,14 +148,14 @@ class Machine:
     def _command(self) -> Iterator[None]:
         """One command at a time, and after what the guest has asked for."""
         with self._control:
-            self._settle()
+            self.requests.carry_out()
             yield
 
     def start(self, paused: bool = False) -> None:
         """created -> running; `paused`: -> paused, before the first instruction."""
         with self._command():
             self._require("created")
-            self._load()
+            self.software.load(self.memory, self.engine, self.device_manager)
             if paused:
                 self._enter("paused")
             else:
@@ -214,7 +180,7 @@ class Machine:
                 return
             self._require("running")
             self._halt("paused")
-            self._settle()
+            self.requests.carry_out()
             with self._lock:
                 # the guest may have ended, or a device failed, before it could be paused
                 if self.state == "running":
@@ -244,7 +210,7 @@ class Machine:
                 self._halt("stepped")  # the vCPU may be on its way to where it stops
             self._leave_point()
             stepped = self.engine.step(cpu)
-            self._settle()
+            self.requests.carry_out()
             return stepped
 
     def reset(self) -> None:
@@ -261,7 +227,7 @@ class Machine:
         try:
             self._power_on()
         except BaseException as error:
-            self._mute()
+            self.requests.mute()
             self._end("crashed", reset_failed(error, self.device_manager.refused))
             raise
         if was_running:
@@ -271,15 +237,13 @@ class Machine:
 
     def _power_on(self) -> None:
         # an access that waited at a device's failure is given up by `load`: it must not be seen
-        self._mute()
+        self.requests.mute()
         self.clock.reset()
         self.device_manager.reset()
         self.memory.clear()
         self.fault, self.exit, self.met = None, None, None
-        self._load()
-        self._muted = False
-        for bus in (self.mmio, self.ports):
-            bus.unmute()
+        self.software.load(self.memory, self.engine, self.device_manager)
+        self.requests.unmute()
         if self._breakpoints is not None:
             self._breakpoints.rearm()
         if self._tracing is not None:
@@ -291,7 +255,7 @@ class Machine:
         with self._command():
             if self.state in ENDED:
                 return True
-            self._mute()
+            self.requests.mute()
             quiet = not self._engine_started or self.engine.pause(STOPPING)
             self._end("stopped", Exit("stopped", 0, "stopped by the host"))
             return quiet
@@ -299,7 +263,7 @@ class Machine:
     def close(self) -> None:
         """Free everything but memory and counters, which belong to the caller. EngineError when code of
         a device does not let a vCPU go."""
-        self._closed = True
+        self.requests.close()
         with contextlib.suppress(TimeoutError):  # the engine says what that means
             self.watch.expel_users(Taken)
         try:
@@ -330,29 +294,6 @@ class Machine:
         with self._changed:
             return self._changed.wait_for(lambda: self.state in ENDED, timeout)
 
-    def _load(self) -> None:
-        windows = self.device_manager.manager.get_device_info()
-        told = self._board.describe(
-            Described(
-                *(self.config.cpus, self.linux, self.config.slots, windows),
-                gic=self.engine.gic,
-                tree=self._tree,
-                arch=self.arch.name,
-                screen=self.screen,
-                firmware=self._firmware,
-                compatible=self.device_manager.compatible(),
-            )
-        )
-        state = self.arch.place(self.memory, self._kernel, self._cmdline, self._initrd, told)
-        self.engine.load(state)
-
-    def _mute(self) -> None:
-        """From now on the guest does nothing to this machine, until it is powered on again."""
-        with self._lock:
-            self._muted = True
-            for bus in (self.mmio, self.ports):
-                bus.mute()
-
     def _end(self, state: StateName, exit: Exit) -> None:
         self.clock.pause()
         self.fault = self.met = None
@@ -360,81 +301,18 @@ class Machine:
 
     # --- what the guest does to the machine -----------------------------------------------------
 
-    def _later(self, action: Callable[[], None]) -> None:
-        """On a vCPU's thread: do that when no vCPU executes any more and every access is counted.
-        The first one counts; what the guest does from here on is not heard."""
-        with self._lock:
-            if self._muted:
-                return
-            self._mute()
-            self._pending = action
-        self.engine.request_pause()
-        threading.Thread(target=self._settle_soon, name="vmlab-settle", daemon=True).start()
-
-    def _settle_soon(self) -> None:
-        while True:
-            try:
-                with self._control:
-                    self._settle()
-                return
-            except (
-                StateError
-            ):  # a device's code keeps a vCPU: until it is taken out, or the machine ends
-                if self._closed:
-                    return
-                time.sleep(LOOK)
-            except BaseException:  # the machine's exit says it; nobody waits for this thread
-                log.exception("what the guest asked for has failed")
-                return
-
-    def _settle(self) -> None:
-        """Do what waits to be done (`_control` is held)."""
-        if self._pending is None or self._closed:
-            return
-        if words := waited(self.engine.pause, self.watch.words):
-            raise StateError(f"the machine cannot do what the guest asked for: {words}")
-        # what a device's code keeps from being done stays to be done
-        with (
-            self.device_manager.quiet if self._pending == self._reset else contextlib.nullcontext()
-        ):
-            with self._lock:
-                action, self._pending = self._pending, None
-            if action is not None:
-                action()
-
-    def _on_debug_exit(self, value: int) -> None:
-        status = (value << 1 | 1) & 0xFFFF_FFFF
-        ended = Exit("debug-exit", status, f"the guest exited with status {status}")
-        self._later(lambda: self._end("stopped", ended))
-
-    def _on_fail(self, status: int) -> None:
-        ended = Exit("fail", status, f"the guest failed with status {status}")
-        self._later(lambda: self._end("stopped", ended))
-
-    def _on_power_off(self) -> None:
-        ended = Exit("poweroff", 0, "the guest switched itself off")
-        self._later(lambda: self._end("stopped", ended))
-
-    def _on_reset(self) -> None:
-        self._later(self._reset)
-
     def _on_stop(self, cpu: int, stop: Stop) -> None:
-        if stop.kind in ("power-off", "reset"):
-            self._on_power_off() if stop.kind == "power-off" else self._on_reset()
-            return
-        reason = "triple-fault" if stop.kind == "shutdown" else stop.kind
-        ended = Exit(reason, 3, f"cpu {cpu}: {stop.text}")
-        self._later(lambda: self._end("crashed", ended))
+        self.endings.stop(cpu, stop)
 
     def _on_fault(self, fault: BusFault) -> bool:
         """A device raised. The guest waits here, at the access, until someone resumes it."""
         if taken(fault.error):
             self.device_manager.force.await_successor()
-            return not self._muted
+            return not self.requests.muted
         failed = failure(fault)
         self.engine.request_pause()
         with self._lock:
-            if self._muted:
+            if self.requests.muted:
                 return False
             self.fault = failed
             if self._tracing is not None:
@@ -457,7 +335,7 @@ class Machine:
 
     @property
     def muted(self) -> bool:
-        return self._muted
+        return self.requests.muted
 
     @contextlib.contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -476,7 +354,7 @@ class Machine:
         """A breakpoint was met, on any thread: the machine becomes paused."""
         self.engine.request_pause()
         with self._lock:
-            if self._muted or self.state != "running":
+            if self.requests.muted or self.state != "running":
                 if self.state == "paused" and self.met is None:
                     self.met = event  # in a step
                 return
@@ -498,22 +376,15 @@ class Machine:
     # --- devices --------------------------------------------------------------------------------
 
     def _plug_fixed(self, on_console: Callable[[bytes], None]) -> None:
-        exits = self._on_debug_exit if self.config.debug_exit else None
-        hooks = FixedHooks(
-            *(on_console, self._on_reset, self._on_power_off, exits, self._on_fail),
-            self.page.screen if self.screen else None,
+        screen = self.page.screen if self.software.screen else None
+        hooks = self.endings.hooks(on_console, bool(self.config.debug_exit), screen)
+        fixed = self.software.board.fixed_devices(hooks, self.device_manager.hotplug)
+        self.device_manager.fix_all(
+            fixed, self.ports, self.software.cmdline if self.linux else None
         )
-        for fixed in self._board.fixed_devices(hooks, self.device_manager.hotplug):
-            if fixed.kind is not None:
-                line = self._cmdline if self.linux else None
-                self.device_manager.fix_in_window(fixed.id, fixed.device, fixed.kind, line)
-            else:
-                bus = self.ports if fixed.space == "port" else self.mmio
-                self.device_manager.fix(
-                    *(fixed.id, fixed.device, bus, fixed.places, fixed.irq, fixed.shows)
-                )
-            if fixed.id == self.arch.serial:
-                self._serial = cast("Serial", fixed.device)
+        self._serial = cast(
+            "Serial", next(one.device for one in fixed if one.id == self.arch.serial)
+        )
 
     def hot_add(
         self,

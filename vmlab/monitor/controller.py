@@ -244,6 +244,7 @@ class Controller:
     def _read_virtual(self, command: wire.ReadVirtual) -> wire.Reply:
         if not 0 <= command.size <= MAX_READ:
             raise ConfigError(f"{command.size} bytes; one call reads 0 to {MAX_READ}")
+
         cpu = self._stopped_cpu(command.cpu)
         return wire.Bytes(virtual.read(self._up, command.address, command.size, cpu))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -12,13 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
 
 from vmlab.arch import DEFAULT
 from vmlab.core.counters import PAGE_SIZE, CounterPage
 from vmlab.core.device import Device
 from vmlab.core.host import HOST
+from vmlab.core.log import Log
 from vmlab.core.memory import GuestMemory
 from vmlab.errors import EngineError, MonitorLost, StateError, WireError
 from vmlab.monitor import wire
@@ -28,7 +27,7 @@ from vmlab.virtio.device import VirtioDevice
 
 __all__ = ["MonitorSession", "pickled"]
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 #: seconds from closing the connection to SIGKILL; the same when a device's code does not return
 GRACE, STUCK_GRACE = 2.0, 0.4
@@ -91,10 +90,10 @@ class MonitorSession:
         self, connection: int, memory: int, size: int, arch: str, page: int
     ) -> subprocess.Popen[bytes]:
         # -S and our own path: the monitor sees what this interpreter sees, without site's start-up
-        path = [entry or str(Path.cwd()) for entry in sys.path]
+        path = [entry or os.getcwd() for entry in sys.path]
         program = (
             f"import sys; sys.path[:] = {path!r};"
-            " from vmlab.monitor.server import main;"
+            " from vmlab.monitor.begin import main;"
             f" main({connection}, {memory}, {size}, {arch!r}, {page}, {os.getpid()})"
         )
         return subprocess.Popen(

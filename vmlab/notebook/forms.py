@@ -6,10 +6,9 @@ import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin
 
-from vmlab.catalogue import CATALOGUE, class_of
+from vmlab.catalogue import CATALOGUE, class_of, parameters
 from vmlab.core.device import Device
 from vmlab.core.units import parse_size
 from vmlab.errors import ConfigError
@@ -18,8 +17,14 @@ from vmlab.virtio.disk import Disk
 
 __all__ = ["Field", "build", "choices", "fields", "find", "own"]
 
-#: the types that a field of a form can give, the narrower first
-_KINDS: dict[type, str] = {bool: "bool", int: "int", float: "float", Path: "path", str: "text"}
+#: what a form calls the types that a text can stand for
+_KINDS: dict[type | None, str] = {
+    bool: "bool",
+    int: "int",
+    float: "float",
+    Path: "path",
+    str: "text",
+}
 #: classes of a notebook that are offered
 MOST = 50
 #: what `VirtioDevice.choose_notify` takes
@@ -106,22 +111,12 @@ def find(name: str, names: Mapping[str, Any] | None = None) -> type:
 
 def fields(cls: type) -> list[Field]:
     """A field for each argument of the constructor."""
-    init = inspect.getattr_static(cls, "__init__")
-    if init is object.__init__:
-        return []
-    try:
-        hints = get_type_hints(init)
-    except Exception:  # noqa: BLE001 - an annotation may name what is not there
-        hints = {}
     found = []
-    for key, one in list(inspect.signature(init).parameters.items())[1:]:
-        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-            continue
-        required = one.default is one.empty
-        hint = hints.get(key, str if required or one.default is None else type(one.default))
-        shown = "" if required or one.default is None else str(one.default)
-        texts, filled = _texts(cls, key, hint), FILLED.get((cls, key), "")
-        found.append(Field(key, "text" if texts else _kind(hint), shown, required, texts, filled))
+    for one in parameters(cls):
+        shown = "" if one.default is None else str(one.default)
+        texts, filled = _texts(cls, one.name, one.hint), FILLED.get((cls, one.name), "")
+        kind = "text" if texts else _KINDS.get(one.kind, "")
+        found.append(Field(one.name, kind, shown, one.required, texts, filled))
     return found
 
 
@@ -132,13 +127,6 @@ def _texts(cls: type, key: str, annotation: Any) -> tuple[str, ...]:
     if set(get_args(annotation)) == {bool, type(None)}:
         return ON_OFF
     return NOTIFICATIONS if key == "notify" and issubclass(cls, VirtioDevice) else ()
-
-
-def _kind(annotation: Any) -> str:
-    given = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    if Any in given:
-        return "text"
-    return next((word for kind, word in _KINDS.items() if kind in given), "")
 
 
 def build(cls: type, texts: Mapping[str, Any]) -> Any:

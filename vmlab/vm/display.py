@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vmlab.core.trace import TraceRecord
 from vmlab.errors import ConfigError
-from vmlab.vm.connection import in_notebook
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from vmlab.core.trace import TraceRecord
     from vmlab.notebook.console import ConsoleView
     from vmlab.notebook.controls import ControlsView
     from vmlab.notebook.hotplug import HotplugView
@@ -107,7 +106,9 @@ def hotplug_view(vm: VM) -> HotplugView:
 
 def mimebundle(vm: VM, **options: Any) -> Any:
     """The dashboard in a notebook; elsewhere, and without the notebook's packages, the `repr`."""
-    if not in_notebook():
+    from vmlab.vm import connection
+
+    if not connection.in_notebook():
         return {"text/plain": repr(vm)}
     try:
         data, metadata = _load("lab").lab_of(vm)._repr_mimebundle_(**options)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from vmlab.core.memory import GuestMemory
-from vmlab.core.trace import TraceFilter
+from vmlab.errors import ConfigError
 from vmlab.monitor import wire
 from vmlab.vm.code_names import CodeNames
 from vmlab.vm.connection import Connection
 from vmlab.vm.symbols import Symbols
 from vmlab.vm.trace import Trace
+from vmlab.vm.trace_event import filter_of
 from vmlab.vm.views import (
     AddressMap,
     Cpu,
@@ -75,7 +77,9 @@ class Inspection:
         found = self.connection.observation.exits().unmapped
         return {(space, at): (reads, writes) for space, at, reads, writes in found}
 
-    def trace(self, last: int, wanted: TraceFilter) -> Trace:
+    def trace(self, last: int, device: Any, kinds: Any, register: Any, cpu: Any) -> Trace:
+        """Each of one name, several, or None for all."""
+        wanted = filter_of(device, kinds, register, cpu)
         before = self._trace
         if before is not None:
             before.fetch()
@@ -91,6 +95,15 @@ class Inspection:
 
     def load_symbols(self, path: str | Path, at: int | None) -> Symbols:
         return self.names.load(path, at)
+
+    def address_of(self, symbol: str) -> int:
+        """From the symbols that were loaded, or the image's own."""
+        symbols = self.symbols
+        if symbols is None:
+            raise ConfigError(
+                f"{symbol!r}: the image has no symbols; vm.load_symbols(path) gives some, or give an address"
+            )
+        return symbols.address_of(symbol)
 
     def stop_trace(self) -> None:
         if self._trace is not None:

@@ -9,13 +9,18 @@ from typing import Any, NamedTuple
 
 from vmlab import kernels
 from vmlab.arch import DEFAULT, machine
+from vmlab.core.cmdline import Cmdline
+from vmlab.core.log import Log
 from vmlab.core.units import parse_path, parse_size
 from vmlab.errors import ConfigError
 from vmlab.linux.kernel import LinuxKernel
+from vmlab.machine.config import MachineConfig
 from vmlab.vm.board import Placed
 from vmlab.vm.copies import AnyDevice
 
-__all__ = ["Guest", "complete", "file_of", "firmware_of", "memory_of", "named"]
+__all__ = ["Guest", "check_files", "complete", "file_of", "firmware_of", "memory_of", "named"]
+
+log = Log(__name__)
 
 #: the least memory that a machine may have
 MEBIBYTE = 1 << 20
@@ -94,3 +99,16 @@ def file_of(what: str, path: str | os.PathLike[str] | None) -> str | None:
 def firmware_of(said: str | os.PathLike[str] | None) -> str | None:
     """A file, found as others are, or a word that stands for none."""
     return str(said) if said in ("none", "sbi") else file_of("firmware", said)
+
+
+def check_files(config: MachineConfig) -> None:
+    """Say now, not at `start`, that a command line is too long, or that an image cannot be booted."""
+    Cmdline(text=config.cmdline)
+    warning = config.platform.check_files(config.kernel, config.initrd, config.memory)
+    config.read_firmware()
+    if config.dtb is not None:
+        from vmlab.boot.image import read_tree  # only here: few machines have one
+
+        read_tree(config.dtb)
+    if warning:
+        log.warning("%s: %s", config.kernel, warning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from typing import Any
 
 from vmlab.core.away import place_of
 from vmlab.errors import ExpectTimeout
@@ -13,13 +14,10 @@ from vmlab.virtio.device import VirtioDevice
 from vmlab.vm.board import check_place
 from vmlab.vm.copies import AnyDevice, check_device
 from vmlab.vm.inspection import Inspection
-from vmlab.vm.views import DeviceView, gone
+from vmlab.vm.views import DeviceView, gone, id_of
 from vmlab.vm.waiting import Looks, wait_until
 
-__all__ = ["TAKING", "Plugging"]
-
-#: seconds that a running Linux has by default to take a device that comes
-TAKING = 1.0
+__all__ = ["Plugging"]
 
 
 class Plugging:
@@ -45,6 +43,7 @@ class Plugging:
         return self._view(added, device)
 
     def remove(self, id: str, force: bool) -> None:
+        id = id_of(id, "hot_remove")
         connection = self._connection
         connection.call(wire.HotRemove(id, force))
         connection.cured(id, "removed")
@@ -53,6 +52,7 @@ class Plugging:
             del connection.consoles_by_place[known]
 
     def replace(self, id: str, device: AnyDevice | None, force: bool) -> DeviceView:
+        id = id_of(id, "replace")
         connection = self._connection
         session = connection.up()
         if device is None:
@@ -65,6 +65,9 @@ class Plugging:
         connection.cured(id, "replaced")
         connection.has_come(id, device, parcel)
         return self._view(id, device)
+
+    def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
+        return self._connection.tell(id_of(id, "tell"), method, *arguments, **options)
 
     def _view(self, id: str, device: AnyDevice) -> DeviceView:
         """Of the device that has just come; by now another thread may have taken it out again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from msgspec import Struct
 
@@ -17,11 +17,13 @@ from vmlab.hints import meant, unknown
 from vmlab.machine.config import DeviceEntry, Range, RegisterEntry
 from vmlab.monitor import wire
 from vmlab.virtio.steps import no_checklist
-from vmlab.vm.backtrace import Backtrace, backtrace
-from vmlab.vm.checklist import Checklist
-from vmlab.vm.code_names import CodeNames
 from vmlab.vm.connection import Connection
 from vmlab.vm.console import Console
+
+if TYPE_CHECKING:
+    from vmlab.vm.backtrace import Backtrace
+    from vmlab.vm.checklist import Checklist
+    from vmlab.vm.code_names import CodeNames
 
 __all__ = [
     "AddressMap",
@@ -179,6 +181,10 @@ class DeviceView:
         Raises:
             ConfigError: no virtio device, or no such queue. DeviceNotFound: it has been unplugged.
         """
+        from vmlab.vm.checklist import (
+            Checklist,  # only here, and below: it is not looked at in most runs
+        )
+
         if not self._entry.virtio:
             known = self._connection.observation.directory()
             others = [one.id for one in known if one.virtio]
@@ -378,6 +384,8 @@ class Cpu:
     def backtrace(self, depth: int = 64) -> Backtrace:
         """The present function and those that called it, by frame pointers: code that was compiled without
         them (-fomit-frame-pointer) hides callers."""
+        from vmlab.vm.backtrace import backtrace
+
         regs = self.regs
         return backtrace(self._connection.config.arch, regs, self.read, depth, self._names)
 

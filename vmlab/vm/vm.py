@@ -1,53 +1,36 @@
-"""`VM`: what people hold."""
+"""`VM`: what people hold.
+
+What only a machine needs is loaded with the first one, not by who imports this."""
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from vmlab.core.cmdline import Cmdline
-from vmlab.core.log import Log
-from vmlab.core.memory import GuestMemory
-from vmlab.core.units import show_size
-from vmlab.errors import ConfigError, MonitorLost, StateError
-from vmlab.linux.kernel import LinuxKernel
-from vmlab.machine.config import ENDED, Exit, MachineConfig
-from vmlab.monitor import wire
-from vmlab.monitor.local import PAUSE_TIMEOUT
-from vmlab.vm import breakpoints, display, stepping, waiting
-from vmlab.vm.board import Board, Placed, base, everything
-from vmlab.vm.breakpoints import Breakpoint, Breakpoints, Stopped
-from vmlab.vm.conditions import Condition
-from vmlab.vm.connection import Connection
-from vmlab.vm.console import Console, Consoles
-from vmlab.vm.copies import AnyDevice, check_devices
-from vmlab.vm.device_log import DeviceLog
-from vmlab.vm.gdb import Gdb
-from vmlab.vm.gdb import serve as serve_gdb
-from vmlab.vm.inspection import Inspection
-from vmlab.vm.options import complete, file_of, firmware_of, memory_of, named
-from vmlab.vm.plugging import TAKING, Plugging
-from vmlab.vm.reruns import christen
-from vmlab.vm.screen import Screen
-from vmlab.vm.state import State
-from vmlab.vm.stats import stats
-from vmlab.vm.symbols import Symbols
-from vmlab.vm.trace import Trace
-from vmlab.vm.trace_event import filter_of
-from vmlab.vm.views import AddressMap, Cpu, Devices, DeviceView, IrqTable, Traps, id_of
+from vmlab.errors import ConfigError
+from vmlab.vm import display, lifecycle, stopping, waiting
+from vmlab.vm.waiting import TAKING
 
-log = Log(__name__)
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
 
-__all__ = ["VM", "Trace"]
+    from vmlab.core.memory import GuestMemory
+    from vmlab.linux.kernel import LinuxKernel
+    from vmlab.machine.config import Exit, MachineConfig
+    from vmlab.vm.board import Board, Placed
+    from vmlab.vm.breakpoints import Breakpoints
+    from vmlab.vm.console import Console, Consoles
+    from vmlab.vm.copies import AnyDevice
+    from vmlab.vm.device_log import DeviceLog
+    from vmlab.vm.screen import Screen
+    from vmlab.vm.state import State
+    from vmlab.vm.symbols import Symbols
+    from vmlab.vm.trace import Trace
+    from vmlab.vm.views import AddressMap, Cpu, Devices, DeviceView, IrqTable, Traps
 
-#: instructions in one request of `step`, so that each is answered in time
-STEPS = 10_000
-#: seconds after which a wait wakes up for a look
-WAIT = 0.5
+__all__ = ["VM"]
 
 
 class VM:
@@ -99,33 +82,44 @@ class VM:
         firmware: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
+        from vmlab.core.lean import load_msgspec
+
+        load_msgspec()
+        from vmlab.machine.config import MachineConfig
+        from vmlab.vm import options
+        from vmlab.vm.board import base, everything
+        from vmlab.vm.connection import Connection
+        from vmlab.vm.copies import check_devices
+        from vmlab.vm.inspection import Inspection
+        from vmlab.vm.plugging import Plugging
+        from vmlab.vm.reruns import christen
+
         board, arch, machine = base(machine, arch)
-        guest = complete(kernel, initrd, cmdline, arch, machine)
+        guest = options.complete(kernel, initrd, cmdline, arch, machine)
         if memory is None and board is not None:
             memory = board.memory
         config = MachineConfig(
             kernel=guest.kernel,
             engine=engine,
-            memory=memory_of(guest.usual if memory is None else memory),
+            memory=options.memory_of(guest.usual if memory is None else memory),
             cpus=cpus,
             cmdline=guest.cmdline,
-            initrd=file_of("initrd", guest.initrd),
+            initrd=options.file_of("initrd", guest.initrd),
             debug_exit=debug_exit,
             slots=guest.slots,
             arch=guest.arch,
             machine=guest.machine,
             board=(board.name or type(board).__name__) if board is not None else "",
             gic=gic,
-            dtb=file_of("dtb", dtb),
+            dtb=options.file_of("dtb", dtb),
             screen=screen,
-            firmware=firmware_of(firmware),
+            firmware=options.firmware_of(firmware),
         )
         config.check()
-        Cmdline(text=guest.cmdline)
         for what, value in (("isolate", isolate), ("debug_exit", debug_exit)):
             if not isinstance(value, int):
                 raise ConfigError(f"{what}={value!r:.60}: it is True or False")
-        wanted = everything(board, named(devices))
+        wanted = everything(board, options.named(devices))
         check_devices([one[1] for one in wanted])
         #: the session with the machine, and what is known of it: for what shows a VM, not for its users
         self.connection = Connection(config, wanted, isolate)
@@ -133,20 +127,8 @@ class VM:
         self._plugging = Plugging(self.inspection)
         #: which run of a notebook's cell has made it, and the cell's text
         self.cell: tuple[int, str] = (-1, "")
-        self._check_files()
+        options.check_files(config)
         self.connection.name = christen(self, name, config.name)
-
-    def _check_files(self) -> None:
-        """Say now, not at `start`, that an image cannot be booted."""
-        config = self.config
-        warning = config.platform.check_files(config.kernel, config.initrd, config.memory)
-        config.read_firmware()
-        if config.dtb is not None:
-            from vmlab.boot.image import read_tree  # only here: few machines have one
-
-            read_tree(config.dtb)
-        if warning:
-            log.warning("%s: %s", config.kernel, warning)
 
     # --- what it is -----------------------------------------------------------------------------
 
@@ -210,102 +192,15 @@ class VM:
 
     # --- life -----------------------------------------------------------------------------------
 
-    def start(self, paused: bool = False) -> Self:
-        """Power on. A machine that was stopped starts afresh. paused: before its first instruction, for
-        `step` and `resume`."""
-        connection = self.connection
-        with connection.lock:
-            if connection.state in ENDED:
-                self.stop()
-                connection.set_state(State("created"))
-            session = connection.up()
-            session.call(wire.Start(paused))
-            connection.started = time.monotonic()
-        return self
-
-    def pause(self) -> None:
-        """No vCPU executes any more when this returns. StateError within three seconds when code of a
-        device does not return and keeps one: it says whose, and its notes have the stack."""
-        try:
-            self.connection.call(wire.Pause(), timeout=PAUSE_TIMEOUT)
-        except (StateError, MonitorLost) as error:
-            if stack := self.stuck():
-                error.add_note(stack)
-            raise
-
-    def resume(self) -> None:
-        """Go on. After a device's failure: try that access again."""
-        self.connection.fault_shown = False
-        self.connection.call(wire.Resume(), fault=False)
-
-    def step(self, count: int = 1, cpu: int = 0) -> int:
-        """Execute `count` instructions of a paused machine. Returns how many were executed: fewer when it
-        ends, when a device fails, and when the CPU is halted and no interrupt waits."""
-        if not all(isinstance(number, int) for number in (count, cpu)):
-            raise ConfigError(f"step({count!r:.40}, cpu={cpu!r:.40}): both are whole numbers")
-        total = 0
-        while True:
-            part = min(count - total, STEPS)
-            done: int = self.connection.call(wire.Step(cpu, part)).count
-            total += done
-            if done < part or total >= count:
-                return total
-
-    def reset(self) -> None:
-        """The reset button: the kernel starts anew, devices stay plugged in."""
-        self.connection.call(wire.Reset(), fault=False)
-
-    def stop(self) -> None:
-        """Power off and free everything. What was counted can still be read. Idempotent."""
-        self.connection.end(at_last=self.inspection.stop_trace)
-
-    def shutdown(self, timeout: float = 30) -> Exit:
-        """Press the power button, to which a Linux listens, and wait until the guest has switched itself off.
-        StateError when it does not within `timeout` seconds, or its machine has no button."""
-        buttons = self.config.platform.buttons
-        if not buttons:
-            raise StateError("this machine has no power button; stop() switches it off")
-        for button in buttons:
-            self.tell(button, "press")
-        ended = self.wait(timeout)
-        if ended is None:
-            raise StateError(
-                f"the guest still runs {timeout:g} s after its power button was pressed; stop() ends it"
-            )
-        return ended
-
-    def wait(
-        self, timeout: float | None = None, until: Callable[[], bool] | None = None
-    ) -> Exit | None:
-        """Until the machine ends, or `until()` (asked after each change). Returns why it ended; None
-        when it has not, because `timeout` seconds were over or `until()` was true. DeviceFault when
-        the guest waits at a device's failure: it would wait for ever."""
-        connection = self.connection
-        if connection.state == "created":
-            raise StateError("the machine is created, not started: start() it")
-
-        def wanted() -> bool:
-            return until is not None and until()
-
-        def over() -> bool:
-            state = connection.state
-            return wanted() or state in ENDED or state.fault is not None
-
-        end = time.monotonic() + timeout if timeout is not None else float("inf")
-        with connection.changed:
-            # in parts: Python handles a signal that came just before it began to wait when it wakes up
-            while not connection.changed.wait_for(over, min(end - time.monotonic(), WAIT)):
-                if time.monotonic() >= end:
-                    break
-        state = connection.state
-        if state.fault is not None and not wanted():
-            raise connection.fault_error(state.fault)
-        return state.exit
-
-    def stop_waiting(self) -> None:
-        """Make `wait` ask its `until` again."""
-        with self.connection.changed:
-            self.connection.changed.notify_all()
+    start = lifecycle.start
+    pause = lifecycle.pause
+    resume = lifecycle.resume
+    step = lifecycle.step
+    reset = lifecycle.reset
+    stop = lifecycle.stop
+    shutdown = lifecycle.shutdown
+    wait = lifecycle.wait
+    stop_waiting = lifecycle.stop_waiting
 
     def __enter__(self) -> Self:
         if self.pid is None or self.state == "created":
@@ -338,7 +233,7 @@ class VM:
     def hot_remove(self, id: str, force: bool = False) -> None:
         """Unplug the device; its window and line are free again. force: under the guest, and out of code
         of the device that does not return."""
-        self._plugging.remove(id_of(id, "hot_remove"), force)
+        self._plugging.remove(id, force)
 
     def replace(self, id: str, device: AnyDevice | None = None, force: bool = False) -> DeviceView:
         """Put `device` in the place of the one called `id`: same window, same line.
@@ -349,115 +244,29 @@ class VM:
         class and today's globals make it. ConfigError when nothing of that is newer.
         force: also when the old one's code does not return (it is left in the middle), and when a guest has
         not let it go."""
-        return self._plugging.replace(id_of(id, "replace"), device, force)
+        return self._plugging.replace(id, device, force)
 
     def tell(self, id: str, method: str, /, *arguments: Any, **options: Any) -> Any:
         """Call a method of the device in the machine, one that its class marks with `command`;
         `vm.devices[id].method(...)` does the same."""
-        return self.connection.tell(id_of(id, "tell"), method, *arguments, **options)
+        return self._plugging.tell(id, method, *arguments, **options)
 
     # --- stopping -------------------------------------------------------------------------------
 
     @property
     def breakpoints(self) -> Breakpoints:
         """All there are, gdb's included."""
-        return Breakpoints(self.connection)
+        return stopping.breakpoints(self)
 
-    def break_at(
-        self,
-        address: int | str,
-        *,
-        when: Condition | None = None,
-        count: int = 1,
-        once: bool = False,
-    ) -> Breakpoint:
-        """Stop before the instruction at `address`, as the program counter has it, or at a symbol.
-
-        when: a function of the event, in this process; the guest waits for it. It has a second: one that
-        raises, or does not return, is taken off, `vm.log` says so, and the guest is paused. count: stop from
-        the count-th hit on. once: delete it after it has stopped the guest. Any number in software. KVM has
-        four in hardware, then INT3 where that works, then single-stepping, which is slow: `.how` says which.
-        """
-        spec = breakpoints.code_spec(address, self._symbol, count, once)
-        return self.breakpoints.add(spec, when)
-
-    def break_on(
-        self,
-        place: str | int | range,
-        *,
-        size: int = 1,
-        read: bool = False,
-        write: bool = True,
-        value: int | None = None,
-        when: Condition | None = None,
-        count: int = 1,
-        once: bool = False,
-    ) -> Breakpoint:
-        """Stop at an access to a device's register ("disk0.QueueNotify"), to any of its registers ("disk0"),
-        to a port (0x3f8) or to I/O space (an address, with `size`, or a range), where nothing is as well.
-
-        The guest stops inside the access, before the device sees it; resuming performs it, once, and it is
-        counted once. value: only writes of that value. when, count, once: as `break_at`'s. While a breakpoint
-        is on a device, its notifications trap instead of ringing a doorbell."""
-        return self.breakpoints.access(place, size, read, write, value, when, count, once)
-
-    def break_on_memory(
-        self,
-        address: int | str,
-        size: int = 1,
-        *,
-        read: bool = False,
-        write: bool = True,
-        value: int | None = None,
-        when: Condition | None = None,
-        count: int = 1,
-        once: bool = False,
-    ) -> Breakpoint:
-        """Stop after an instruction that touches guest memory: `size` bytes at a virtual address, by the page
-        tables of the first CPU as they are now, or at a symbol. In software every load and store of the guest
-        is slower while there is one; KVM has four, of 1, 2, 4 or 8 aligned bytes, shared with `break_at`."""
-        spec = breakpoints.memory_spec(address, size, self._symbol, read, write, value, count, once)
-        return self.breakpoints.add(spec, when)
-
-    def break_on_irq(
-        self, line: int, *, when: Condition | None = None, count: int = 1, once: bool = False
-    ) -> Breakpoint:
-        """Stop when an interrupt line rises: as soon as the CPUs can be stopped after that."""
-        return self.breakpoints.add(breakpoints.irq_spec(line, count, once), when)
-
-    def step_over(self, cpu: int = 0, timeout: float = 5) -> None:
-        """One instruction of a paused machine; of a call, all that is called. ExpectTimeout, and the machine
-        is paused where it is, when that does not return within `timeout` seconds."""
-        stepping.over(self, cpu, timeout)
-
-    def step_out(self, cpu: int = 0, timeout: float = 5) -> None:
-        """Go on until the present function has returned to its caller; as `backtrace` finds that one."""
-        stepping.out(self, cpu, timeout)
-
-    def run_to(self, address: int | str, timeout: float = 5) -> Stopped:
-        """Go on to the instruction at `address`, or at a symbol, or to a breakpoint before it."""
-        at = self._symbol(address) if isinstance(address, str) else address
-        return stepping.to(self, at, timeout)
-
-    def wait_for_break(self, timeout: float | None = 5) -> Stopped:
-        """Until the guest stands at a breakpoint -> .breakpoint, .event, .cpu. ExpectTimeout when it does not
-        within `timeout` seconds; StateError when the machine ends, or is paused for another reason."""
-        return breakpoints.wait_for_break(self.connection, timeout)
-
-    def gdb(self, port: int = 0) -> Gdb:
-        """Serve gdb, or an editor that speaks its protocol, on the loopback interface: `target remote
-        ADDRESS`. port 0: any that is free. The guest stands still while gdb looks; when gdb is gone its
-        breakpoints are, and the guest goes on. ConfigError when the port is taken."""
-        return serve_gdb(self.connection, port)
-
-    def _symbol(self, name: str) -> int:
-        """A symbol's address, from the symbols that are loaded."""
-        symbols = self.inspection.symbols
-        if symbols is None:
-            raise ConfigError(
-                f"{name!r}: the image has no symbols; vm.load_symbols(path) gives some, or give an address"
-            )
-        return symbols.address_of(name)
+    break_at = stopping.break_at
+    break_on = stopping.break_on
+    break_on_memory = stopping.break_on_memory
+    break_on_irq = stopping.break_on_irq
+    step_over = stopping.step_over
+    step_out = stopping.step_out
+    run_to = stopping.run_to
+    wait_for_break = stopping.wait_for_break
+    gdb = stopping.gdb
 
     # --- what is to be seen ---------------------------------------------------------------------
 
@@ -475,6 +284,8 @@ class VM:
     @property
     def screen(self) -> Screen:
         """The text screen of a PC, and the keyboard before it: `.text`, `.expect`, `.type`, `.press`."""
+        from vmlab.vm.screen import Screen
+
         return Screen(self.connection)
 
     @property
@@ -538,17 +349,18 @@ class VM:
             vm.console.run("blk read 0")
         print(log)
         """
-        return self.inspection.trace(last, filter_of(device, kinds, register, cpu))
+        return self.inspection.trace(last, device, kinds, register, cpu)
 
     def load_symbols(self, path: str | Path, at: int | None = None) -> Symbols:
         """Name the guest's code by another file than its image, in logs too that are there: an ELF file with
-        symbols (lines too,
-        from DWARF) or a System.map. at: where the file's lowest address lies in the guest, when that is not
+        symbols (lines too, from DWARF) or a System.map. at: where the file's lowest address lies in the guest, when that is not
         where it was linked. ConfigError when it has no symbols, or cannot be read."""
         return self.inspection.load_symbols(path, at)
 
     def stats(self) -> dict[str, Any]:
         """Everything that `--stats` writes."""
+        from vmlab.vm.stats import stats
+
         return stats(self.inspection)
 
     lab = display.lab
@@ -591,6 +403,8 @@ class VM:
         )
 
     def __repr__(self) -> str:
+        from vmlab.core.units import show_size
+
         state = self.state
         why = f", {state.reason}" if state.reason else ""
         return (

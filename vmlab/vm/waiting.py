@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from vmlab.errors import ConfigError, ExpectTimeout
 
-__all__ = ["Looks", "looks_of", "until", "wait_for", "wait_until"]
+__all__ = ["TAKING", "Looks", "looks_of", "until", "wait_for", "wait_until"]
 
 Machine = TypeVar("Machine")
 
@@ -20,6 +20,8 @@ class Expects(Protocol):
     def expect(self, pattern: str | re.Pattern[str], timeout: float = 5) -> re.Match[str]: ...
 
 
+#: seconds that a running Linux has by default to take a device that comes
+TAKING = 1.0
 #: seconds between two looks at counters; looking is a read of shared memory
 LOOK = 0.01
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from vmlab.arch.x86_64 import HIGH_RAM_START, LOW_RAM_END
 from vmlab.arch.x86_64.cpu_state import CpuState
@@ -34,6 +34,9 @@ from vmlab.core.cmdline import Cmdline
 from vmlab.core.memory import PAGE, GuestMemory
 from vmlab.core.safely import named
 from vmlab.errors import KernelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Kernel", "Told", "check", "check_files", "load", "parse", "place", "read_image"]
 
@@ -277,7 +280,7 @@ def _command_line(kernel: Kernel, cmdline: Cmdline) -> bytes:
     """With its NUL. As QEMU and boot loaders do, a multiboot kernel's begins with the image's name: with its
     last part where the whole leaves no room."""
     line = cmdline.to_bytes(CMDLINE_ROOM)
-    for name in (kernel.argv0, Path(kernel.argv0).name):
+    for name in (kernel.argv0, os.path.basename(kernel.argv0)):
         first = name.encode(errors="surrogateescape") + b" "
         if name and len(first) + len(line) <= CMDLINE_ROOM:
             return first + line

@@ -39,7 +39,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from ctypes import c_int, c_size_t
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vmlab.core.memory import Region
@@ -214,13 +213,11 @@ class Patch:
         return None
 
 
-@dataclass(eq=False)
 class _Instance:
-    uc: Uc
-    cpu: int
-    row: _Row
-    #: a byte for each page: whether this instance holds code made of it
-    own: Any
+    def __init__(self, uc: Uc, cpu: int, row: _Row, own: Any) -> None:
+        self.uc, self.cpu, self.row = uc, cpu, row
+        #: a byte for each page: whether this instance holds code made of it
+        self.own = own
 
 
 class CodeCaches:

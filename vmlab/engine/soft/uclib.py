@@ -10,9 +10,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import os
 import sys
 from ctypes import c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
-from pathlib import Path
 from typing import Any
 
 from vmlab.errors import EngineError, EngineUnavailable
@@ -102,7 +102,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _path() -> Path | None:
+def _path() -> str | None:
     """Where the installed wheel keeps its shared library; None when it is not installed."""
     try:
         spec = importlib.util.find_spec("unicorn")
@@ -113,8 +113,8 @@ def _path() -> Path | None:
     names = {"darwin": ("libunicorn.2.dylib", "libunicorn.dylib"), "win32": ("unicorn.dll",)}
     for folder in spec.submodule_search_locations:
         for name in names.get(sys.platform, ("libunicorn.so.2", "libunicorn.so")):
-            path = Path(folder) / "lib" / name
-            if path.exists():
+            path = os.path.join(folder, "lib", name)
+            if os.path.exists(path):
                 return path
     return None
 
@@ -133,7 +133,7 @@ def library() -> Any:
     if path is None:
         raise EngineUnavailable(available()[1])
     try:
-        loaded = ctypes.CDLL(str(path))
+        loaded = ctypes.CDLL(path)
         for name, arguments in _PROTOTYPES.items():
             function = getattr(loaded, name)
             function.argtypes = arguments

@@ -7,7 +7,6 @@ returning 1 skips it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 from vmlab.engine.soft.uclib import Uc
 from vmlab.engine.soft.x86_64 import tsc
@@ -65,6 +64,8 @@ def _clocks(leaf: int) -> tuple[int, int, int, int]:
     if leaf == 0x16:
         mhz = round(frequency / 1e6)
         return mhz, mhz, 100, 0
+    from fractions import Fraction  # only here: few guests ask
+
     # a guest multiplies EBX by the crystal's kHz, perhaps in 32 bits
     most = 0xFFFF_FFFF // (BUS_HZ // 1000)
     ratio = Fraction(frequency, BUS_HZ).limit_denominator(max(most * BUS_HZ // frequency, 1))
