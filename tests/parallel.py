@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-__all__ = ["turn"]
+__all__ = ["together", "turn"]
 
 #: one emulated machine and one fetched kernel serve all of these
 BOX = ("tests/linux/", "tests/box/")
+#: those of its tests that run on KVM need that machine too, which takes a minute to begin
+BOXED = "tests/kernels/test_arm64.py"
 #: files that take minutes, in this order
 LONG = (
     *BOX,
@@ -29,9 +31,11 @@ def turn(file: PurePath) -> int:
     return next((at for at, name in enumerate(LONG) if path.startswith(name)), len(LONG))
 
 
-def _together(nodeid: str) -> str:
-    file = nodeid.partition("::")[0]
-    return BOX[0] if file.startswith(BOX) else file
+def together(nodeid: str) -> str:
+    """Tests of which this is the same run in one worker, one after another."""
+    file, _, test = nodeid.partition("::")
+    boxed = file == BOXED and "kvm" in test.partition("[")[2]
+    return BOX[0] if boxed or file.startswith(BOX) else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -40,7 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         def _split_scope(self, nodeid: str) -> str:
-            return _together(nodeid)
+            return together(nodeid)
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)

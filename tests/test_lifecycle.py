@@ -68,4 +68,4 @@ def test_a_hundred_machines() -> None:
 
 @pytest.mark.kvm
 def test_hundreds_of_machines_in_this_process() -> None:
-    start_and_stop(30, 80, ["kvm"], isolate=False)
+    start_and_stop(60, 150, ["kvm"], isolate=False)

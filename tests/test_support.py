@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from tests.parallel import together
 from tests.support import ROOT
 
 INHERIT = """
@@ -38,3 +41,18 @@ def test_what_is_inherited_changes_no_test() -> None:
         check=True,
     )
     assert done.stdout == "[0, 0, 0] default_int_handler set() 0o22 b'' dumb None"
+
+
+@pytest.mark.parametrize(
+    ("test", "with_the_box"),
+    [
+        ("tests/linux/test_arm64.py::test_on_kvm", True),
+        ("tests/box/test_engine.py::test_debug_exit", True),
+        ("tests/kernels/test_arm64.py::test_hello[kvm-gicv3]", True),
+        ("tests/kernels/test_arm64.py::test_hello[soft-gicv3]", False),
+        ("tests/kernels/test_boot.py::test_hello[kvm]", False),
+    ],
+)
+def test_what_needs_the_box_stays_together(test: str, with_the_box: bool) -> None:
+    """Two workers would each begin a box of their own."""
+    assert (together(test) == together("tests/linux/test_arm64.py::test_on_kvm")) is with_the_box
