@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -122,6 +122,25 @@ class TraceFilter(Struct, frozen=True):
     kinds: frozenset[str] | None = None
     registers: frozenset[str] | None = None
     cpus: frozenset[int] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        devices: Iterable[str] | None,
+        kinds: Iterable[str] | None,
+        registers: Iterable[str] | None,
+        cpus: Iterable[int] | None,
+    ) -> TraceFilter:
+        parts: list[Any] = [
+            None if part is None else frozenset(part) for part in (devices, kinds, registers, cpus)
+        ]
+        return cls(*parts)
+
+    @property
+    def lists(self) -> list[list[Any] | None]:
+        """Its parts as they travel."""
+        parts = (self.devices, self.kinds, self.registers, self.cpus)
+        return [None if part is None else sorted(part) for part in parts]
 
     @property
     def one_device(self) -> bool:

@@ -13,6 +13,7 @@ from vmlab.core.device import Device
 from vmlab.core.memory import GuestMemory
 from vmlab.core.patience import Taken, taken
 from vmlab.core.safely import short, shown, text_of, trace_of
+from vmlab.core.trace import TraceFilter
 from vmlab.errors import ConfigError, StateError
 from vmlab.machine.debug import virtual
 from vmlab.machine.machine import Machine
@@ -256,12 +257,13 @@ class Controller:
     def _trace(self, command: wire.Trace) -> wire.Reply:
         if not 1 <= command.last <= MAX_TRACE:
             raise ConfigError(f"a log of {command.last} events; it keeps 1 to {MAX_TRACE:,}")
-        self._up.trace(command.on, command.last, command.wanted)
+        wanted = TraceFilter.of(command.devices, command.kinds, command.registers, command.cpus)
+        self._up.trace(command.on, command.last, wanted)
         return wire.Done()
 
     def _take_trace(self, command: wire.TakeTrace) -> wire.Reply:
         events, dropped = self._up.take_trace(wire.TRACE_PART)
-        return wire.TraceRecords(events, dropped)
+        return wire.TraceRecords([*events], dropped)
 
     def close(self) -> None:
         gdb, self._gdb = self._gdb, None

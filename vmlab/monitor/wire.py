@@ -18,7 +18,6 @@ from msgspec import Struct
 
 from vmlab import errors
 from vmlab.core.safely import short
-from vmlab.core.trace import TraceFilter, TraceRecord
 from vmlab.errors import ConfigError, DeviceFault, VmlabError, WireError
 from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig, StateName
 from vmlab.machine.debug.records import BreakEntry, BreakEvent, BreakSpec
@@ -30,6 +29,11 @@ __all__ = ["MAX_MESSAGE", "Command", "Event", "Reply"]
 MAX_MESSAGE = 16 << 20
 #: entries of the log in one answer; most have 100 bytes, some a text of `core.trace.TEXT` characters
 TRACE_PART = 10_000
+#: an entry
+TraceRow = tuple[
+    float, int | None, str, str, str, int | None, int | None, int | None, int | None, str,
+    int | None, str,
+]  # fmt: skip
 
 
 # --- commands: what the notebook asks ---------------------------------------------------------------
@@ -135,11 +139,14 @@ class Send(Struct, tag=True):
 
 
 class Trace(Struct, tag=True):
-    """wanted: kinds may be groups of them."""
+    """Begin a log, or end the one that there is. None: all of them; kinds may be groups."""
 
     on: bool
     last: int = 1
-    wanted: TraceFilter = TraceFilter()
+    devices: list[str] | None = None
+    kinds: list[str] | None = None
+    registers: list[str] | None = None
+    cpus: list[int] | None = None
 
 
 class TakeTrace(Struct, tag=True):
@@ -264,9 +271,9 @@ class Checked(Struct, tag=True):
 
 
 class TraceRecords(Struct, tag=True):
-    """Full when there may be more: ask again."""
+    """The fields of `core.trace.TraceRecord`. Full when there may be more: ask again."""
 
-    events: list[TraceRecord]
+    events: list[TraceRow]
     dropped: int
 
 

@@ -83,7 +83,7 @@ class Inspection:
         before = self._trace
         if before is not None:
             before.fetch()
-        self.connection.call(wire.Trace(True, last, wanted))
+        self.connection.call(wire.Trace(True, last, *wanted.lists))
         if before is not None:
             before.replaced()
         self._trace = Trace(self.connection, last, wanted, self.names)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any
+
+import msgspec
 
 from vmlab.core.trace import ACCESSES, GROUPS
 from vmlab.vm.trace_event import TraceEvent
@@ -39,10 +40,11 @@ def to_csv(events: list[TraceEvent], path: str | PathLike[str]) -> None:
 
 def to_perfetto(events: list[TraceEvent], path: str | PathLike[str]) -> None:
     with written(path) as file:
+        encode = msgspec.json.Encoder().encode
         file.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
         for number, one in enumerate(_trace_events(events)):
             file.write(b",\n" if number else b"")
-            file.write(json.dumps(one, separators=(",", ":")).encode())
+            file.write(encode(one))
         file.write(b"\n]}\n")
 
 
