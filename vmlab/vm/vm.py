@@ -353,8 +353,8 @@ class VM:
 
     def load_symbols(self, path: str | Path, at: int | None = None) -> Symbols:
         """Name the guest's code by another file than its image, in logs too that are there: an ELF file with
-        symbols (lines too, from DWARF) or a System.map. at: where the file's lowest address lies in the guest, when that is not
-        where it was linked. ConfigError when it has no symbols, or cannot be read."""
+        symbols (lines too, from DWARF) or a System.map. at: where the file's lowest address lies in the
+        guest, when that is not where it was linked. ConfigError when it has no symbols, or cannot be read."""
         return self.inspection.load_symbols(path, at)
 
     def stats(self) -> dict[str, Any]:
