@@ -44,6 +44,8 @@ def test_an_access_stops_before_the_device_sees_it_and_is_counted_once(vm: VM) -
     assert (stopped.event.device, stopped.event.register) == (device, register)
     assert stopped.event.value == ord("a")
     assert stopped.event.pc  # which instruction it is
+    assert stopped.function.startswith("serial_")
+    assert repr(stopped).endswith(f", in {stopped.function}>")
     assert vm.state == "paused"
     assert f"{device}.{register}" in vm.state.reason
     assert vm.traps[device].registers[register].writes == before

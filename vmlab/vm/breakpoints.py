@@ -14,6 +14,7 @@ from vmlab.hints import unknown
 from vmlab.machine.config import ENDED
 from vmlab.machine.debug.records import BreakEntry, BreakEvent, BreakSpec
 from vmlab.monitor import wire
+from vmlab.vm.backtrace import Names
 from vmlab.vm.conditions import Condition
 from vmlab.vm.connection import Connection
 
@@ -84,9 +85,19 @@ class Breakpoint:
 class Stopped:
     """The guest stands at a breakpoint. event: what was met; cpu: the number of the CPU."""
 
-    def __init__(self, connection: Connection, event: BreakEvent) -> None:
+    def __init__(self, connection: Connection, event: BreakEvent, names: Names) -> None:
         self.event, self.cpu = event, event.cpu
-        self._connection = connection
+        self._connection, self._names = connection, names
+
+    @property
+    def function(self) -> str:
+        """ "tick+0x1e", where the instruction is that has met it; "" where no symbol says."""
+        return self._names.function(self.event.pc or None)
+
+    @property
+    def source(self) -> str:
+        """ "irqlab.c:42"; "" where no line is known."""
+        return self._names.source(self.event.pc or None)
 
     @property
     def breakpoint(self) -> Breakpoint:
@@ -96,7 +107,8 @@ class Stopped:
         raise UnknownName(f"breakpoint {self.event.breakpoint} has been deleted")
 
     def __repr__(self) -> str:
-        return f"<{self.event.text}>"
+        function = "" if self.event.kind == "code" else self.function  # its label says where
+        return f"<{self.event.text}{function and f', in {function}'}>"
 
 
 class Breakpoints:
@@ -214,7 +226,7 @@ def _whole(what: str, value: object, low: int, end: int) -> int:
     return value
 
 
-def wait_for_break(connection: Connection, timeout: float | None) -> Stopped:
+def wait_for_break(connection: Connection, names: Names, timeout: float | None) -> Stopped:
     """Until the machine stands at a breakpoint. ExpectTimeout after `timeout` seconds; StateError when it
     ends, or is paused for another reason."""
     end = time.monotonic() + timeout if timeout is not None else float("inf")
@@ -230,7 +242,7 @@ def wait_for_break(connection: Connection, timeout: float | None) -> Stopped:
                 break
     state = connection.state
     if state.met is not None:
-        return Stopped(connection, state.met)
+        return Stopped(connection, state.met, names)
     if state.fault is not None:
         raise connection.fault_error(state.fault)
     if state == "running":
