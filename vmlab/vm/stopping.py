@@ -129,8 +129,8 @@ def run_to(vm: VM, address: int | str, timeout: float = 5) -> Stopped:
 
 
 def wait_for_break(vm: VM, timeout: float | None = 5) -> Stopped:
-    """Until the guest stands at a breakpoint -> .breakpoint, .event, .cpu, .function. ExpectTimeout when it does not
-    within `timeout` seconds; StateError when the machine ends, or is paused for another reason."""
+    """Until the guest stands at a breakpoint -> .breakpoint, .event, .cpu, .function. ExpectTimeout when it
+    does not within `timeout` seconds; StateError when the machine ends, or is paused for another reason."""
     from vmlab.vm import breakpoints as points
 
     return points.wait_for_break(vm.connection, vm.inspection.names, timeout)
