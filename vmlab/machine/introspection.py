@@ -15,6 +15,7 @@ from vmlab.machine.config import CommandEntry, DeviceEntry, FieldEntry, Register
 from vmlab.machine.plugged import Plugged, find
 from vmlab.regs.table import Register
 from vmlab.virtio.device import VirtioDevice
+from vmlab.virtio.queue_state import QueueState
 from vmlab.virtio.steps import DriverSteps, no_checklist
 from vmlab.virtio.window import MmioWindow
 
@@ -60,14 +61,22 @@ class Introspection:
 
     def checklist(self, id: str, queue: int | None) -> DriverSteps:
         """How far the driver of a virtio device is."""
-        device = find(self._devices, id).device
-        if not isinstance(device, MmioWindow):
-            others = [
-                key for key, one in self._devices.items() if isinstance(one.device, MmioWindow)
-            ]
-            raise ConfigError(no_checklist(id, device.type, others))
+        device = self._window(id, "driver's checklist")
         with holding(device.lock, self._watch.words, f"{id!r} cannot be looked at now"):
             return device.checklist(queue)
+
+    def queue(self, id: str, index: int) -> QueueState:
+        """What lies in the memory of a virtio device's queue."""
+        device = self._window(id, "virtqueue")
+        with holding(device.lock, self._watch.words, f"{id!r} cannot be looked at now"):
+            return device.queue_state(index)
+
+    def _window(self, id: str, what: str) -> MmioWindow:
+        device = find(self._devices, id).device
+        if isinstance(device, MmioWindow):
+            return device
+        others = [key for key, one in self._devices.items() if isinstance(one.device, MmioWindow)]
+        raise ConfigError(no_checklist(id, device.type, others, what))
 
     def poke(self, id: str, register: str, value: Any) -> None:
         """Give a register a value, as the device's own code does; the line follows."""

@@ -20,8 +20,8 @@ _ROOT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _BETWEEN = (
     "core", "engine", "machine", "monitor", "regs", "testing",
     "virtio/checklist.py", "virtio/device.py", "virtio/gone.py", "virtio/journal.py", "virtio/legacy.py",
-    "virtio/mmio.py", "virtio/queue.py", "virtio/request_steps.py", "virtio/transport.py",
-    "virtio/window.py", "virtio/worker.py",
+    "virtio/mmio.py", "virtio/queue.py", "virtio/queue_state.py", "virtio/request_steps.py",
+    "virtio/transport.py", "virtio/window.py", "virtio/worker.py",
 )  # fmt: skip
 #: of the standard library, what ours calls
 _LIBRARY = (threading.__file__, contextlib.__file__)

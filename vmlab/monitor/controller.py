@@ -64,6 +64,9 @@ class Controller:
             wire.Checklist: lambda c: wire.Checked(
                 self._up.device_manager.introspection.checklist(c.id, c.queue)
             ),
+            wire.Queue: lambda c: wire.Looked(
+                self._up.device_manager.introspection.queue(c.id, c.index)
+            ),
             wire.GetRegs: self._get_regs,
             wire.SetRegs: self._set_regs,
             wire.HotAdd: lambda c: wire.Added(self._add(self._up, c)),

@@ -21,6 +21,7 @@ from vmlab.core.safely import short
 from vmlab.errors import ConfigError, DeviceFault, VmlabError, WireError
 from vmlab.machine.config import BusyCall, DeviceEntry, Exit, Fault, MachineConfig, StateName
 from vmlab.machine.debug.records import BreakEntry, BreakEvent, BreakSpec
+from vmlab.virtio.queue_state import QueueState
 from vmlab.virtio.steps import DriverSteps
 
 __all__ = ["MAX_MESSAGE", "Command", "Event", "Reply"]
@@ -84,6 +85,13 @@ class Checklist(Struct, tag=True):
 
     id: str
     queue: int | None = None
+
+
+class Queue(Struct, tag=True):
+    """What lies in the memory of a virtio device's queue."""
+
+    id: str
+    index: int
 
 
 class GetRegs(Struct, tag=True):
@@ -202,7 +210,7 @@ class Gdb(Struct, tag=True):
 
 
 Command = (
-    Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | Checklist | GetRegs | SetRegs
+    Build | Start | Pause | Resume | Step | Reset | Stop | Look | Peek | Checklist | Queue | GetRegs | SetRegs
     | HotAdd | HotRemove | Replace | Poke | Tell | Send | Trace | TakeTrace | Exits | Wrote
     | AddBreak | ChangeBreak | ListBreaks | Decided | ReadVirtual | Gdb
 )  # fmt: skip
@@ -284,6 +292,10 @@ class ExitCounts(Struct, tag=True):
     unmapped: list[tuple[str, int | None, int, int]]
 
 
+class Looked(Struct, tag=True):
+    queue: QueueState
+
+
 class Breaks(Struct, tag=True):
     entries: list[BreakEntry]
 
@@ -297,7 +309,7 @@ class Bytes(Struct, tag=True):
 Reply = (
     Done | Failed | Built | Devices | Added | Told | Registers | Peeked | Checked | TraceRecords
     | ExitCounts
-    | Breaks | Bytes
+    | Breaks | Bytes | Looked
 )  # fmt: skip
 
 #: command -> what answers it, beside Failed; Done where nothing is said
@@ -308,6 +320,7 @@ _ANSWERS: dict[type, type] = {
     Tell: Told,
     Peek: Peeked,
     Checklist: Checked,
+    Queue: Looked,
     GetRegs: Registers,
     TakeTrace: TraceRecords,
     Exits: ExitCounts,

@@ -325,6 +325,33 @@ class Virtqueue:
             raise BrokenRing(text, in_ring=True)
         return self._walk(head)
 
+    def chain(self, head: int) -> Chain:
+        """The chain that begins at a descriptor of the table; BrokenRing where it is none."""
+        return self._walk(head)
+
+    def descriptor(self, number: int) -> tuple[int, int, int, int]:
+        """(address, length, flags, next) of a descriptor of the table."""
+        return _DESCRIPTOR.unpack_from(self._desc, 16 * number)
+
+    def available_entry(self, index: int) -> int:
+        """The descriptor in the available ring for the available index `index`."""
+        return self._avail[2 + (index & self._mask)]
+
+    @property
+    def available_ring(self) -> tuple[int, int]:
+        """(flags, idx) as the driver wrote them."""
+        return self._avail[0], self._avail[1]
+
+    @property
+    def used_ring(self) -> tuple[int, int]:
+        """(flags, idx) as they stand in memory."""
+        return self._used_idx[0], self._used_idx[1]
+
+    @property
+    def avail_event(self) -> int | None:
+        """The available index of which the device wants to hear; None without VIRTIO_F_EVENT_IDX."""
+        return self._avail_event[0] if self._event_idx else None
+
     def used_entry(self, index: int) -> tuple[int, int]:
         """(first descriptor, bytes written) in the used ring for the used index `index`."""
         head, written = _USED.unpack_from(self._used_ring, (index & self._mask) << 3)

@@ -118,7 +118,8 @@ def failure(steps: DriverSteps) -> str:
     return f"{worst.step} {worst.state}: {worst.note} ({worst.clause})" if worst else ""
 
 
-def no_checklist(id: str, type: str, others: list[str]) -> str:
-    """What to say of a device that has no driver's checklist; others: those that have one."""
+def no_checklist(id: str, type: str, others: list[str], what: str = "driver's checklist") -> str:
+    """What to say of a device that has no driver's checklist, or other thing of virtio's; others: those that
+    have one."""
     which = f"; {', '.join(others)} {'has' if len(others) == 1 else 'have'} one" if others else ""
-    return f"{id!r} ({type}) is no virtio device and has no driver's checklist{which}"
+    return f"{id!r} ({type}) is no virtio device and has no {what}{which}"

@@ -21,6 +21,7 @@ from vmlab.virtio import steps
 from vmlab.virtio.checklist import checklist
 from vmlab.virtio.device import VirtioDevice
 from vmlab.virtio.journal import Counts, Journal, Mark
+from vmlab.virtio.queue_state import QueueState, queue_state
 from vmlab.virtio.registers import (
     CONFIG_CHANGE,
     DRIVER_OK,
@@ -166,6 +167,11 @@ class MmioWindow(VirtioTransport):
         queue that had the last one). ConfigError for a queue that the device does not have."""
         with self.lock:
             return checklist(self, queue)
+
+    def queue_state(self, index: int) -> QueueState:
+        """What lies in a queue's memory. ConfigError for a queue that the device does not have."""
+        with self.lock:
+            return queue_state(self, index)
 
     # --- status --------------------------------------------------------------------
 

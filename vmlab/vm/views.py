@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vmlab.vm.backtrace import Backtrace
     from vmlab.vm.checklist import Checklist
     from vmlab.vm.code_names import CodeNames
+    from vmlab.vm.queue import Queue
 
 __all__ = [
     "AddressMap",
@@ -185,14 +186,38 @@ class DeviceView:
             Checklist,  # only here, and below: it is not looked at in most runs
         )
 
-        if not self._entry.virtio:
-            known = self._connection.observation.directory()
-            others = [one.id for one in known if one.virtio]
-            raise ConfigError(no_checklist(self.id, self.type, others))
+        self._has("driver's checklist")
         if queue is not None and type(queue) is not int:
             raise ConfigError(f"queue={queue!r:.40}: the number of one of the device's queues")
         found = self._connection.checklist(self._entry, queue)
         return Checklist(self.id, self.type, found)
+
+    def queue(self, index: int = 0) -> Queue:
+        """What lies in the memory of a virtqueue now (virtio 1.2 §2.7): the descriptor table, both rings, and
+        the chains of requests that wait, are at the device, or were done last. It prints, and shows itself in
+        a notebook.
+
+        Args:
+            index: the number of one of the device's queues.
+
+        Raises:
+            ConfigError: no virtio device, or no such queue. DeviceNotFound: it has been unplugged.
+            StateError: the machine is not there.
+        """
+        from vmlab.vm.queue import Queue
+
+        self._has("virtqueue")
+        if type(index) is not int:
+            raise ConfigError(f"queue {index!r:.40}: the number of one of the device's queues")
+        reply: wire.Looked = self._connection.call(wire.Queue(self.id, index))
+        return Queue(self.id, self.type, reply.queue)
+
+    def _has(self, what: str) -> None:
+        """ConfigError for a device that is none of virtio's."""
+        if not self._entry.virtio:
+            known = self._connection.observation.directory()
+            others = [one.id for one in known if one.virtio]
+            raise ConfigError(no_checklist(self.id, self.type, others, what))
 
     def __repr__(self) -> str:
         place = f"{hexadecimal(self.base)}-{hexadecimal(self.base + self.size - 1)}"
