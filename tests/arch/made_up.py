@@ -41,6 +41,7 @@ class Toy:
     windows = Windows(WINDOWS, (8, 11), last_irq=31, end=WINDOWS + 0x4_0000)
     program_counter = "ip"
     registers = ("acc", "ip")
+    flags: dict[str, tuple[tuple[int, str], ...]] = {}
     reserved = (Reserved(0x2000_0000, 0x2000_FFFF, "intc"),)
     serial = "tty0"
     hotplug = HOTPLUG
@@ -52,6 +53,9 @@ class Toy:
     machine = "paper"
     board = __name__
     dialect = Dialect()
+
+    def code_mode(self, regs: Mapping[str, int]) -> str:
+        return self.name
 
     def ram_layout(self, size: int) -> list[tuple[int, int]]:
         return [(RAM, size)]

@@ -6,6 +6,7 @@ an engine. To add one: a package beside `x86_64`, a loader in `boot`, a board, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
@@ -105,6 +106,16 @@ class Arch(Protocol):
         ...
 
     @property
+    def flags(self) -> Mapping[str, tuple[tuple[int, str], ...]]:
+        """Of registers whose bits have names: (bit, name)."""
+        ...
+
+    def code_mode(self, regs: Mapping[str, int]) -> str:
+        """What its instructions are, of a CPU with these registers: "x86-64", "x86-32", "x86-16", or the
+        architecture's name."""
+        ...
+
+    @property
     def reserved(self) -> tuple[Reserved, ...]: ...
 
     @property
@@ -174,8 +185,11 @@ class Arch(Protocol):
 class Loader:
     """The part of an architecture that needs guest memory: a module of `boot`, loaded when it is used."""
 
+    name = ""
     #: its name
     loader = ""
+    #: the module that has `FLAGS`, and `code_mode` where there are several
+    bits_of = ""
     usual_memory = "64M"
     has_screen = False
     dialect = Dialect()
@@ -184,6 +198,14 @@ class Loader:
     @property
     def _loader(self) -> Any:
         return import_module(self.loader)
+
+    @property
+    def flags(self) -> Mapping[str, tuple[tuple[int, str], ...]]:
+        return import_module(self.bits_of).FLAGS if self.bits_of else {}
+
+    def code_mode(self, regs: Mapping[str, int]) -> str:
+        mode = getattr(import_module(self.bits_of), "code_mode", None) if self.bits_of else None
+        return mode(regs) if mode is not None else self.name
 
     def read_image(self, path: str, limit: int) -> bytes:
         return self._loader.read_image(path, limit=limit)  # type: ignore[no-any-return]

@@ -35,6 +35,7 @@ class Inspection:
         self._trace: Trace | None = None
         #: who names the guest's code
         self.names = CodeNames(connection)
+        self._shown: dict[int, dict[str, int]] = {}
 
     @property
     def devices(self) -> Devices:
@@ -65,7 +66,8 @@ class Inspection:
     @property
     def cpus(self) -> list[Cpu]:
         return [
-            Cpu(self.connection, index, self.names) for index in range(self.connection.config.cpus)
+            Cpu(self.connection, index, self.names, self._shown)
+            for index in range(self.connection.config.cpus)
         ]
 
     @property

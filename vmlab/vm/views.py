@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vmlab.vm.backtrace import Backtrace
     from vmlab.vm.checklist import Checklist
     from vmlab.vm.code_names import CodeNames
+    from vmlab.vm.cpu_state import CpuPage
+    from vmlab.vm.disassembly import Listing
     from vmlab.vm.queue import Queue
 
 __all__ = [
@@ -392,8 +394,16 @@ class Traps(Mapping[str, DeviceCounts]):
 class Cpu:
     """A vCPU of a paused machine: `regs` is a dict, name -> value; assign with `set`."""
 
-    def __init__(self, connection: Connection, index: int, names: CodeNames | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        index: int,
+        names: CodeNames | None = None,
+        shown: dict[int, dict[str, int]] | None = None,
+    ) -> None:
+        """shown: what each CPU's registers were when it was shown last."""
         self._connection, self._names = connection, names
+        self._shown = {} if shown is None else shown
         self.index = index
 
     @property
@@ -413,6 +423,55 @@ class Cpu:
 
         regs = self.regs
         return backtrace(self._connection.config.arch, regs, self.read, depth, self._names)
+
+    def disassemble(self, address: int | str | None = None, count: int = 12) -> Listing:
+        """The guest's code as instructions: rows of `.address .bytes .text .function .source .here`, as many
+        as are mapped. It prints.
+
+        Args:
+            address: a virtual address, or a symbol; None: the program counter.
+            count: instructions, 1 to 1000.
+
+        Raises:
+            ConfigError: no such symbol, or no such count. StateError: the machine runs.
+        """
+        from vmlab.vm.disassembly import MOST, disassemble
+
+        if type(count) is not int or not 0 < count <= MOST:
+            raise ConfigError(f"count={count!r:.40}: a whole number from 1 to {MOST}")
+        regs = self.regs
+        platform = self._connection.config.platform
+        here = regs[platform.program_counter]
+        at = here if address is None else self._address(address)
+        return disassemble(platform.code_mode(regs), at, count, here, self.read, self._names)
+
+    def _address(self, place: int | str) -> int:
+        if isinstance(place, str):
+            symbols = self._names.symbols if self._names is not None else None
+            if symbols is None:
+                raise ConfigError(f"{place!r}: no symbols are known; give an address")
+            return symbols.address_of(place)
+        if type(place) is not int or not 0 <= place < 1 << 64:
+            raise ConfigError(f"address={place!r:.40}: a whole number, or a symbol")
+        return place
+
+    def show(self) -> CpuPage:
+        """What the CPU is doing: the code around its program counter, all registers with those marked that
+        are not what they were when it was shown last, flags by name, and who called. It prints; parts are
+        `.code`, `.regs`, `.changed`, `.flags`, `.backtrace`. StateError when the machine runs."""
+        from vmlab.vm.cpu_state import CpuPage
+        from vmlab.vm.disassembly import around
+
+        regs, platform = self.regs, self._connection.config.platform
+        here = regs[platform.program_counter]
+        function = self._names.function(here) if self._names is not None else ""
+        source = self._names.source(here) if self._names is not None else ""
+        place = " ".join(filter(None, (function, source and f"({source})")))
+        title = f"cpu {self.index} at {here:#x}" + (f", {place}" if place else "")
+        code = around(platform.code_mode(regs), here, 4, 8, self.read, self._names)
+        before = self._shown.get(self.index)
+        self._shown[self.index] = regs
+        return CpuPage(title, platform, regs, before, code, self.backtrace())
 
     def set(self, **values: int) -> None:
         """Write general registers, the program counter or the flags."""

@@ -31,6 +31,7 @@ class Arm64(Loader):
     machine = "krun"
     board = "vmlab.machine.board.krun"
     loader = "vmlab.boot.arm64.load"
+    bits_of = "vmlab.arch.arm64.bits"
 
     def ram_layout(self, size: int) -> list[tuple[int, int]]:
         return [(platform.RAM_BASE, size)]

@@ -48,6 +48,7 @@ class Virt(Loader):
     has_tree = True
     buttons = ("power", "hotplug")
     board = "vmlab.machine.board.virt"
+    bits_of = "vmlab.arch.riscv64.bits"
 
     def __init__(self, bits: int) -> None:
         self.name, self.bits = f"riscv{bits}", bits

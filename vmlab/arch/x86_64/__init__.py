@@ -37,6 +37,7 @@ class X86(Loader):
     machine = "pc"
     board = "vmlab.machine.board.pc"
     loader = "vmlab.boot.x86_64.load"
+    bits_of = "vmlab.arch.x86_64.bits"
 
     def ram_layout(self, size: int) -> list[tuple[int, int]]:
         low = min(size, LOW_RAM_END)
