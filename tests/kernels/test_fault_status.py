@@ -7,8 +7,8 @@ import pytest
 from tests.support import require_module
 from vmlab import VM
 
-#: what raises exception 0: a division by zero (xor ecx, ecx; div ecx); UDF, of exception class 0. RISC-V's cause 0
-#: is a misaligned jump, which compressed code does not have: an illegal instruction
+#: what raises exception 0: a division by zero (xor ecx, ecx; div ecx); UDF, of exception class 0. RISC-V's
+#: cause 0 is a misaligned jump, which compressed code does not have: an illegal instruction
 FAULTS = {
     "x86_64": ("rip", "31c9f7f1", "divide error, vector 0", 64 << 1 | 1),
     "arm64": ("pc", "00000000", "undefined instruction", 64 << 1 | 1),
