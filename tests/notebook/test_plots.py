@@ -78,6 +78,14 @@ def test_the_timeline_has_a_row_a_register(vm: VM, tmp_path: Path) -> None:
     assert {"com1.THR", "com1.RBR", "plain0.VALUE"} <= set(rows(figure))
     figure.savefig(tmp_path / "timeline.svg")
     assert rows(vm.plot_timeline(log.events, device="plain0")) == ["plain0.VALUE"]
+    # the serial port's line is a bar while it is up; its console has a row
+    assert {"line 4", "com1 console"} <= set(rows(figure))
+    assert figure.axes[0].collections
+    some = [one for one in log.events if 0.001 <= one.time <= 0.1]
+    part = vm.plot_timeline(log.events, start=0.001, end=0.1)
+    assert f"{len(some):,} events from" in part.alt  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="start=2 is not before end=1"):
+        vm.plot_timeline(log.events, start=2, end=1)
     assert vm.plot_timeline(log.events, log=True).axes[0].get_xscale() == "log"
     assert "the log is empty" in texts(vm.plot_timeline([]))
 
@@ -85,7 +93,7 @@ def test_the_timeline_has_a_row_a_register(vm: VM, tmp_path: Path) -> None:
 def test_a_timeline_of_many_registers_has_a_row_a_device() -> None:
     require_module("matplotlib")
     from vmlab.core.trace import TraceRecord
-    from vmlab.notebook.plots import REGISTERS, plot_timeline
+    from vmlab.notebook.timeline import REGISTERS, plot_timeline
 
     events = [
         TraceRecord(n / 1e3, 0, "read", f"d{n % 2}", f"R{n}", 4, 0, space="mmio", address=4 * n)
@@ -117,7 +125,7 @@ def test_titles_say_of_which_machine_and_device(vm: VM) -> None:
     assert title(vm.plot_map()).endswith(f": {name}")
     assert title(vm.plot_irqs()).endswith(f": {name}")
     assert title(vm.plot_traps(device="com1")) == f"Traps by register: {name}, com1"
-    assert title(vm.plot_timeline([], device="com1")) == f"Accesses over time: {name}, com1"
+    assert title(vm.plot_timeline([], device="com1")) == f"Timeline: {name}, com1"
 
 
 def test_every_figure_says_in_words_what_it_shows(vm: VM) -> None:

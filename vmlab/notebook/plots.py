@@ -1,4 +1,4 @@
-"""Figures of a machine for a page: the map, the traps, the interrupts, accesses over time.
+"""Figures of a machine for a page: the map, the traps, the interrupts.
 
 Each returns a matplotlib Figure that belongs to nobody's global state: a notebook shows it once, a
 program saves it. Its title says of which machine it is, and `alt` says in words what it shows.
@@ -7,7 +7,6 @@ program saves it. Its title says of which machine it is, and `alt` says in words
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vmlab.core.trace import TraceRecord
 from vmlab.core.units import show_span
 from vmlab.errors import ConfigError, DeviceNotFound
 from vmlab.notebook.palette import BLUE, GREY, KINDS, ORANGE, VERMILION
@@ -28,12 +26,10 @@ if TYPE_CHECKING:
     from vmlab.machine.config import Range
     from vmlab.vm import VM
 
-__all__ = ["Picture", "name_of", "plot_irqs", "plot_map", "plot_timeline", "plot_traps"]
+__all__ = ["Picture", "name_of", "plot_irqs", "plot_map", "plot_traps"]
 
 #: heights on the map, in rows: a hole is folded, RAM is what a map is mostly of
 _HEIGHTS = {"ram": 2.0, "mmio": 1.0, "interrupt-controller": 1.0, "hole": 0.8}
-#: rows of a timeline up to which each register has its own
-REGISTERS = 24
 
 
 class Picture(Figure):
@@ -229,70 +225,3 @@ def plot_irqs(vm: VM, *, device: str | None = None, log: bool = False) -> Pictur
 
 
 # --- over time ----------------------------------------------------------------------------------------
-
-
-def plot_timeline(
-    events: Sequence[TraceRecord],
-    *,
-    device: str | None = None,
-    log: bool = False,
-    machine: str = "",
-) -> Picture:
-    """Accesses over time, the entries of a `vm.trace()`: a row a register, or a device where there are
-    too many.
-
-    device: only its accesses. log: a logarithmic axis of time. machine: whose they are, for the title."""
-    chosen = [
-        event for event in events if event.write is not None and device in (None, event.device)
-    ]
-    names = sorted({_place(event) for event in chosen}, reverse=True)
-    row_of = _place
-    if len(names) > REGISTERS:
-        row_of = _device
-        names = sorted({_device(event) for event in chosen}, reverse=True)
-    figure, axes = _figure((7.2, 1.1 + 0.28 * max(len(names), 1)))
-    for write, colour, label in ((False, BLUE, "read"), (True, ORANGE, "write")):
-        some = [event for event in chosen if event.write is write]
-        axes.plot(
-            [event.time * 1e3 for event in some],
-            [names.index(row_of(event)) + (-0.14 if write else 0.14) for event in some],
-            linestyle="none",
-            marker="|",
-            markersize=8,
-            color=colour,
-            label=label,
-        )
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(-0.6, max(len(names), 1) - 0.4)
-    if log and chosen:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.set_xlabel("milliseconds since the log began" + (", logarithmic" if log else ""))
-    title = _titled(axes, "Accesses over time", machine, device or "")
-    if chosen:
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0)
-    else:
-        _empty(axes, "the log is empty")
-    _bare(axes, "top", "right", "left")
-    axes.grid(axis="y", color=GREY, alpha=0.2)
-    figure.alt = f"{title}. {_told(chosen, list(reversed(names)), row_of)}."
-    return figure
-
-
-def _device(event: TraceRecord) -> str:
-    return event.device or "unmapped"
-
-
-def _place(event: TraceRecord) -> str:
-    return f"{event.device}.{event.register}" if event.register else _device(event)
-
-
-def _told(events: Sequence[TraceRecord], names: Sequence[str], row_of: Any) -> str:
-    if not events:
-        return "The log is empty"
-    counts = dict.fromkeys(names, 0)
-    for event in events:
-        counts[row_of(event)] += 1
-    first, last = events[0].time * 1e3, events[-1].time * 1e3
-    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return f"{len(events):,} accesses from {first:.1f} to {last:.1f} ms: {parts}"

@@ -133,11 +133,18 @@ def plot_irqs(vm: VM, *, device: str | None = None, log: bool = False) -> Figure
 
 
 def plot_timeline(
-    vm: VM, events: Sequence[TraceRecord], *, device: str | None = None, log: bool = False
+    vm: VM,
+    events: Sequence[TraceRecord],
+    *,
+    device: str | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    log: bool = False,
 ) -> Figure:
-    """Accesses over time by register: the entries of a `vm.trace()`, of all devices or of one; log: a
-    logarithmic axis of time."""
-    plots = _load("plots")
-    return plots.plot_timeline(  # type: ignore[no-any-return]
-        events, device=device, log=log, machine=plots.name_of(vm)
+    """The entries of a `vm.trace()` over time: a row a register, an interrupt line (a bar while it is up), a
+    console, a queue; of all devices or of one. start, end: seconds since the log began. log: a logarithmic
+    axis of time."""
+    name = _load("plots").name_of(vm)
+    return _load("timeline").plot_timeline(  # type: ignore[no-any-return]
+        events, device=device, start=start, end=end, log=log, machine=name
     )
