@@ -11,11 +11,14 @@ __all__ = ["together", "turn"]
 
 #: one emulated machine and one fetched kernel serve all of these
 BOX = ("tests/linux/", "tests/box/")
-#: those of its tests that run on KVM need that machine too, which takes a minute to begin
-BOXED = "tests/kernels/test_arm64.py"
+#: those of its tests that run on KVM, and one of Linux, need another emulated machine: it takes a minute to
+#: begin, and both together are too much for one worker
+ARM64 = "tests/kernels/test_arm64.py"
+ARM64_LINUX = "tests/linux/test_arm64.py::test_on_kvm"
 #: files that take minutes, in this order
 LONG = (
     *BOX,
+    ARM64,
     "tests/notebook/test_exercises.py",
     "tests/notebook/test_notebooks.py",
     "tests/test_code_that",
@@ -34,8 +37,9 @@ def turn(file: PurePath) -> int:
 def together(nodeid: str) -> str:
     """Tests of which this is the same run in one worker, one after another."""
     file, _, test = nodeid.partition("::")
-    boxed = file == BOXED and "kvm" in test.partition("[")[2]
-    return BOX[0] if boxed or file.startswith(BOX) else file
+    if nodeid == ARM64_LINUX or (file == ARM64 and "kvm" in test.partition("[")[2]):
+        return ARM64_LINUX
+    return BOX[0] if file.startswith(BOX) else file
 
 
 @pytest.hookimpl(optionalhook=True)

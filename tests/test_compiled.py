@@ -24,7 +24,6 @@ TESTS = ("tests/core", "tests/engine/kvm", "tests/devices/test_conformance.py")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this tree, whose wheel was built with the hook: its modules are compiled in place as well."""
     require_module("mypyc")
-    require_module("setuptools")
     require_program("cc")
     place = tmp_path_factory.mktemp("compiled with spaces") / "vm lab"
     listed = subprocess.run(
