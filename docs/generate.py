@@ -29,6 +29,9 @@ PUBLIC = {
     "Views of a machine": "vmlab.vm.views",
     "Consoles": "vmlab.vm.console",
     "State": "vmlab.vm.state",
+    "A CPU on a page": "vmlab.vm.cpu_state",
+    "Code": "vmlab.vm.disassembly",
+    "Virtqueues": "vmlab.vm.queue",
     "Event log": "vmlab.vm.trace",
     "Event logs compared": "vmlab.vm.trace_diff",
     "Device log": "vmlab.vm.device_log",
@@ -83,10 +86,14 @@ def names(module: str) -> list[str]:
 
 
 def reference() -> Iterator[tuple[str, str]]:
-    """(file name, text) of each public name; submodules have none."""
+    """(file name, text) of each public name, by the first that it has; submodules have none."""
+    described: list[object] = []
     for title, module in PUBLIC.items():
         for name in names(module):
             value = getattr(import_module(module), name)
+            if any(value is one for one in described):
+                continue
+            described.append(value)
             if inspect.ismodule(value):
                 yield f"{module}.{name}", page_of_module(f"{module}.{name}", value.__name__)
             else:
