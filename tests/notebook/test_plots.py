@@ -172,3 +172,23 @@ def test_static_html_is_deterministic_and_escaped(vm: VM) -> None:
     assert "plain0" in first
     assert not re.search(r"<(script|b>bold)", first)
     assert html.table("c", ["h"], [["<script>"]]).count("&lt;script&gt;") == 1
+
+
+def test_a_line_that_is_up_before_or_after_what_is_shown_is_a_bar_there() -> None:
+    require_module("matplotlib")
+    from vmlab.core.trace import TraceRecord
+    from vmlab.notebook.timeline import plot_timeline
+
+    events = [
+        TraceRecord(1.0, None, "raise", "a", line=5),
+        TraceRecord(2.0, None, "deliver", "a", line=5),
+        TraceRecord(5.0, None, "lower", "a", line=5),
+    ]
+    for start, end, bar in (
+        (None, None, (1e3, 5e3)),
+        (1.5, 5.5, (1.5e3, 5e3)),
+        (0.5, 3, (1e3, 3e3)),
+    ):
+        (drawn,) = plot_timeline(events, start=start, end=end).axes[0].collections
+        extents = drawn.get_paths()[0].get_extents()
+        assert (extents.x0, extents.x1) == bar

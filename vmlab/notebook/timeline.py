@@ -66,7 +66,12 @@ def plot_timeline(
     names = sorted(rows, reverse=True)
     at = {name: number for number, name in enumerate(names)}
     figure, axes = _figure((7.2, 1.6 + 0.28 * max(len(names), 1)))
-    for row, begin, until in _levels(chosen, fold):
+    # of the whole log: a line may have been up before what is shown begins
+    whose = [one for one in events if device in (None, one.device)]
+    for row, begin, until in _levels(whose, fold):
+        begin, until = max(begin, low), min(until, high)
+        if begin > until or row not in at:
+            continue
         axes.broken_barh(
             [(begin * 1e3, (until - begin) * 1e3)], (at[row] - 0.1, 0.2), color=GREEN, alpha=0.4
         )
